@@ -1,0 +1,50 @@
+# tarebench: two commands set everything up, `make run` and `make test`.
+#
+# A fresh Debian machine with git, make and python3 is enough. setup/ installs what is
+# missing (it lists it and asks first; YES=1 does not ask) and keeps .venv up to date.
+
+PYTHON   ?= python3
+SCENARIO ?= quick
+RUN_ARGS ?=
+PYTEST_ARGS ?=
+VENV      = .venv/bin
+BOOTSTRAP = $(PYTHON) setup/bootstrap.py
+export YES
+
+.DEFAULT_GOAL := help
+.PHONY: help run setup test test-all setup-test lint clean-env
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo '  YES=1          do not ask before installing Debian packages'
+	@echo '  SCENARIO=$(SCENARIO) RUN_ARGS="--repeat 20 --runtime runc"    for make run'
+	@echo '  PYTEST_ARGS="-k channel"                                 for make test'
+
+run: setup ## Set up, build the image once, run SCENARIO, print where the report is
+	@trap : INT; $(VENV)/tarebench image build \
+	    || echo 'tarebench: the image was not built; going on' >&2
+	@trap : INT; folder=$$($(VENV)/tarebench run $(SCENARIO) $(RUN_ARGS)); status=$$?; \
+	    $(BOOTSTRAP) --give-back; \
+	    if [ -n "$$folder" ]; then echo "run:    $$folder"; fi; \
+	    if [ -e "$$folder/report.html" ]; then echo "report: $$folder/report.html"; fi; \
+	    exit $$status
+
+setup: ## Install what is missing; nothing is done twice
+	@$(BOOTSTRAP)
+
+test: setup-test ## Set up, then lint, unit, contract and integration tests
+	@$(VENV)/python -m pytest -m 'not slow and not benchmark' $(PYTEST_ARGS)
+
+test-all: setup-test ## Everything: also slow tests and benchmarks of our own speed
+	@echo 'test-all: unit, golden, contract, integration, slow tests and benchmarks'
+	@$(VENV)/python -m pytest $(PYTEST_ARGS)
+
+setup-test:
+	@$(BOOTSTRAP) --for-tests
+
+lint: setup-test ## Only the house rules: ruff, mypy, import directions, sizes
+	@$(VENV)/python -m pytest tests/unit/test_house.py $(PYTEST_ARGS)
+
+clean-env: ## Remove .venv (the image cache: tarebench image prune)
+	rm -rf .venv

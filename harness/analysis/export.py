@@ -1,0 +1,95 @@
+"""Writes a run's samples in other tools' formats, each in one step.
+
+A spreadsheet runs a cell that begins with `=`, `+`, `-` or `@`, and a failure's reason is text
+that a workload may have chosen; such cells get a leading quote (OWASP, CSV injection).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from io import BytesIO
+from pathlib import Path
+
+import pandas as pd
+
+from harness.analysis.frames import CONTRACT, EXTRA, SAMPLES, RunData
+from harness.errors import HarnessError, UsageError
+
+_DANGEROUS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def export(run: RunData, to: str, out: Path | None = None) -> None:
+    """Write the samples as `csv` or `parquet` to a file, or to standard output.
+
+    Raises UsageError for another format.
+    """
+    encode = _ENCODERS.get(to)
+    if encode is None:
+        raise UsageError(
+            f"a run cannot be exported to {to!r}", f"choose one of {', '.join(sorted(_ENCODERS))}"
+        )
+    data = encode(run)
+    if out is None:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    else:
+        write_whole(out, data)
+
+
+def write_samples(run: RunData, folder: Path) -> Path:
+    """Write `samples.parquet`, which holds all that a report needs, into the run folder."""
+    path = folder / SAMPLES
+    write_whole(path, samples_parquet(run))
+    return path
+
+
+def to_csv(run: RunData) -> bytes:
+    """One row a sample; a value that is not there is an empty cell."""
+    table = run.samples[[*CONTRACT, *EXTRA]].copy()
+    for name in table.columns:
+        if name not in ("value", "block", "position"):
+            table[name] = table[name].map(_harmless)
+    text: str = table.to_csv(index=False, lineterminator="\n")
+    return text.encode("utf-8", errors="replace")
+
+
+def to_parquet(run: RunData) -> bytes:
+    """The same rows as Parquet."""
+    return _parquet(run.samples[[*CONTRACT, *EXTRA]])
+
+
+def samples_parquet(run: RunData) -> bytes:
+    """The whole run, marks, identity and conditions included."""
+    return _parquet(run.stored())
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace a file in one step, so that no reader ever sees half of it.
+
+    Raises HarnessError when the disk does not take it.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise HarnessError(
+            f"{path} could not be written: {error.strerror}", "free some space or choose --out"
+        ) from error
+
+
+def _harmless(text: object) -> str:
+    words = str(text)
+    return f"'{words}" if words.startswith(_DANGEROUS) else words
+
+
+def _parquet(table: pd.DataFrame) -> bytes:
+    buffer = BytesIO()
+    table.to_parquet(buffer, engine="pyarrow", index=False, compression="zstd")
+    return buffer.getvalue()
+
+
+_ENCODERS: Mapping[str, Callable[[RunData], bytes]] = {"csv": to_csv, "parquet": to_parquet}

@@ -1,0 +1,318 @@
+"""What a run answers: a row a runtime, and the few sentences that the data allow.
+
+A sentence is a verdict, and a verdict can be refused. It is refused where an interval is
+missing or includes both answers, where the difference is below the channel's own round trip,
+where a guard of severity `block` stands against it, and always where a machine was emulated
+in software: nothing is ever said of virtual machines from emulated ones (DESIGN 1.4).
+
+All intervals in sentences are simultaneous (Bonferroni over every interval that a sentence
+could have used, including the pairs that were not mentioned), so the choice of what to say
+after looking at the data costs nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from harness.analysis import statistics
+from harness.analysis.frames import RunData
+from harness.analysis.statistics import Estimate, Interval
+from harness.model import Outcome, RuntimeClass
+
+READY = "startup.ready"
+MEMORY = "memory.charged"
+CPU = "startup.cpu"
+FLOOR = "floor.ready"
+
+HARDWARE = frozenset({"kvm", "xen", "hvf", "whpx", "nvmm", "bhyve"})
+"""Accelerators under which guest code runs on the processor itself."""
+
+CONTAINERS = (RuntimeClass.CONTAINER.value, RuntimeClass.SANDBOX.value)
+MACHINES = (RuntimeClass.MACHINE.value, RuntimeClass.EMULATED.value)
+MACHINE_GUARDS = frozenset({"kvm", "accel", "nesting", "virtualization", "guest_mitigations"})
+"""Guards that concern machines alone; any other `block` stands against every comparison."""
+
+BLOCK = "block"
+
+
+class Verdict(StrEnum):
+    """What the data say of two runtimes."""
+
+    DIFFERENT = "different"
+    EQUIVALENT = "equivalent"
+    NO_CONCLUSION = "no_conclusion"
+
+
+@dataclass(frozen=True)
+class RuntimeRow:
+    """One runtime of a run. Estimates are medians over blocks; None where nothing is known.
+
+    `tried` counts measured startup trials that were planned; `failures` maps each reason to
+    its number, over all experiments and warm-ups. `added` is `ready` less that of bare metal.
+    """
+
+    runtime: str
+    runtime_class: str
+    accel: str
+    emulated: bool
+    tried: int
+    ok: int
+    success: Interval | None
+    failures: Mapping[str, int]
+    ready: Estimate | None
+    added: Estimate | None
+    cpu: Estimate | None
+    memory: Estimate | None
+    memory_tried: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How two runtimes compare in one metric: `ratio` is that of `slower` over `faster`."""
+
+    faster: str
+    slower: str
+    ratio: Estimate | None
+    verdict: Verdict
+    why: str
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one instance holds, with an interval that is simultaneous with all others."""
+
+    runtime: str
+    estimate: Estimate
+    emulated: bool
+
+
+@dataclass(frozen=True)
+class Undecided:
+    """Why nothing can be said of virtual machines here: what was tried, and what was not."""
+
+    emulated: tuple[str, ...]
+    skipped: Mapping[str, str]
+    guards: tuple[str, ...]
+    unlike: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The answer of one run, ready for a terminal, a report or a page of Markdown.
+
+    `ranking` compares each decided runtime (containers, and machines on hardware) with the
+    one that was ready first; `family` is the number of simultaneous intervals.
+    """
+
+    run: str
+    title: str
+    question: str
+    rows: tuple[RuntimeRow, ...]
+    ranking: tuple[Comparison, ...]
+    memory: tuple[Cost, ...]
+    undecided: Undecided | None
+    family: int
+    floor: Estimate | None
+    warmups: int
+    blocking: tuple[str, ...]
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The answer in English, the most wanted first."""
+        from harness.analysis import sentences
+
+        return tuple(s.text for s in sentences.tell(self))
+
+
+def summarise(run: RunData) -> Summary:
+    """The answer that a run allows."""
+    names = runtimes(run)
+    classes = {name: _class_of(run, name) for name in names}
+    compared = [n for n in names if _is_comparable(run, n, classes[n])]
+    held = [n for n in names if statistics.median(run.values(MEMORY, n)) is not None]
+    family = len(compared) * (len(compared) - 1) // 2 + len(held)
+    confidence = statistics.simultaneous(family)
+    scenario = run.manifest.get("scenario", {})
+    measured = run.trials[run.trials["warmup"]]
+    return Summary(
+        run=run.run,
+        title=str(scenario.get("title") or scenario.get("name") or run.run),
+        question=str(scenario.get("question", "")),
+        rows=tuple(_row(run, name) for name in names),
+        ranking=_ranking(run, compared, confidence),
+        memory=tuple(_cost(run, name, confidence) for name in held),
+        undecided=_undecided(run, classes),
+        family=family,
+        floor=statistics.median(run.values(FLOOR)),
+        warmups=len(measured),
+        blocking=tuple(g["text"] for g in _blocking(run)),
+    )
+
+
+def runtimes(run: RunData) -> tuple[str, ...]:
+    """The runtimes that took part, in the scenario's order; controls are not among them."""
+    trials = run.trials
+    controls = trials["experiment"].isin(["canary", "floor"])
+    seen = list(dict.fromkeys(trials.loc[~controls, "runtime"]))
+    order = list(run.manifest.get("scenario", {}).get("runtimes", []))
+    return tuple(sorted(seen, key=lambda name: order.index(name) if name in order else len(order)))
+
+
+def is_emulated(run: RunData, runtime: str) -> bool:
+    """Whether this runtime's processor was software: its own, or that of the whole host."""
+    runtime_class, accel = _class_of(run, runtime)
+    machine = runtime_class in MACHINES
+    return machine and (
+        runtime_class == RuntimeClass.EMULATED.value
+        or accel == "tcg"
+        or bool(run.manifest.get("host", {}).get("emulated"))
+    )
+
+
+def threshold(run: RunData, metric: str) -> float:
+    """The smallest ratio that matters in practice, fixed in the scenario; 1 where none is."""
+    limits = run.manifest.get("scenario", {}).get("thresholds", {}).get(metric, {})
+    return float(limits.get("ratio", 1.0))
+
+
+def round_trip_p99_s(run: RunData, *names: str) -> float | None:
+    """The larger 99th percentile of these runtimes' channel round trips, in seconds."""
+    channel = run.manifest.get("channel", {})
+    found = [
+        statistics.upper_percentile(channel.get(n, {}).get("round_trip_ns", []), 0.99)
+        for n in names
+    ]
+    known = [ns / 1e9 for ns in found if ns is not None]
+    return max(known) if known else None
+
+
+def decide(ratio: Estimate | None, margin: float) -> tuple[Verdict, str]:
+    """The verdict of a ratio's interval, and why it is none.
+
+    Inside [1/margin, margin] is equivalent (the interval form of two one-sided tests,
+    Schuirmann 1987); else an interval that leaves out 1 is a difference.
+    """
+    if ratio is None:
+        return Verdict.NO_CONCLUSION, "no block has both"
+    if ratio.interval is None:
+        return Verdict.NO_CONCLUSION, ratio.absent
+    low, high = ratio.interval.low, ratio.interval.high
+    if margin > 1 and 1 / margin <= low and high <= margin:
+        return Verdict.EQUIVALENT, ""
+    if low > 1 or high < 1:
+        return Verdict.DIFFERENT, ""
+    return Verdict.NO_CONCLUSION, "the interval includes both answers"
+
+
+def _class_of(run: RunData, runtime: str) -> tuple[str, str]:
+    rows = run.trials[run.trials["runtime"] == runtime]
+    told = rows[rows["runtime_class"] != ""]
+    if len(told):
+        return str(told["runtime_class"].iloc[0]), str(told["accel"].iloc[0])
+    facts = run.manifest.get("runtimes", {}).get(runtime, {})
+    return str(facts.get("class", "")), str(facts.get("accel", ""))
+
+
+def _is_comparable(run: RunData, runtime: str, kind: tuple[str, str]) -> bool:
+    if len(run.values(READY, runtime)) == 0:
+        return False
+    return kind[0] in CONTAINERS or _is_true_machine(run, runtime, kind)
+
+
+def _is_true_machine(run: RunData, runtime: str, kind: tuple[str, str]) -> bool:
+    return (
+        kind[0] == RuntimeClass.MACHINE.value
+        and kind[1] in HARDWARE
+        and not is_emulated(run, runtime)
+        and not _blocking(run, machines=True)
+    )
+
+
+def _blocking(run: RunData, machines: bool = False) -> list[Mapping[str, Any]]:
+    """Guards against every comparison, or (`machines`) against those of machines."""
+    stopped = [g for g in run.manifest.get("guards", []) if g.get("severity") == BLOCK]
+    return [g for g in stopped if machines or g.get("name") not in MACHINE_GUARDS]
+
+
+def _row(run: RunData, runtime: str) -> RuntimeRow:
+    kind, accel = _class_of(run, runtime)
+    trials = run.trials[run.trials["runtime"] == runtime]
+    measured = trials[(trials["experiment"] == "startup") & ~trials["warmup"]]
+    ok = int((measured["outcome"] == Outcome.OK.value).sum())
+    bad = trials[trials["outcome"] != Outcome.OK.value]
+    ready = run.values(READY, runtime)
+    bare = run.values(READY, "bare")
+    return RuntimeRow(
+        runtime=runtime,
+        runtime_class=kind,
+        accel=accel,
+        emulated=is_emulated(run, runtime),
+        tried=len(measured),
+        ok=ok,
+        success=statistics.success_rate(ok, len(measured)),
+        failures={str(k): int(v) for k, v in bad["reason"].value_counts().items()},
+        ready=statistics.median(ready),
+        added=None if runtime == "bare" else statistics.difference(ready, bare),
+        cpu=statistics.median(run.values(CPU, runtime)),
+        memory=statistics.median(run.values(MEMORY, runtime)),
+        memory_tried=bool((trials["experiment"] == "memory").any()),
+    )
+
+
+def _ranking(run: RunData, names: Sequence[str], confidence: float) -> tuple[Comparison, ...]:
+    medians = {n: statistics.median(run.values(READY, n)) for n in names}
+    order = sorted(names, key=lambda n: medians[n].value if medians[n] else 0.0)  # type: ignore[union-attr]
+    stopped = _blocking(run)
+    return tuple(
+        _compare(run, first, other, confidence, stopped)
+        for first, other in itertools.product(order[:1], order[1:])
+    )
+
+
+def _compare(
+    run: RunData,
+    faster: str,
+    slower: str,
+    confidence: float,
+    stopped: Sequence[Mapping[str, Any]],
+) -> Comparison:
+    fast, slow = run.values(READY, faster), run.values(READY, slower)
+    ratio = statistics.ratio(slow, fast, confidence)
+    verdict, why = decide(ratio, threshold(run, READY))
+    p99 = round_trip_p99_s(run, faster, slower)
+    if stopped:
+        verdict, why = Verdict.NO_CONCLUSION, str(stopped[0].get("text", ""))
+    elif p99 is not None and abs(float(slow.median() - fast.median())) < p99:
+        verdict, why = Verdict.NO_CONCLUSION, "the difference is below the channel's round trip"
+    return Comparison(faster, slower, ratio, verdict, why)
+
+
+def _cost(run: RunData, runtime: str, confidence: float) -> Cost:
+    estimate = statistics.median(run.values(MEMORY, runtime), confidence)
+    assert estimate is not None
+    return Cost(runtime, estimate, is_emulated(run, runtime))
+
+
+def _undecided(run: RunData, classes: Mapping[str, tuple[str, str]]) -> Undecided | None:
+    machines = [n for n, kind in classes.items() if kind[0] in MACHINES]
+    skipped = {
+        name: str(facts.get("reason", ""))
+        for name, facts in run.manifest.get("skipped", {}).items()
+        if name.partition(",")[0] in ("kvm", "qemu", "xen")
+    }
+    if not machines and not skipped:
+        return None
+    if any(_is_true_machine(run, n, classes[n]) and len(run.values(READY, n)) for n in machines):
+        return None
+    emulated = tuple(n for n in machines if is_emulated(run, n))
+    rest = [n for n in machines if n not in emulated]
+    return Undecided(
+        emulated=emulated,
+        skipped=skipped,
+        guards=tuple(str(g.get("text", "")) for g in _blocking(run, machines=True)) if rest else (),
+        unlike=tuple(n for n in rest if classes[n][1] not in HARDWARE),
+    )

@@ -1,0 +1,328 @@
+"""The host's side of the agent: a listener that stamps arrivals, and the conversation.
+
+Every box connects to a Unix socket on which we listen before it is asked for, so nothing is
+polled and nothing is lost: boxes on the host's kernel connect by themselves, and for guests
+the VMM does. One thread accepts, receives and stamps, and does nothing else; whoever waits
+for a frame takes it, already stamped, from a queue.
+
+Wire format (see harness/image/agent.c): an 8-byte header, four ASCII characters and the
+payload's length as a little-endian 32-bit number, then the payload.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import socket
+import struct
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from harness.clock import Deadline, now_ns
+from harness.errors import ChannelError, DeadlineExceeded, LaunchFailed
+from harness.model import Completed, Job
+
+_HEADER = struct.Struct("<4sI")
+_RECEIVE_BYTES = 256 * 1024
+_QUEUED_CHUNKS = 64
+_MEMORY_BYTES = 4 * 1024 * 1024
+_MAX_FRAME_BYTES = 16 * 1024 * 1024
+_JOB_GRACE_S = 10.0
+_ALIVE_S = 0.5
+_STAMPER_NICE = -10
+READY_BYTES = _HEADER.pack(b"REDY", 0)
+
+
+class Frame:
+    """One message, and the instant at which its last byte had arrived."""
+
+    __slots__ = ("arrived_ns", "payload", "type")
+
+    def __init__(self, type: bytes, payload: bytes, arrived_ns: int) -> None:
+        self.type = type
+        self.payload = payload
+        self.arrived_ns = arrived_ns
+
+
+class Listener:
+    """Listens on a Unix socket for one instance; stamps when it connects and what it says.
+
+    As a context manager it closes the socket and ends its thread. `peer_pid` is the process
+    at the other end as this host sees it: the agent, or the VMM of a guest.
+    """
+
+    def __init__(self, path: Path, mode: int = 0o600) -> None:
+        self.path = path
+        self.connected_ns: int | None = None
+        self.peer_pid: int | None = None
+        self._chunks: queue.Queue[tuple[int, bytes]] = queue.Queue(_QUEUED_CHUNKS)
+        self._connection: socket.socket | None = None
+        self._buffer = bytearray()
+        self._buffer_ns = 0
+        self._ended = False
+        self._socket = _listen(path, mode)
+        self._thread = threading.Thread(target=self._stamp, name="stamper", daemon=True)
+        self._thread.start()
+
+    def _stamp(self) -> None:
+        """The stamping thread: accept, stamp, receive, stamp, and nothing else."""
+        with contextlib.suppress(OSError):  # an ordinary user may not raise a priority
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _STAMPER_NICE)
+        try:
+            connection, _ = self._socket.accept()
+            self.connected_ns = now_ns()
+            self._connection = connection
+            put = self._chunks.put
+            receive = connection.recv
+            while True:
+                data = receive(_RECEIVE_BYTES)
+                put((now_ns(), data))
+                if not data:
+                    return
+        except OSError:  # the listener was shut down, or the peer reset the connection
+            with contextlib.suppress(queue.Full):
+                self._chunks.put((now_ns(), b""), timeout=0.0)
+
+    def wait_ready(self, timeout_s: float, alive: Callable[[], bool] = lambda: True) -> int:
+        """Wait for READY and return its stamp.
+
+        `alive` is asked now and then whether the box still lives, so that one which died
+        before it could connect is a failure at once and not a time-out; READY itself is an
+        event. Raises DeadlineExceeded, or LaunchFailed when the box died, hung up or said
+        something else.
+        """
+        deadline = Deadline(timeout_s)
+        while True:
+            try:
+                frame = self.next_frame(Deadline(min(_ALIVE_S, deadline.left_s())))
+                break
+            except DeadlineExceeded:
+                if not alive() and self._chunks.empty():
+                    raise LaunchFailed("the box ended before it was ready") from None
+                if deadline.over:
+                    raise DeadlineExceeded(f"not ready after {timeout_s:g} s") from None
+            except ChannelError as error:
+                raise LaunchFailed("the box hung up before it was ready") from error
+        if frame.type != b"REDY" or frame.payload:
+            raise LaunchFailed(f"the box said {frame.type!r} instead of READY")
+        assert self._connection is not None
+        credentials = self._connection.getsockopt(
+            socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")
+        )
+        self.peer_pid = struct.unpack("3i", credentials)[0]
+        return frame.arrived_ns
+
+    def next_frame(self, deadline: Deadline) -> Frame:
+        """The next message. Raises DeadlineExceeded or ChannelError."""
+        while True:
+            frame = self._take_frame()
+            if frame is not None:
+                return frame
+            if self._ended:
+                raise ChannelError("the box closed its channel", "its console may say why")
+            try:
+                self._buffer_ns, data = self._chunks.get(timeout=deadline.left_s())
+            except queue.Empty:
+                raise DeadlineExceeded("the box said nothing in time") from None
+            self._ended = not data
+            self._buffer += data
+
+    def _take_frame(self) -> Frame | None:
+        if len(self._buffer) < _HEADER.size:
+            return None
+        type_, length = _HEADER.unpack_from(self._buffer)
+        if length > _MAX_FRAME_BYTES:
+            raise ChannelError(f"a frame of {length} bytes is no frame of our agent")
+        end = _HEADER.size + length
+        if len(self._buffer) < end:
+            return None
+        payload = bytes(self._buffer[_HEADER.size : end])
+        del self._buffer[:end]
+        return Frame(type_, payload, self._buffer_ns)
+
+    def send(self, type: bytes, payload: bytes = b"") -> None:
+        """Send one request. Raises ChannelError when the box has gone."""
+        if self._connection is None:
+            raise ChannelError("the box never connected")
+        try:
+            self._connection.sendall(_HEADER.pack(type, len(payload)) + payload)
+        except OSError as error:
+            raise ChannelError(f"the box is gone: {error.strerror}") from error
+
+    def __enter__(self) -> Listener:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for end in (self._socket, self._connection):
+            if end is not None:
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+        while self._thread.is_alive():  # it may wait for room in the queue
+            with contextlib.suppress(queue.Empty):
+                self._chunks.get_nowait()
+            self._thread.join(0.05)
+        for end in (self._socket, self._connection):
+            if end is not None:
+                end.close()
+        self.path.unlink(missing_ok=True)
+
+
+def _listen(path: Path, mode: int) -> socket.socket:
+    """Bind by a path relative to its folder: a socket's path may have 107 bytes at most."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        listening.bind(f"/proc/self/fd/{folder}/{path.name}")
+        path.chmod(mode)
+        listening.listen(1)
+    finally:
+        os.close(folder)
+    return listening
+
+
+class SpooledOutput:
+    """What a job wrote; more than a few MiB go to an unnamed file, not to memory."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(_MEMORY_BYTES)  # noqa: SIM115
+        self.size = 0
+
+    def add(self, data: bytes) -> None:
+        self._file.write(data)
+        self.size += len(data)
+
+    def read(self) -> bytes:
+        self._file.seek(0)
+        return self._file.read()
+
+    def open(self) -> IO[bytes]:
+        self._file.seek(0)
+        return self._file
+
+
+class Agent:
+    """The conversation with one agent, over a listener that has seen READY."""
+
+    def __init__(self, listener: Listener, *, shares_clock: bool, timeout_s: float = 60.0) -> None:
+        self._listener = listener
+        self._shares_clock = shares_clock
+        self._timeout_s = timeout_s
+        self._hello: dict[str, str] | None = None
+
+    def init_ns(self) -> int | None:
+        """The agent's first instruction, where its clock is the host's (a shared kernel)."""
+        return int(self.hello()["init_ns"]) if self._shares_clock else None
+
+    def hello(self) -> Mapping[str, str]:
+        """What the agent says of itself after READY."""
+        if self._hello is None:
+            self._hello = _pairs(self._expect(b"HELO").payload)
+        return self._hello
+
+    def _expect(self, *types: bytes, deadline: Deadline | None = None) -> Frame:
+        frame = self._listener.next_frame(deadline or Deadline(self._timeout_s))
+        if frame.type == b"FAIL":
+            raise ChannelError(f"the agent could not: {frame.payload.decode(errors='replace')}")
+        if frame.type not in types:
+            raise ChannelError(f"the agent said {frame.type!r}, not {types[0]!r}")
+        return frame
+
+    def run(self, job: Job) -> Completed:
+        """Run a job inside; raises ChannelError when it cannot be started."""
+        self.hello()
+        strings = [
+            str(job.uid), str(job.gid), str(int(job.timeout_s * 1e9)), str(int(job.trace)),
+            str(len(job.argv)), *job.argv, *(f"{key}={value}" for key, value in job.env.items()),
+        ]  # fmt: skip
+        self._listener.send(b"JOB ", _strings(strings))
+        deadline = Deadline(job.timeout_s + _JOB_GRACE_S)
+        out, err, opened = SpooledOutput(), SpooledOutput(), set[str]()
+        started_ns = 0
+        while True:
+            frame = self._expect(b"DONE", b"STRT", b"OUT1", b"OUT2", b"OPEN", deadline=deadline)
+            if frame.type == b"STRT":
+                started_ns = frame.arrived_ns
+            elif frame.type == b"OUT1":
+                out.add(frame.payload)
+            elif frame.type == b"OUT2":
+                err.add(frame.payload)
+            elif frame.type == b"OPEN":
+                opened.add(os.fsdecode(frame.payload))
+            else:
+                return _completed(frame, started_ns, out, err, tuple(sorted(opened)))
+
+    def round_trip_ns(self) -> tuple[int, int | None]:
+        """One ping; the second figure, send to stamp, only where the clock is the host's."""
+        self.hello()
+        before = now_ns()
+        self._listener.send(b"PING", struct.pack("<q", before))
+        frame = self._expect(b"PONG")
+        echoed, sent_ns = struct.unpack("<qq", frame.payload)
+        if echoed != before:
+            raise ChannelError("the agent answered another ping")
+        delay = frame.arrived_ns - sent_ns if self._shares_clock else None
+        return frame.arrived_ns - before, delay
+
+    def facts(self) -> Mapping[str, str]:
+        """The view from inside: kernel, CPUs, meminfo, limits that can be seen there."""
+        self.hello()
+        self._listener.send(b"FACT")
+        return dict(
+            frame.payload.decode(errors="replace").partition("=")[::2]
+            for frame in self._until(b"FACT", b"FEND")
+        )
+
+    def hash_files(self, paths: Sequence[str]) -> Mapping[str, str]:
+        """SHA-256 of files, read from inside; raises ChannelError for an unreadable one."""
+        self.hello()
+        self._listener.send(b"HASH", _strings(paths))
+        found: dict[str, str] = {}
+        for frame in self._until(b"HASH", b"HEND"):
+            path, _, digest = os.fsdecode(frame.payload).rpartition("\t")
+            if digest.startswith("-"):
+                raise ChannelError(f"{path} cannot be read from inside: {digest[1:]}")
+            found[path] = digest
+        return found
+
+    def derive_manifest(self, root: str, excludes: Sequence[str]) -> bytes:
+        """The manifest of the tree at `root`, derived from inside."""
+        self.hello()
+        self._listener.send(b"MANI", _strings([root, *excludes]))
+        return b"".join(frame.payload for frame in self._until(b"MANI", b"MEND", timeout_s=600))
+
+    def _until(self, kind: bytes, end: bytes, timeout_s: float | None = None) -> Iterator[Frame]:
+        deadline = Deadline(timeout_s or self._timeout_s)
+        while (frame := self._expect(kind, end, deadline=deadline)).type != end:
+            yield frame
+
+    def ask_to_exit(self) -> None:
+        """Ask for the end of the box; that it has gone already is no error."""
+        with contextlib.suppress(ChannelError):
+            self._listener.send(b"EXIT")
+
+
+def _strings(texts: Sequence[str]) -> bytes:
+    if any("\0" in text for text in texts):
+        raise ChannelError("a NUL byte cannot be passed to a program")
+    return b"".join(os.fsencode(text) + b"\0" for text in texts)
+
+
+def _pairs(payload: bytes) -> dict[str, str]:
+    return dict(line.partition("=")[::2] for line in payload.decode().splitlines())
+
+
+def _completed(
+    done: Frame, started_ns: int, out: SpooledOutput, err: SpooledOutput, opened: tuple[str, ...]
+) -> Completed:
+    said = _pairs(done.payload)
+    number, status = int(said["signal"]), int(said["status"])
+    return Completed(
+        exit_status=None if number else status, signal=number or None,
+        timed_out=said["timed_out"] == "1", stdout=out, stderr=err,
+        cpu_s=int(said["cpu_ns"]) / 1e9, duration_s=int(said["duration_ns"]) / 1e9,
+        started_ns=started_ns, ended_ns=done.arrived_ns, opened=opened,
+    )  # fmt: skip

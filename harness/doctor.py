@@ -1,0 +1,139 @@
+"""What this host can run and why not, with the command that mends it.
+
+Every runtime is looked at; where the image is there, a machine runtime boots a guest, because
+a device file proves nothing. Guards and the cache are listed beside.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+from harness import paths, registry
+from harness.errors import HarnessError, RuntimeUnavailable
+from harness.image import store
+from harness.inventory import Inventory, sweep
+from harness.model import Context, Frozen, Image
+from harness.probes import guards, host
+from harness.probes.cgroups import run_group
+from harness.probes.guards import Guard
+
+
+class RuntimeState(Frozen, rename={"kind": "class"}):
+    """One row of `list runtimes` and of the doctor."""
+
+    name: str
+    kind: str
+    status: str
+    reason: str
+    remedy: str
+    parameters: dict[str, dict[str, str | list[str]]]
+    versions: dict[str, str] = {}
+    accel: str = ""
+    notes: list[str] = []
+
+
+class Diagnosis(Frozen):
+    """All that the doctor found."""
+
+    host: dict[str, str | int | float | bool]
+    runtimes: list[RuntimeState]
+    guards: list[Guard]
+    image: dict[str, str | int]
+    cache: dict[str, str | int]
+
+
+def known_runtimes() -> Sequence[RuntimeState]:
+    """Every registered runtime as `unprobed`: nothing is started, nothing is loaded but code."""
+    return [
+        _state(name, "unprobed", "", "") for name in registry.names() if name not in registry.HIDDEN
+    ]
+
+
+def probed_runtimes() -> Sequence[RuntimeState]:
+    """Every registered runtime after its own `probe()`, which starts no instance."""
+    with _context() as context, ExitStack() as stack:
+        return [
+            _look(name, context, None, stack)
+            for name in registry.names()
+            if name not in registry.HIDDEN
+        ]
+
+
+def examine() -> Diagnosis:
+    """Look at everything; machines boot a guest when the image is built."""
+    image = store.find(paths.cache())
+    with _context() as context, ExitStack() as stack:
+        states = [
+            _look(name, context, image, stack)
+            for name in registry.names()
+            if name not in registry.HIDDEN
+        ]
+    return Diagnosis(
+        host=host.facts(paths.cache(), paths.results()),
+        runtimes=states,
+        guards=list(guards.read()),
+        image={} if image is None else {"digest": image.digest, "path": str(image.directory)},
+        cache={"path": str(paths.cache()), "bytes": store.cache_bytes(paths.cache())},
+    )
+
+
+@contextmanager
+def _context() -> Iterator[Context]:
+    """A context of our own: what the doctor starts is inventoried and removed like a run's."""
+    token = secrets.token_hex(4)
+    with Inventory(f"doctor-{token}") as inventory:
+        state, group = paths.run_state(token), f"tarebench-{token}"
+        inventory.will_make("directory", str(state))
+        inventory.will_make("cgroup", group)
+        try:
+            state.parent.mkdir(parents=True, exist_ok=True)
+            paths.make_private(state)
+            with run_group(group):
+                yield Context(token, paths.cache(), state, group, inventory)
+        finally:
+            sweep(inventory)
+
+
+def _look(name: str, context: Context, image: Image | None, stack: ExitStack) -> RuntimeState:
+    try:
+        runtime = registry.create(name, context)
+        stack.callback(runtime.close)
+        facts = runtime.probe()
+        if image is not None:
+            runtime.prepare(image)
+            facts = runtime.probe()
+    except RuntimeUnavailable as error:
+        return _state(name, "unavailable", error.message, error.hint)
+    except HarnessError as error:
+        return _state(name, "unavailable", f"probing failed: {error.message}", error.hint)
+    return _state(name, "ready", "", "", facts.versions, facts.accel, facts.notes)
+
+
+def _state(
+    name: str,
+    status: str,
+    reason: str,
+    remedy: str,
+    versions: dict[str, str] | None = None,
+    accel: str = "",
+    notes: Sequence[str] = (),
+) -> RuntimeState:
+    try:
+        factory = registry.factory(name)
+        kind, parameters = str(factory.runtime_class), factory.parameters
+    except ImportError as error:  # a part that is not installed costs nobody the rest
+        return RuntimeState(
+            name=name, kind="unknown", status="unavailable",
+            reason=f"its adapter cannot be loaded: {error}", remedy="make run installs it",
+            parameters={},
+        )  # fmt: skip
+    described: dict[str, dict[str, str | list[str]]] = {
+        key: {"default": p.default, "choices": list(p.choices), "description": p.description}
+        for key, p in parameters.items()
+    }
+    return RuntimeState(
+        name=name, kind=kind, status=status, reason=reason, remedy=remedy, parameters=described,
+        versions=versions or {}, accel=accel, notes=list(notes),
+    )  # fmt: skip

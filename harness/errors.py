@@ -1,0 +1,60 @@
+"""Every failure that a user can meet: one sentence that says what happened, and a hint.
+
+Errors are raised where they are known and printed once, in `harness.cli`, which also turns
+their `exit_code` into the process's status.
+"""
+
+from __future__ import annotations
+
+
+class HarnessError(Exception):
+    """What happened, to what (`message`), and what to do next (`hint`)."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(HarnessError):
+    """The command line, a scenario or a path given by the user cannot be used."""
+
+    exit_code = 2
+
+
+class ScenarioError(UsageError):
+    """A scenario file is not valid; the message names the place of the fault."""
+
+
+class RuntimeUnavailable(HarnessError):
+    """A runtime cannot work on this host; the hint is the command that would mend it."""
+
+    exit_code = 3
+
+
+class EnvironmentRefused(HarnessError):
+    """The host is not fit for what was asked (`--strict`, no rights, no space)."""
+
+    exit_code = 3
+
+
+class ImageError(HarnessError):
+    """The image could not be built, found or verified."""
+
+
+class CommandFailed(HarnessError):
+    """A program that we called failed; the message ends with what it said."""
+
+
+class ChannelError(HarnessError):
+    """The agent did not say what it should have said."""
+
+
+class LaunchFailed(HarnessError):
+    """A runtime did not bring an instance to READY."""
+
+
+class DeadlineExceeded(HarnessError):
+    """Something that had a time limit did not happen in time."""

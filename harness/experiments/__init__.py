@@ -1,0 +1,1 @@
+"""One module a question. Each experiment turns one trial into marks and samples."""

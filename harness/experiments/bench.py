@@ -1,0 +1,103 @@
+"""What an experiment works with: one runtime, one image, one workload, and fresh instances.
+
+`Bench.instance` is the only way to an instance: it makes the private folders that a runtime
+needs, and removes them when the instance is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import resource
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.clock import Marks
+from harness.model import (
+    HasDaemon,
+    Identity,
+    Image,
+    Instance,
+    InstanceSpec,
+    Limits,
+    Runtime,
+    RuntimeFacts,
+    Sample,
+)
+from harness.probes.cgroups import Group
+from harness.scenario import Workload
+
+Conditions = Mapping[str, str | float | int | bool | None]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What an experiment found out in one trial."""
+
+    marks: Mapping[str, int] = field(default_factory=dict)
+    samples: tuple[Sample, ...] = ()
+    identity: Identity = Identity()
+    conditions: Conditions = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One runtime under test, and where its instances may keep their things.
+
+    `expected` maps each file that the workload executes, by its path inside the image, to the
+    SHA-256 that the image's manifest gives it; `outside` is what the audit of a bare-metal
+    workload found beyond the image. `group` is the run's control group or None, `round_trip_s`
+    the channel's p99.
+    """
+
+    runtime: Runtime
+    facts: RuntimeFacts
+    image: Image
+    limits: Limits
+    workload: Workload
+    expected: Mapping[str, str]
+    outside: tuple[str, ...]
+    run_id: str
+    scratch: Path
+    state: Path
+    group: Group | None
+    round_trip_s: float = 0.0
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    @contextlib.contextmanager
+    def instance(
+        self, marks: Marks, ready_timeout_s: float, runtime: Runtime | None = None
+    ) -> Iterator[Instance]:
+        """A fresh instance, ready; its folders are removed after it."""
+        name = f"tb-{self.run_id[-12:]}-{next(self.numbers)}"
+        directory, sockets = self.scratch / name, self.state / name
+        directory.mkdir(mode=0o711)
+        sockets.mkdir(mode=0o700)
+        spec = InstanceSpec(
+            name=name, run_id=self.run_id, image=self.image, limits=self.limits,
+            directory=directory, sockets=sockets, ready_timeout_s=ready_timeout_s,
+        )  # fmt: skip
+        try:
+            with (runtime or self.runtime).launch(spec, marks) as instance:
+                yield instance
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+            shutil.rmtree(sockets, ignore_errors=True)
+
+    def cpu_s(self) -> float | None:
+        """CPU seconds of everything that this run has started, itself included.
+
+        By the run's control group, which also counts a private engine; without one by what
+        the kernel tells of this process and its ended children, which misses daemons.
+        """
+        if self.group is not None:
+            ns = self.group.cpu_ns()
+            return None if ns is None else ns / 1e9
+        usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+    def counts_cpu(self) -> bool:
+        """Whether `cpu_s` sees the whole launch: not where a daemon is shared with others."""
+        return not (isinstance(self.runtime, HasDaemon) and self.runtime.shared_daemon)

@@ -1,0 +1,75 @@
+"""Proof that what ran in a box is what lies in the image.
+
+Three proofs, from cheap to whole. Each measured instance hashes, from inside and after its
+last sample, the files that it executed. Once a runtime and run, an unmeasured instance derives
+the digest of the whole root again. And on bare metal, where nothing keeps a program inside,
+an unmeasured run of the workload is traced: every file that it opened or mapped must lie in
+the image or on a short, printed allow-list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.errors import ImageError
+from harness.image.manifest import parse_manifest
+from harness.model import AGENT_PATH, Identity, Image, Instance
+from harness.process import run
+
+ALLOWED_OUTSIDE = ("/proc/", "/sys/", "/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
+"""What a bare-metal workload may open beyond the image: the kernel's own files."""
+
+_LOADER = "lib64/ld-linux-x86-64.so.2"
+
+
+def executed_files(image: Image, argv: Sequence[str]) -> Mapping[str, str]:
+    """Paths inside the image that a job executes (program, loader, libraries), with SHA-256.
+
+    Found untimed, by the image's own loader. Raises ImageError when the program is not there.
+    """
+    listed = parse_manifest(image.manifest.read_bytes())
+    root = image.root
+    program = _inside(root, argv[0])
+    if program not in listed:
+        raise ImageError(
+            f"the image has no program {argv[0]}", "see tarebench image show for its packages"
+        )
+    paths = [AGENT_PATH, program]
+    said = run(
+        [root / _LOADER, "--library-path", root / "usr/lib/x86_64-linux-gnu", "--list",
+         root / program.lstrip("/")], check=False,
+    )  # fmt: skip
+    for word in said.stdout.decode(errors="replace").split():
+        if word.startswith(str(root)):
+            paths.append(_inside(root, word.removeprefix(str(root))))
+    return {path: listed[path].content for path in dict.fromkeys(paths) if path in listed}
+
+
+def _inside(root: Path, path: str) -> str:
+    """A path inside the image with its symbolic links followed inside the image."""
+    real = root.resolve()
+    found = (root / path.lstrip("/")).resolve()
+    if not found.is_relative_to(real):
+        return path
+    return "/" + str(found.relative_to(real))
+
+
+def prove(instance: Instance, expected: Mapping[str, str], outside: Sequence[str]) -> Identity:
+    """Hash the executed files from inside and compare."""
+    found = instance.hash_files(list(expected))
+    return Identity(
+        identical=dict(found) == dict(expected) and not outside,
+        files=dict(found),
+        outside=list(outside),
+    )
+
+
+def opened_outside(image: Image, opened: Sequence[str], scratch: str) -> Sequence[str]:
+    """What a traced bare-metal job opened that is neither in the image nor allowed."""
+    inside = (f"{image.root.resolve()}/", f"{image.root}/", f"{scratch}/")
+    return [
+        path
+        for path in opened
+        if path.startswith("/") and not path.startswith((*inside, *ALLOWED_OUTSIDE))
+    ]

@@ -1,0 +1,155 @@
+"""How much memory one instance holds: a short ramp, and two totals that must agree.
+
+The ledger of an instance has two independent sides. *Charged*: what its control group is
+charged, and the PSS of those of its processes that live outside of it (shim, VMM, the growth
+of a daemon). *Host*: by how much the host's free and reclaimable memory fell. Instances are
+added one after another, each point is read on both sides, and the cost of one is the slope.
+The remainder is printed. The host's side moves by itself, so its slope counts only when the
+ramp moved it ten times as much as it moves while nothing happens; otherwise it is absent.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+from harness.clock import Marks
+from harness.experiments.bench import Bench, Measurement
+from harness.model import GuestMemory, HasDaemon, Instance, RuntimeClass, Sample
+from harness.probes import cgroups
+from harness.probes import memory as probe
+from harness.probes.cgroups import Layout
+from harness.scenario import Memory
+
+_SIGNAL_TO_IDLE = 10.0
+_IDLE_READINGS = 5
+_IDLE_PAUSE_S = 0.04
+_MACHINES = (RuntimeClass.MACHINE, RuntimeClass.EMULATED)
+
+Point = Mapping[str, float]
+
+
+def measure(bench: Bench, settings: Memory) -> Measurement:
+    """One ramp; every value is bytes an instance."""
+    target = _target(bench, settings)
+    variation = idle_variation()
+    boxes: list[Instance] = []
+    with ExitStack() as stack:
+        points = [(0, _point(bench, boxes))]
+        for size in _steps(target, bench.runtime.runtime_class in _MACHINES):
+            _grow(bench, settings, boxes, size, stack)
+            points.append((size, _point(bench, boxes)))
+    slopes = {key: slope([(n, p[key]) for n, p in points if key in p]) for key in points[-1][1]}
+    fell = points[-1][1]["host_delta"] - points[0][1]["host_delta"]
+    if abs(fell) < _SIGNAL_TO_IDLE * variation:
+        slopes.pop("host_delta")
+    else:
+        slopes["remainder"] = slopes["host_delta"] - slopes["charged"]
+    dimensions = {"state": settings.state, "n": str(target)}
+    samples = tuple(
+        Sample(metric=f"memory.{key}", value=value, unit="bytes", dimensions=dimensions)
+        for key, value in slopes.items()
+    )
+    return Measurement(
+        samples=samples,
+        conditions={"idle_variation_bytes": variation, "host_fell_bytes": fell, "instances": target},
+    )
+
+
+def _target(bench: Bench, settings: Memory) -> int:
+    if bench.runtime.runtime_class in _MACHINES:
+        return settings.machine_instances
+    return (
+        settings.engine_instances if isinstance(bench.runtime, HasDaemon) else settings.instances
+    )
+
+
+def _steps(target: int, machines: bool) -> Sequence[int]:
+    """Machines go up in one step, several booting at once; the rest in two."""
+    return [target] if machines else [target // 2, target]
+
+
+def _grow(
+    bench: Bench, settings: Memory, boxes: list[Instance], size: int, stack: ExitStack
+) -> None:
+    """Launch until there are `size` instances; machines boot side by side."""
+    missing = size - len(boxes)
+    launches = [bench.instance(Marks(), settings.ready_timeout_s) for _ in range(missing)]
+    if bench.runtime.runtime_class not in _MACHINES:
+        boxes.extend(stack.enter_context(launch) for launch in launches)
+        return
+    with ThreadPoolExecutor(missing) as pool:
+        entered = [(launch, pool.submit(launch.__enter__)) for launch in launches]
+        for launch, future in entered:
+            if future.exception() is None:
+                stack.push(launch)
+        boxes.extend(future.result() for _, future in entered)
+
+
+def _point(bench: Bench, boxes: Sequence[Instance]) -> Point:
+    """Both sides of the ledger, and what stands beside it, at this size of the ramp."""
+    charged = pss = rss = 0.0
+    for box in boxes:
+        group = _own_group(box)
+        inside = set(_members(group))
+        held = cgroups.charge(group) if group is not None else None
+        charged += held.total if held is not None else 0
+        for pid in box.processes():
+            sizes = probe.process_memory(pid)
+            if sizes is None:
+                continue
+            pss += sizes.pss_bytes
+            rss += sizes.rss_bytes
+            if pid not in inside:
+                charged += sizes.pss_bytes
+    if isinstance(bench.runtime, HasDaemon) and not bench.runtime.shared_daemon:
+        grown = [probe.process_memory(pid) for pid in bench.runtime.daemon_processes()]
+        charged += sum(sizes.pss_bytes for sizes in grown if sizes is not None)
+    point = {"charged": charged, "pss": pss, "rss": rss,
+             "host_delta": -float(probe.host_available_bytes())}  # fmt: skip
+    guests = [box.guest_memory_bytes() for box in boxes if isinstance(box, GuestMemory)]
+    if guests or (not boxes and bench.runtime.runtime_class in _MACHINES):
+        point["guest_ram"] = float(sum(guests))
+        point["vmm_overhead"] = pss - sum(guests)
+    return point
+
+
+def _own_group(box: Instance) -> Path | None:
+    """The memory group that holds this box alone, or None when it shares one with others.
+
+    A box without a group of its own is in the group of whoever started it: the harness's.
+    """
+    shared = Layout.detect().groups_of(os.getpid())
+    for path in box.cgroups():
+        if (path / "memory.stat").is_file():
+            return None if path in shared else path
+    return None
+
+
+def _members(group: Path | None) -> Sequence[int]:
+    files = [] if group is None else group.rglob("cgroup.procs")
+    return [int(pid) for file in files for pid in file.read_text().split()]
+
+
+def idle_variation() -> float:
+    """Range of the host's free and reclaimable memory over a moment without our doing.
+
+    An idle control period is waiting by its nature: there is no event to wait for.
+    """
+    readings = []
+    for _ in range(_IDLE_READINGS):
+        readings.append(probe.host_available_bytes())
+        time.sleep(_IDLE_PAUSE_S)
+    return float(max(readings) - min(readings))
+
+
+def slope(points: Sequence[tuple[int, float]]) -> float:
+    """Least-squares slope of value over n; at least two different n are needed."""
+    mean_n = sum(n for n, _ in points) / len(points)
+    mean_v = sum(v for _, v in points) / len(points)
+    spread = sum((n - mean_n) ** 2 for n, _ in points)
+    return sum((n - mean_n) * (v - mean_v) for n, v in points) / spread

@@ -1,0 +1,143 @@
+"""Cache entries that are either finished or absent.
+
+A build can be killed at any instant, and two processes can want the same thing at once. So
+whatever is made here is made beside its place under a name that says who makes it
+(`.partial-<pid>-<name>`), and gets its own name by one rename; what a dead process left is
+known by its pid and removed. A lock file keeps a second maker waiting, not working.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_PARTIAL = re.compile(r"\.partial-(\d+)-")
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock, over processes, on a lock file that stays where it is.
+
+    The file is never removed: a lock on a removed file would keep nobody out.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def partial_directory(final: Path) -> Iterator[Path]:
+    """A new folder beside `final`, removed at the end unless `finish` has renamed it."""
+    partial = _partial_name(final)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+    finally:
+        remove_tree(partial)
+
+
+@contextmanager
+def partial_file(final: Path) -> Iterator[Path]:
+    """A name beside `final` to write to; it becomes `final` if the block ends without error."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    partial = _partial_name(final)
+    try:
+        yield partial
+        partial.rename(final)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def finish(partial: Path, final: Path) -> bool:
+    """Give a finished folder its name; False when an equal one already had it."""
+    if final.exists():
+        return False
+    try:
+        partial.rename(final)
+    except OSError:
+        if final.exists():
+            return False
+        raise
+    return True
+
+
+def remove_stale_partials(directory: Path) -> list[Path]:
+    """Remove what makers that no longer live have left in a folder; returns what it was."""
+    stale = [
+        entry
+        for entry in (directory.iterdir() if directory.is_dir() else ())
+        if (found := _PARTIAL.match(entry.name)) and not _lives(int(found[1]))
+    ]
+    for entry in stale:
+        remove_tree(entry)
+    return stale
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a file or a folder, also where its folders are not writable by their owner."""
+    if not path.is_dir() or path.is_symlink():
+        path.unlink(missing_ok=True)
+        return
+    if os.geteuid() != 0:
+        for parent, folders, _ in os.walk(path):
+            for name in folders:
+                folder = Path(parent, name)
+                if not folder.is_symlink():
+                    with suppress(OSError):
+                        folder.chmod(0o700)
+    shutil.rmtree(path)
+
+
+def disk_bytes(path: Path) -> int:
+    """Bytes that a file or a tree takes on the disk; hard links and holes count once."""
+    seen: set[tuple[int, int]] = set()
+    total = 0
+    for entry in (path, *_walk(path)):
+        try:
+            status = entry.lstat()
+        except FileNotFoundError:
+            continue
+        identity = (status.st_dev, status.st_ino)
+        if identity not in seen:
+            seen.add(identity)
+            total += status.st_blocks * 512
+    return total
+
+
+def _walk(path: Path) -> Iterator[Path]:
+    try:
+        is_directory = stat.S_ISDIR(path.lstat().st_mode)
+    except FileNotFoundError:
+        return
+    if is_directory:
+        for parent, folders, files in os.walk(path):
+            for name in (*folders, *files):
+                yield Path(parent, name)
+
+
+def _partial_name(final: Path) -> Path:
+    return final.with_name(f".partial-{os.getpid()}-{final.name}")
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,124 @@
+"""The forms of the image that runtimes boot from, each derived when it is first asked for.
+
+A form is cached beside its image (`<image>/forms/`), made under another name and renamed when
+it is whole, and locked, so that two makers do not do the work twice. Every form holds the
+files that the manifest lists, with their owners.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+
+from harness import process
+from harness.errors import ImageError
+from harness.image import cpio
+from harness.image.cache import locked, partial_file, sha256_of
+from harness.image.guest import GuestKernel, required_modules
+from harness.image.manifest import ManifestEntry, parse_manifest
+from harness.image.store import read_record
+from harness.model import AGENT_PATH, MIB, Image
+
+SLACK_BYTES = 256 * MIB
+"""What a guest can write before its disk is full: file-I/O jobs need room."""
+
+_BLOCK = 4096
+_EXT4_OVERHEAD_BYTES = 64 * MIB  # journal, inode tables, bitmaps
+
+
+def ext4(image: Image) -> Path:
+    """The image as a raw, sparse disk with an ext4 file system on it and no partitions.
+
+    UUID and hash seed come from the digest, and nothing is left to be initialised lazily: a
+    background thread that writes inode tables would be measured with the workload.
+    """
+    final = _form(image, "root.ext4")
+    with locked(_lock(final)):
+        if not final.exists():
+            with partial_file(final) as partial:
+                _make_ext4(image, partial)
+    return final
+
+
+def overlay_disk(base: Path, target: Path) -> None:
+    """A qcow2 disk of one instance: what it writes is in `target`, the rest in `base`."""
+    process.run(
+        ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", base.resolve(), target],
+        hint="apt-get install qemu-utils",
+    )
+
+
+def initramfs(image: Image, kernel: GuestKernel) -> Path:
+    """What the guest's kernel starts: the agent as /init, and the modules to the disk."""
+    final = _form(image, f"initramfs-{kernel.version}.cpio")
+    with locked(_lock(final)):
+        if not final.exists():
+            agent = image.root / AGENT_PATH.lstrip("/")
+            if sha256_of(agent) != image.agent_sha256:
+                raise ImageError(f"{agent} was changed", "tarebench image build --refresh")
+            nodes = _initramfs_nodes(agent.read_bytes(), required_modules(kernel))
+            with partial_file(final) as partial:
+                partial.write_bytes(cpio.archive(nodes))
+    return final
+
+
+def _form(image: Image, name: str) -> Path:
+    return image.directory / "forms" / name
+
+
+def _lock(form: Path) -> Path:
+    return form.with_name(f".{form.name}.lock")
+
+
+def _initramfs_nodes(agent: bytes, modules: list[Path]) -> list[cpio.Node]:
+    names = [f"lib/{path.name}" for path in modules]
+    return [
+        *(cpio.directory(name) for name in ("dev", "proc", "sys", "root", "lib")),
+        # The kernel opens it for init's input and output before devtmpfs is mounted.
+        cpio.character_device("dev/console", 5, 1),
+        cpio.file("init", agent, 0o755),
+        cpio.file("modules", "".join(f"/{name}\n" for name in names).encode()),
+        *(cpio.file(name, path.read_bytes()) for name, path in zip(names, modules, strict=True)),
+    ]
+
+
+def _make_ext4(image: Image, target: Path) -> None:
+    record = read_record(image.directory)
+    entries = parse_manifest(image.manifest.read_bytes())
+    with target.open("wb") as file:
+        file.truncate(disk_size(entries))
+    identity = str(uuid.uuid5(uuid.NAMESPACE_OID, image.digest))
+    options = f"hash_seed={identity},root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0"
+    process.run(
+        ["mke2fs", "-q", "-F", "-t", "ext4", "-b", str(_BLOCK), "-m", "0", "-L", "tarebench",
+         "-U", identity, "-E", options, "-d", image.root, target],
+        env={**os.environ, "E2FSPROGS_FAKE_TIME": str(record.recipe.epoch), "LC_ALL": "C.UTF-8"},
+        hint="apt-get install e2fsprogs",
+    )  # fmt: skip
+    if record.ownership != "exact":
+        _set_owners(target, entries)
+
+
+def disk_size(entries: dict[str, ManifestEntry]) -> int:
+    """Bytes of a disk that holds these entries and leaves SLACK_BYTES free, in whole MiB."""
+    content = sum(-(-entry.size // _BLOCK) * _BLOCK for entry in entries.values())
+    needed = content + len(entries) * 1024 + _EXT4_OVERHEAD_BYTES + SLACK_BYTES
+    return -(-needed // MIB) * MIB
+
+
+def _set_owners(disk: Path, entries: dict[str, ManifestEntry]) -> None:
+    """Give files their owners inside the disk: an ordinary user's tree cannot hold them."""
+    commands = []
+    for path, entry in entries.items():
+        if "\\" in path or '"' in path:
+            raise ImageError(f"the owner of {path} cannot be set on a disk")
+        commands.append(f'set_inode_field "{path}" uid {entry.uid}\n')
+        commands.append(f'set_inode_field "{path}" gid {entry.gid}\n')
+    for path in ("/proc", "/sys", "/dev", "/run", "/tmp", "/etc/hosts", "/etc/hostname"):
+        commands.append(f"set_inode_field {path} uid 0\nset_inode_field {path} gid 0\n")
+    process.run(
+        ["debugfs", "-w", "-f", "/dev/stdin", disk],
+        input="".join(commands).encode(),
+        hint="apt-get install e2fsprogs",
+    )

@@ -1,0 +1,106 @@
+"""The built image as the rest needs it: required, described, verified in every runtime."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness import events, paths, registry
+from harness.errors import EnvironmentRefused, RuntimeUnavailable
+from harness.image import store
+from harness.inventory import Inventory, sweep
+from harness.lineup import assemble
+from harness.model import Context, Frozen, Image
+from harness.process import become_subreaper
+from harness.place import make_place
+from harness.scenario import load
+
+
+def require(cache: Path) -> Image:
+    """The built image; raises EnvironmentRefused when there is none."""
+    image = store.find(cache)
+    if image is None:
+        raise EnvironmentRefused("the image has not been built yet", "tarebench image build")
+    return image
+
+
+def is_owned(image: Image) -> bool:
+    """Whether the files of the image's directory have their owners: not for an ordinary user."""
+    return store.read_record(image.directory).ownership == "exact"
+
+
+def describe(image: Image) -> dict[str, Any]:
+    """What `tarebench image show` tells."""
+    record = store.read_record(image.directory)
+    return {
+        "digest": image.digest,
+        "path": str(image.directory),
+        "agent_sha256": image.agent_sha256,
+        "built_utc": record.built_utc,
+        "ownership": record.ownership,
+        "paths": record.paths,
+        "content_bytes": record.content_bytes,
+        "excluded_paths": list(image.excludes),
+        "recipe": msgspec.to_builtins(record.recipe),
+        "packages": record.packages,
+        "disk_bytes": store.sizes(image),
+    }
+
+
+class Row(Frozen):
+    """What one runtime's instance derived; `identical` is None for one that cannot run here."""
+
+    runtime: str
+    digest: str
+    identical: bool | None
+    text: str
+
+
+def verify_everywhere(named: Sequence[str], say: Callable[[str], None]) -> Sequence[Row]:
+    """Verify in the named runtimes, or in all that work here.
+
+    Raises RuntimeUnavailable for a named runtime that cannot run, ImageError without an image.
+    """
+    image = require(paths.cache())
+    wanted = [registry.canonical(name) for name in named]
+    every = [name for name in registry.names() if name not in registry.HIDDEN]
+    scenario = load("quick", runtimes=wanted or every)
+    become_subreaper()
+    token = secrets.token_hex(4)
+    rows: dict[str, Row] = {}
+
+    def observe(event: events.Event) -> None:
+        if isinstance(event, events.Preparing):
+            say(f"{event.runtime}: {event.step} …")
+        elif isinstance(event, events.Skipped):
+            rows[event.runtime] = Row(
+                runtime=event.runtime, digest="", identical=None, text=f"unavailable: {event.reason}"
+            )
+
+    with Inventory(f"verify-{token}") as inventory:
+        try:
+            with ExitStack() as stack:
+                place = make_place(token, inventory, stack)
+                context = Context(
+                    token, paths.cache(), place.state, f"tarebench-{token}", inventory
+                )
+                owned = is_owned(image)
+                lineup = assemble(
+                    scenario, image, context, place, frozenset(wanted), owned, observe, stack
+                )
+        except RuntimeUnavailable:
+            if wanted or not rows:
+                raise
+            return list(rows.values())
+        finally:
+            sweep(inventory)
+    for name, entrant in lineup.entrants.items():
+        found = entrant.verified
+        text = found.note or "identical"
+        rows[name] = Row(runtime=name, digest=found.digest, identical=found.identical, text=text)
+    return [rows[name] for name in scenario.runtimes]

@@ -1,0 +1,206 @@
+"""What a run makes on the host, written down before it is made, so that it can be found.
+
+One append-only JSONL file a run, in a place that every later `tarebench clean` knows. The
+living harness holds a lock on it; the kernel drops the lock when the harness dies, however it
+dies, so whoever can take the lock knows that the run is dead and may be cleaned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import shutil
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import paths, registry
+from harness.errors import EnvironmentRefused
+from harness.model import Cleaner
+from harness.probes.cgroups import Layout, remove_tree
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One thing on the host that a run made, or was about to make."""
+
+    kind: str
+    name: str
+    details: Mapping[str, str]
+
+
+class Inventory:
+    """The living run's own list; as a context manager it holds the lock.
+
+    At its end the file is removed when nothing is left on it.
+    """
+
+    def __init__(self, run_id: str, folder: Path | None = None) -> None:
+        self._folder = folder or paths.inventories()
+        self.path = self._folder / f"{run_id}.jsonl"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError as error:
+            raise EnvironmentRefused(
+                f"the inventory {self.path} cannot be written: {error.strerror}",
+                "set TAREBENCH_STATE to a folder of yours",
+            ) from error
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def will_make(self, kind: str, name: str, **details: str) -> None:
+        """Write a thing down; it may be made once this has returned."""
+        self._write({"op": "make", "kind": kind, "name": name, "details": details})
+
+    def removed(self, kind: str, name: str) -> None:
+        """Strike a thing out: it is gone."""
+        self._write({"op": "gone", "kind": kind, "name": name})
+
+    def _write(self, line: Mapping[str, object]) -> None:
+        os.write(self._file, json.dumps(line).encode() + b"\n")
+
+    def entries(self) -> Sequence[Entry]:
+        """What is on the list now, newest first."""
+        return read(self.path)
+
+    def __enter__(self) -> Inventory:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if not read(self.path):
+            self.path.unlink(missing_ok=True)
+        os.close(self._file)
+
+
+def read(path: Path) -> Sequence[Entry]:
+    """What an inventory still lists, newest first; a torn last line is left out."""
+    left: dict[tuple[str, str], Entry] = {}
+    for line in path.read_bytes().splitlines():
+        try:
+            said = json.loads(line)
+            key = (str(said["kind"]), str(said["name"]))
+            if said["op"] == "make":
+                left[key] = Entry(*key, {k: str(v) for k, v in said["details"].items()})
+            else:
+                left.pop(key, None)
+        except (ValueError, KeyError, TypeError):
+            log.warning("a line of %s is torn", path)
+    return list(reversed(left.values()))
+
+
+@contextlib.contextmanager
+def dead_inventories(folder: Path | None = None) -> Iterator[Sequence[Path]]:
+    """The files of runs whose harness is gone, locked for as long as we look at them."""
+    held: list[tuple[Path, int]] = []
+    for path in sorted((folder or paths.inventories()).glob("*.jsonl")):
+        with contextlib.suppress(FileNotFoundError):
+            file = os.open(path, os.O_RDWR)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(file)
+            else:
+                held.append((path, file))
+    try:
+        yield [path for path, _ in held]
+    finally:
+        for _, file in held:
+            os.close(file)
+
+
+def left_over(path: Path) -> Sequence[Entry]:
+    """What a dead run's inventory lists and the host still has."""
+    known = cleaners()
+    return [
+        entry
+        for entry in read(path)
+        if entry.kind not in known or known[entry.kind].exists(entry.name, entry.details)
+    ]
+
+
+def clean(path: Path) -> Sequence[tuple[Entry, str]]:
+    """Remove what a dead run left behind; returns what could not be removed, with why.
+
+    The file goes when nothing is left.
+    """
+    failed = _remove(read(path))
+    if not failed:
+        path.unlink(missing_ok=True)
+    return failed
+
+
+def sweep(inventory: Inventory) -> Sequence[tuple[Entry, str]]:
+    """The living run's own last look: whatever it still lists and the host still has goes.
+
+    Teardown has removed nearly everything by then; what is left is the run's own folders, and
+    what an interruption in an unlucky instant has left.
+    """
+    failed = _remove(inventory.entries())
+    kept = {(entry.kind, entry.name) for entry, _ in failed}
+    for entry in inventory.entries():
+        if (entry.kind, entry.name) not in kept:
+            inventory.removed(entry.kind, entry.name)
+    return failed
+
+
+def _remove(entries: Sequence[Entry]) -> Sequence[tuple[Entry, str]]:
+    """Remove each thing that still exists; returns what stayed, with why."""
+    known = cleaners()
+    failed: list[tuple[Entry, str]] = []
+    for entry in entries:
+        cleaner = known.get(entry.kind)
+        if cleaner is None:
+            failed.append((entry, f"nothing here knows how to remove a {entry.kind}"))
+            continue
+        try:
+            if cleaner.exists(entry.name, entry.details):
+                cleaner.remove(entry.name, entry.details)
+            if cleaner.exists(entry.name, entry.details):
+                failed.append((entry, "it is still there"))
+        except Exception as error:  # one stubborn thing must not keep the rest
+            log.exception("cleaning %s %s", entry.kind, entry.name)
+            failed.append((entry, str(error)))
+    return failed
+
+
+class _Directories:
+    """Folders of ours: the state and the scratch of a run."""
+
+    def exists(self, name: str, details: Mapping[str, str]) -> bool:
+        return Path(name).is_dir()
+
+    def remove(self, name: str, details: Mapping[str, str]) -> None:
+        remove_folder(Path(name))
+
+
+class _Groups:
+    """Control groups, by their name below every hierarchy."""
+
+    def exists(self, name: str, details: Mapping[str, str]) -> bool:
+        return any((mount / name).is_dir() for mount in Layout.detect().mounts)
+
+    def remove(self, name: str, details: Mapping[str, str]) -> None:
+        for mount in Layout.detect().mounts:
+            for file in (mount / name).rglob("cgroup.procs"):
+                for pid in file.read_text().split():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(int(pid), signal.SIGKILL)
+            remove_tree(mount / name)
+
+
+def cleaners() -> Mapping[str, Cleaner]:
+    """Our own cleaners, and those of the runtimes."""
+    return {"directory": _Directories(), "cgroup": _Groups(), **registry.cleaners()}
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder of ours and then its parent when that is empty and ours alone."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        folder.parent.rmdir()

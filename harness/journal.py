@@ -1,0 +1,98 @@
+"""The run folder: a manifest, and a journal that is on disk before the next trial begins.
+
+`journal.jsonl` is append-only, one TrialRecord a line, each followed by fsync: what is
+finished survives `kill -9` and power loss. A torn last line is cut off when the run is opened
+again. This is the runner's side; readers are in harness/analysis and need no journal.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness.errors import HarnessError, UsageError
+from harness.model import TrialRecord
+
+JOURNAL = "journal.jsonl"
+MANIFEST = "manifest.json"
+
+
+class Journal:
+    """Appends records; a context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / JOURNAL
+        _cut_torn_line(self._path)
+        self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._encode = msgspec.json.Encoder().encode
+
+    def append(self, record: TrialRecord) -> None:
+        """Write one record and wait until it is on the disk. Raises HarnessError."""
+        line = self._encode(record) + b"\n"
+        try:
+            written = os.write(self._file, line)
+            if written != len(line):
+                raise OSError(28, "No space left on device")
+            os.fsync(self._file)
+        except OSError as error:
+            raise HarnessError(
+                f"the trial {record.trial} could not be stored: {error.strerror}",
+                f"free some space on the disk of {self._path.parent}; finished trials are safe",
+            ) from error
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        os.close(self._file)
+
+
+def _cut_torn_line(path: Path) -> None:
+    if path.exists():
+        text = path.read_bytes()
+        whole = text.rfind(b"\n") + 1
+        if whole != len(text):
+            os.truncate(path, whole)
+
+
+def records(folder: Path) -> Sequence[TrialRecord]:
+    """Every whole record of a run folder; a torn last line is left out."""
+    path = folder / JOURNAL
+    if not path.exists():
+        return []
+    decode = msgspec.json.Decoder(TrialRecord).decode
+    lines = path.read_bytes().split(b"\n")[:-1]
+    return [decode(line) for line in lines if line]
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Replace the manifest in one step, so that a reader never sees half of it."""
+    data = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+    partial = folder / f".{MANIFEST}.partial"
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(folder / MANIFEST)
+    except OSError as error:
+        raise HarnessError(
+            f"the manifest in {folder} could not be written: {error.strerror}",
+            "free some space, or give --out another folder",
+        ) from error
+
+
+def create_folder(folder: Path) -> None:
+    """Make a new run folder; raises UsageError when it exists and is not empty."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise UsageError(f"the folder {folder} is not empty", "give --out a new folder")
+    except OSError as error:
+        raise UsageError(
+            f"the run folder {folder} cannot be made: {error.strerror}", "give --out another folder"
+        ) from error

@@ -1,0 +1,124 @@
+"""The manifest: everything about a run that is not a trial, as one JSON document.
+
+Written before the first trial and again at the end, so that a run which was cut off still
+says what it was. The schema is documented in results/README.md.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from harness import __version__, paths
+from harness.image.store import read_record
+from harness.lineup import Entrant, Lineup
+from harness.model import SCHEMA_VERSION, Image, Trial
+from harness.probes import host
+from harness.probes.guards import Guard
+
+if TYPE_CHECKING:
+    from harness.runner import Request
+
+_PARTS = ("msgspec", "psutil", "docker", "libvirt-python", "pandas", "pyarrow", "scipy", "matplotlib")
+
+
+def begin(
+    request: Request,
+    run_id: str,
+    image: Image,
+    lineup: Lineup,
+    trials: Sequence[Trial],
+    guards: Sequence[Guard],
+) -> dict[str, Any]:
+    """The document before the first trial; of a resumed run, with the gap noted."""
+    earlier = request.earlier or {}
+    document: dict[str, Any] = {
+        "schema": SCHEMA_VERSION,
+        "run": run_id,
+        "tarebench": __version__,
+        "scenario": request.scenario,
+        "seed": request.seed,
+        "plan": list(trials),
+        "stopping": request.rule.text(),
+        "image": {
+            "digest": image.digest, "agent_sha256": image.agent_sha256,
+            "excludes": list(image.excludes), "packages": read_record(image.directory).packages,
+        },
+        "started_utc": earlier.get("started_utc") or _now(),
+        "runtimes": {name: _runtime(entrant) for name, entrant in lineup.entrants.items()},
+        "skipped": {
+            name: {"reason": error.message, "remedy": error.hint}
+            for name, error in lineup.skipped.items()
+        },
+        "channel": {name: e.verified.channel for name, e in lineup.entrants.items()},
+        "host": host.facts(paths.cache(), request.folder),
+        "guards": list(guards),
+        "parts": _parts(),
+        "command": list(request.command),
+        "repeat_with": repeat_with(request),
+    }  # fmt: skip
+    if earlier:
+        gap = Guard(
+            name="resumed", value=_now(), severity="warn",
+            text="The run was cut off and resumed: its parts were measured at different times.",
+        )  # fmt: skip
+        document["guards"].append(gap)
+    plain: dict[str, Any] = msgspec.to_builtins(document)
+    return plain
+
+
+def end(
+    document: Mapping[str, Any], executed: Sequence[Trial], interrupted: bool
+) -> Mapping[str, Any]:
+    """The document after the last trial."""
+    return {
+        **document,
+        "plan": msgspec.to_builtins(list(executed)),
+        "finished_utc": _now(),
+        "outcome": "interrupted" if interrupted else "complete",
+    }
+
+
+def repeat_with(request: Request) -> str:
+    """A command that runs the same plan again, given the same image and host."""
+    argv = [*request.command] or ["tarebench", "run", request.scenario.name]
+    if "--seed" not in argv and not any(word.startswith("--seed=") for word in argv):
+        argv += ["--seed", str(request.seed)]
+    return shlex.join(argv)
+
+
+def _runtime(entrant: Entrant) -> Mapping[str, Any]:
+    facts, verified = entrant.bench.facts, entrant.verified
+    return {
+        "class": str(entrant.bench.runtime.runtime_class),
+        "accel": facts.accel,
+        "versions": facts.versions,
+        "limits": facts.limits,
+        "notes": facts.notes,
+        "equality": "inside budget",
+        "verified": {
+            "digest": verified.digest, "identical": verified.identical,
+            "note": verified.note, "outside": verified.outside,
+        },
+    }  # fmt: skip
+
+
+def _parts() -> Mapping[str, str]:
+    """Versions of the Python parts; one that is not installed is absent."""
+    found = {"python": sys.version.split()[0]}
+    for name in _PARTS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,49 @@
+"""Every metric that a run can hold: name, unit, which direction is better, and what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from harness.model import Metric
+
+
+def _seconds(name: str, description: str) -> Metric:
+    return Metric(name=name, unit="s", better="lower", description=description)
+
+
+def _bytes(name: str, description: str) -> Metric:
+    return Metric(name=name, unit="bytes", better="lower", description=description)
+
+
+_ALL = (
+    _seconds("startup.created", "request until the runtime says that the instance exists"),
+    _seconds("startup.started", "request until the runtime's start call returned"),
+    _seconds("startup.vmm", "request until the VMM opened the channel (machines)"),
+    _seconds("startup.init", "request until the agent's first instruction (shared kernel only)"),
+    _seconds("startup.ready", "request until READY arrived: the box can take its first job"),
+    _seconds("startup.job", "request until the end of the first job, run right after READY"),
+    _seconds("startup.stop", "request until the harness asked for the end"),
+    _seconds("startup.exited", "request until the box's init or VMM was dead"),
+    _seconds("startup.removed", "request until nothing of the box was left"),
+    _seconds("startup.teardown", "from asking for the end until nothing was left"),
+    _seconds("startup.cpu", "CPU seconds that the host spent on the launch, client included"),
+    _seconds("phases.kernel", "request until the guest kernel's first byte (instrumented boots)"),
+    _seconds("phases.ready", "request until READY in the same instrumented boots"),
+    _bytes("memory.charged", "an instance's own memory: cgroup charge, and PSS outside of it"),
+    _bytes("memory.host_delta", "fall of the host's free and reclaimable memory, an instance"),
+    _bytes("memory.remainder", "host_delta less charged: what the ledger cannot explain"),
+    _bytes("memory.pss", "proportional set size of every process of the box"),
+    _bytes("memory.rss", "resident set size; counts shared pages once a process"),
+    _bytes("memory.guest_ram", "host memory that backs the guest's RAM (machines)"),
+    _bytes("memory.vmm_overhead", "PSS of the VMM beyond the guest's RAM (machines)"),
+    _seconds("canary.work", "a fixed piece of arithmetic in the harness: the host's own drift"),
+    Metric(name="canary.busy", unit="1", better="lower",
+           description="share of the host's CPU time used while the harness idles"),
+    _bytes("canary.memory_variation", "range of the host's free memory while the harness idles"),
+    _seconds("floor.ready", "fork, exec and READY of the agent with no runtime at all"),
+    _seconds("floor.exited", "the same until its end"),
+    _seconds("repeat.ready", "the first measured trial's READY, measured again at the end"),
+    _seconds("trial.wall", "the whole trial, untimed preparation included"),
+)  # fmt: skip
+
+METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ALL}

@@ -1,0 +1,66 @@
+"""Where things are kept: the cache, a run's own state, the inventories, the results.
+
+Root's cache is world-readable, because a bare-metal job runs as an ordinary user and must
+reach the image; everyone else's is their own. `TAREBENCH_CACHE` and `TAREBENCH_STATE` override.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def cache() -> Path:
+    """What outlives runs: images, kernels, a private engine's data."""
+    if given := os.environ.get("TAREBENCH_CACHE"):
+        return Path(given).absolute()
+    if os.geteuid() == 0:
+        return Path("/var/cache/tarebench")
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tarebench"
+
+
+def inventories() -> Path:
+    """What runs have made on this host, one file a run, written before it is made."""
+    if given := os.environ.get("TAREBENCH_STATE"):
+        return Path(given).absolute() / "inventory"
+    if os.geteuid() == 0:
+        return Path("/var/lib/tarebench/inventory")
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "tarebench" / "inventory"
+
+
+def run_state(run_id: str) -> Path:
+    """A run's own folder on a path short enough for Unix sockets (107 bytes with a name)."""
+    if os.geteuid() == 0:
+        return Path("/run/tarebench") / run_id
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    if base and Path(base).is_dir():
+        return Path(base) / "tarebench" / run_id
+    return Path(tempfile.gettempdir()) / f"tarebench-{os.geteuid()}" / run_id
+
+
+def scratch(run_id: str) -> Path:
+    """Where a run's writable layers lie: on the cache's disk."""
+    return cache() / "scratch" / run_id
+
+
+def results() -> Path:
+    """Where runs land: below the checkout when in one, else below the current folder."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "pyproject.toml").is_file() and (folder / "harness").is_dir():
+            return folder / "results" / "runs"
+    return here / "results" / "runs"
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder that only its owner can enter, whatever the umask; refuse another's.
+
+    Raises OSError when it exists and is not ours: someone may have put it there.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if status.st_uid != os.geteuid() or folder.is_symlink():
+        raise OSError(f"{folder} belongs to someone else")
+    folder.chmod(0o700)

@@ -1,0 +1,88 @@
+"""Runtimes, and the cleaners of what they make, found by entry point and loaded lazily.
+
+A runtime is named `factory` or `factory,key=value,…`; the canonical form sorts the
+parameters and leaves defaults out, so that one box has one name.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from typing import cast
+
+from harness.errors import UsageError
+from harness.model import Cleaner, Context, Runtime, RuntimeFactory
+
+RUNTIMES_GROUP = "tarebench.runtimes"
+CLEANERS_GROUP = "tarebench.cleaners"
+HIDDEN = frozenset({"fake"})
+"""Registered for tests alone, and never listed."""
+
+
+def names() -> Sequence[str]:
+    """Every registered runtime's name, hidden ones too, sorted."""
+    return sorted({point.name for point in entry_points(group=RUNTIMES_GROUP)})
+
+
+def parse(text: str) -> tuple[str, dict[str, str]]:
+    """Split `docker,network=none`; raises UsageError."""
+    name, *rest = text.split(",")
+    parameters: dict[str, str] = {}
+    for part in rest:
+        key, equals, value = part.partition("=")
+        if not equals or not key.strip() or not value.strip():
+            raise UsageError(
+                f"{part!r} in the runtime {text!r} is not KEY=VALUE",
+                "write parameters as in docker,network=none",
+            )
+        if key.strip() in parameters:
+            raise UsageError(f"the runtime {text!r} gives {key.strip()} twice")
+        parameters[key.strip()] = value.strip()
+    return name.strip(), parameters
+
+
+def canonical(text: str) -> str:
+    """The one name of a runtime; raises UsageError for an unknown runtime or parameter."""
+    name, given = parse(text)
+    known = factory(name).parameters
+    for key, value in given.items():
+        if key not in known:
+            raise UsageError(
+                f"{name} has no parameter {key!r}", f"its parameters: {', '.join(known) or 'none'}"
+            )
+        if known[key].choices and value not in known[key].choices:
+            raise UsageError(
+                f"{value!r} is not a value of {key} of {name}",
+                f"choose from {', '.join(known[key].choices)}",
+            )
+    kept = sorted((key, value) for key, value in given.items() if value != known[key].default)
+    return ",".join([name, *(f"{key}={value}" for key, value in kept)])
+
+
+def factory(name: str) -> RuntimeFactory:
+    """The class behind a registered name; raises UsageError with the nearest names."""
+    return cast("RuntimeFactory", _point(RUNTIMES_GROUP, name).load())
+
+
+def create(text: str, context: Context) -> Runtime:
+    """A runtime, ready to be probed. `text` may be any form that `canonical` accepts."""
+    name, parameters = parse(canonical(text))
+    return factory(name)(canonical(text), parameters, context)
+
+
+def cleaners() -> Mapping[str, Cleaner]:
+    """What can find and remove each kind of thing that runtimes write into the inventory."""
+    return {
+        point.name: cast("Cleaner", point.load()) for point in entry_points(group=CLEANERS_GROUP)
+    }
+
+
+def _point(group: str, name: str) -> EntryPoint:
+    points = {point.name: point for point in entry_points(group=group)}
+    if name not in points:
+        shown = [known for known in sorted(points) if known not in HIDDEN]
+        near = difflib.get_close_matches(name, shown, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(shown)}"
+        raise UsageError(f"there is no runtime {name!r}", hint)
+    return points[name]

@@ -1,0 +1,101 @@
+"""The memory account of one instance: two totals that should agree, and two views beside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from harness.analysis.statistics import Estimate
+from harness.analysis.units import quantity, span
+from harness.report.style import (
+    INK,
+    QUIET,
+    Layout,
+    Subject,
+    centre,
+    hatch_emulated,
+    log_axis,
+    name_rows,
+    rows_figure,
+)
+
+CHARGED, HOST, PSS, RSS = ("memory.charged", "memory.host_delta", "memory.pss", "memory.rss")
+_LOOK: Mapping[str, tuple[str, str, float, float]] = {
+    CHARGED: ("charged", "o", 40, -0.14),
+    HOST: ("host’s fall", "D", 26, 0.02),
+    PSS: ("PSS", "|", 60, 0.18),
+    RSS: ("RSS", "s", 18, 0.18),
+}
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """One runtime's medians by metric, in bytes."""
+
+    subject: Subject
+    estimates: Mapping[str, Estimate | None]
+
+
+def draw_ledger(rows: tuple[LedgerRow, ...], layout: Layout) -> Figure:
+    """One line a runtime; the two totals carry their intervals."""
+    figure, axes = rows_figure(layout, len(rows), 1.15)
+    everything = [v for r in rows for v in _positive(r)]
+    log_axis(axes, min(everything, default=1e5), max(everything, default=1e6), "bytes")
+    hatch_emulated(axes, [row.subject for row in rows])
+    for number, row in enumerate(rows):
+        _draw_row(axes, number + centre(layout), row)
+    name_rows(axes, layout, [row.subject for row in rows], [_value(row) for row in rows])
+    _draw_key(axes, layout)
+    axes.set_xlabel("memory an instance, logarithmic scale", labelpad=4, size=8)
+    return figure
+
+
+def _positive(row: LedgerRow) -> list[float]:
+    found = [e for e in row.estimates.values() if e is not None and e.value > 0]
+    ends = [e.interval.high for e in found if e.interval]
+    starts = [e.interval.low for e in found if e.interval and e.interval.low > 0]
+    return [e.value for e in found] + ends + starts
+
+
+def _value(row: LedgerRow) -> tuple[str, str]:
+    estimate = row.estimates.get(CHARGED)
+    if estimate is None:
+        return "no value", "below the host’s variation"
+    note = span(estimate.interval, "bytes") if estimate.interval else estimate.absent
+    return quantity(estimate.value, "bytes"), note
+
+
+def _draw_row(axes: Axes, y: float, row: LedgerRow) -> None:
+    for metric, (_, marker, size, shift) in _LOOK.items():
+        estimate = row.estimates.get(metric)
+        if estimate is None or estimate.value <= 0:
+            continue
+        hollow = row.subject.emulated or metric in (HOST, RSS)
+        colour = QUIET if metric in (PSS, RSS) else row.subject.colour
+        interval = estimate.interval
+        if interval is not None and metric in (CHARGED, HOST):
+            axes.plot(
+                [max(interval.low, axes.get_xlim()[0]), interval.high], [y + shift] * 2,
+                color=colour, linewidth=4, alpha=0.25, solid_capstyle="butt", zorder=2,
+            )  # fmt: skip
+        face = {"color": colour} if marker == "|" else {
+            "facecolor": "white" if hollow else colour, "edgecolor": colour}  # fmt: skip
+        axes.scatter([estimate.value], [y + shift], marker=marker, s=size, zorder=3,
+                     linewidth=1.1, **face)  # type: ignore[arg-type]  # fmt: skip
+
+
+def _draw_key(axes: Axes, layout: Layout) -> None:
+    handles = [
+        Line2D([], [], linestyle="none", marker=marker, label=label, color=INK, markersize=5,
+               markerfacecolor=INK if metric == CHARGED else "white")
+        for metric, (label, marker, _, _) in _LOOK.items()
+    ]  # fmt: skip
+    axes.legend(
+        handles=handles, loc="lower left", bbox_to_anchor=(0, 1.0), ncol=4, frameon=False,
+        fontsize=7.5, handletextpad=0.1, columnspacing=0.9 if layout.narrow else 1.6,
+        borderaxespad=0, borderpad=0.2,
+    )  # fmt: skip

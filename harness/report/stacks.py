@@ -1,0 +1,139 @@
+"""Stacked bars: the phases of a start and of an end, and what a machine's memory is made of.
+
+From bare metal to an emulated machine, times span more than three decades, so bars on one
+scale would show one runtime alone; each bar is drawn to its own total, which stands beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnchoredOffsetbox, DrawingArea, HPacker, TextArea, VPacker
+from matplotlib.patches import Rectangle
+
+from harness.analysis.units import quantity
+from harness.report.style import (
+    INK,
+    QUIET,
+    Layout,
+    Subject,
+    centre,
+    hatch_emulated,
+    name_rows,
+    rows_figure,
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One piece of a bar."""
+
+    label: str
+    value: float
+    colour: str
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One runtime's bar; `note` stands small under its total."""
+
+    subject: Subject
+    parts: tuple[Part, ...]
+    note: str
+
+    @property
+    def total(self) -> float:
+        """The sum of the parts."""
+        return sum(part.value for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A panel of bars with one key."""
+
+    bars: tuple[Bar, ...]
+    unit: str
+    title: str
+
+
+def draw_stack(stack: Stack, layout: Layout) -> Figure:
+    """Bars of equal length, divided by share."""
+    key_lines = _key_lines(stack, layout)
+    extra = 0.42 + 0.19 * len(key_lines) + 0.3
+    figure, axes = rows_figure(layout, len(stack.bars), extra)
+    figure.subplots_adjust()
+    axes.set_xlim(0, 1)
+    axes.set_xticks([])
+    axes.spines["bottom"].set_visible(False)
+    hatch_emulated(axes, [bar.subject for bar in stack.bars])
+    for row, bar in enumerate(stack.bars):
+        _draw_bar(axes, row + centre(layout), bar, stack.unit, layout)
+    values = [(quantity(bar.total, stack.unit), bar.note) for bar in stack.bars]
+    name_rows(axes, layout, [bar.subject for bar in stack.bars], values)
+    _draw_key(axes, key_lines)
+    axes.text(
+        0, -0.03, "Each bar is drawn to its own total: compare within a row, not between rows.",
+        transform=axes.transAxes, size=7, color=QUIET, va="top", wrap=True,
+    )  # fmt: skip
+    return figure
+
+
+def _draw_bar(axes: Axes, y: float, bar: Bar, unit: str, layout: Layout) -> None:
+    start, total = 0.0, bar.total or 1.0
+    for part in bar.parts:
+        share = part.value / total
+        axes.barh(
+            y, share, left=start, height=0.42, color=part.colour, edgecolor="white",
+            linewidth=0.8, hatch="////" if bar.subject.emulated else None, zorder=2,
+        )  # fmt: skip
+        if share > (0.22 if layout.narrow else 0.09):
+            axes.text(
+                start + share / 2, y, quantity(part.value, unit), ha="center", va="center",
+                size=7.5, color=_on(part.colour), zorder=3,
+                bbox={"facecolor": part.colour, "edgecolor": "none", "pad": 1.2}
+                if bar.subject.emulated else None,
+            )  # fmt: skip
+        start += share
+
+
+def _on(colour: str) -> str:
+    """Black or white, whichever is read better on a colour (relative luminance, WCAG 2)."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return INK if luminance > 0.22 else "white"
+
+
+def _key_lines(stack: Stack, layout: Layout) -> list[list[tuple[str, str]]]:
+    """The key, broken into lines that fit the chart's width."""
+    key = {p.label: p.colour for bar in stack.bars for p in bar.parts}
+    room = 52 if layout.narrow else 105
+    lines: list[list[tuple[str, str]]] = [[]]
+    used = 0
+    for label, colour in key.items():
+        used += len(label) + 5
+        if used > room and lines[-1]:
+            lines.append([])
+            used = len(label) + 5
+        lines[-1].append((label, colour))
+    return lines
+
+
+def _draw_key(axes: Axes, lines: list[list[tuple[str, str]]]) -> None:
+    packed = [HPacker(children=[_entry(*e) for e in line], pad=0, sep=11) for line in lines]
+    box = VPacker(children=packed, pad=0, sep=4, align="left")
+    axes.add_artist(
+        AnchoredOffsetbox(
+            loc="lower left", child=box, frameon=False, pad=0, borderpad=0,
+            bbox_to_anchor=(0, 1.0), bbox_transform=axes.transAxes,
+        )
+    )  # fmt: skip
+
+
+def _entry(label: str, colour: str) -> HPacker:
+    square = DrawingArea(7, 7, 0, 0)
+    square.add_artist(Rectangle((0, 0), 7, 7, color=colour))
+    text = TextArea(label, textprops={"size": 7.5, "color": INK})
+    return HPacker(children=[square, text], pad=0, sep=4, align="center")

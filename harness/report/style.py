@@ -1,0 +1,198 @@
+"""How charts look: one page of type, colour and measure that every chart shares.
+
+Colours are Okabe and Ito's, which people with colour-blindness tell apart ("Color Universal
+Design", 2008). A runtime class has one colour in every chart; what was emulated in software
+is also hollow and hatched, so that it is told apart in black and white too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from matplotlib import font_manager, rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from harness.analysis.units import digits, quantity
+from harness.model import RuntimeClass
+
+INK = "#1c2024"
+QUIET = "#646b73"
+FAINT = "#a9b0b7"
+HAIRLINE = "#e4e7ea"
+ACCENT = "#0072B2"
+
+CLASS_COLOUR: Mapping[str, str] = {
+    RuntimeClass.BARE.value: "#3b4248",
+    RuntimeClass.JAIL.value: "#D98200",
+    RuntimeClass.CONTAINER.value: "#0072B2",
+    RuntimeClass.SANDBOX.value: "#3E9BD0",
+    RuntimeClass.MACHINE.value: "#009E73",
+    RuntimeClass.EMULATED.value: "#B4568B",
+}
+
+MARK_COLOUR: Mapping[str, str] = {
+    "created": "#0072B2",
+    "started": "#56B4E9",
+    "vmm": "#D55E00",
+    "kernel": "#E69F00",
+    "init": "#009E73",
+    "ready": "#8FBF9F",
+    "exited": "#CC79A7",
+    "removed": "#7A6A8A",
+}
+
+_FONTS = ("Inter", "Helvetica Neue", "Arial", "Liberation Sans", "DejaVu Sans")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The two shapes of each chart: for a desk and paper, and for a phone."""
+
+    name: str
+    width_in: float
+    row_in: float
+    narrow: bool
+
+
+WIDE = Layout("wide", 9.0, 0.52, narrow=False)
+NARROW = Layout("narrow", 3.75, 0.72, narrow=True)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A row of a chart: a runtime, and what its class and accelerator make of its colour."""
+
+    name: str
+    runtime_class: str
+    accel: str
+    emulated: bool
+
+    @property
+    def colour(self) -> str:
+        """The colour of its class."""
+        return CLASS_COLOUR.get(self.runtime_class, QUIET)
+
+    @property
+    def kind(self) -> str:
+        """Its class in words, with the accelerator where there is one."""
+        if self.emulated:
+            return f"emulated in software ({self.accel.upper() or 'TCG'})"
+        suffix = f" ({self.accel.upper()})" if self.accel not in ("", "none") else ""
+        return f"{self.runtime_class}{suffix}"
+
+
+def settings() -> rc_context:  # type: ignore[valid-type]
+    """matplotlib's settings for the time of one drawing; nothing global is left changed."""
+    there = set(font_manager.get_font_names())
+    fonts = [name for name in _FONTS if name in there] or ["sans-serif"]
+    return rc_context(
+        {
+            "font.family": fonts,
+            "font.size": 9.0,
+            "text.color": INK,
+            "axes.edgecolor": FAINT,
+            "axes.labelcolor": QUIET,
+            "axes.linewidth": 0.6,
+            "axes.titlelocation": "left",
+            "axes.titlesize": 9.0,
+            "axes.titleweight": "bold",
+            "xtick.color": FAINT,
+            "xtick.labelcolor": QUIET,
+            "ytick.color": FAINT,
+            "ytick.labelcolor": INK,
+            "hatch.linewidth": 0.5,
+            "svg.fonttype": "path",
+            "svg.hashsalt": "tarebench",
+            "figure.dpi": 96,
+        }
+    )
+
+
+def rows_figure(layout: Layout, rows: int, extra_in: float = 1.05) -> tuple[Figure, Axes]:
+    """A figure with room for one line a runtime: names at the left, values at the right.
+
+    On a phone, names and values stand above their row instead. `extra_in` is the height of
+    everything that is not a row.
+    """
+    height = rows * layout.row_in + extra_in
+    figure = Figure(figsize=(layout.width_in, height))
+    left, right = (0.045, 0.035) if layout.narrow else (0.175, 0.165)
+    bottom, top = 0.50 / height, (extra_in - 0.50) / height
+    axes = figure.add_axes((left, bottom, 1 - left - right, 1 - bottom - top))
+    axes.set_ylim(rows - 0.5 + (0.05 if layout.narrow else 0), -0.5)
+    axes.set_yticks([])
+    for side in ("left", "right", "top"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(axis="x", length=3, width=0.6, pad=3)
+    return figure, axes
+
+
+def name_rows(
+    axes: Axes, layout: Layout, subjects: Sequence[Subject], values: Sequence[tuple[str, str]]
+) -> None:
+    """Write each row's name and class, and its value and the value's interval."""
+    place = axes.get_yaxis_transform()
+    for row, (subject, (value, note)) in enumerate(zip(subjects, values, strict=True)):
+        if layout.narrow:
+            axes.text(0, row - 0.33, subject.name, transform=place, weight="bold", va="center",
+                      size=8.5, color=subject.colour)  # fmt: skip
+            axes.text(1, row - 0.33, value, transform=place, weight="bold", va="center",
+                      ha="right", size=8.5)  # fmt: skip
+            continue
+        axes.text(-0.02, row - 0.14, subject.name, transform=place, weight="bold", va="center",
+                  ha="right", color=subject.colour)  # fmt: skip
+        axes.text(-0.02, row + 0.18, subject.kind, transform=place, va="center",
+                  ha="right", size=7, color=QUIET)  # fmt: skip
+        axes.text(1.015, row - 0.14, value, transform=place, weight="bold", va="center")
+        axes.text(1.015, row + 0.18, note, transform=place, va="center", size=7, color=QUIET)
+
+
+def centre(layout: Layout) -> float:
+    """How far below its row's middle the data of a row lie: on a phone the name is above."""
+    return 0.12 if layout.narrow else 0.0
+
+
+def log_axis(axes: Axes, low: float, high: float, unit: str) -> None:
+    """A logarithmic x axis whose ticks are quantities: 1 ms, 10 ms, 100 ms."""
+    axes.set_xscale("log")
+    low, high = low / 1.5, high * 1.5
+    axes.set_xlim(low, high)
+    base = 1024.0**2 if unit == "bytes" else 1.0
+    start = math.floor(math.log10(low / base)) - 3
+    ticks = [base * 10.0**k for k in range(start, start + 20)]
+    if unit == "bytes":
+        ticks = [4.0**k for k in range(0, 30)] if high / low < 1e5 else [16.0**k for k in range(15)]
+    ticks = [t for t in ticks if low <= t <= high]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: tick(x, unit)))
+    axes.grid(axis="x", color=HAIRLINE, linewidth=0.7)
+    axes.set_axisbelow(True)
+
+
+def tick(value: float, unit: str) -> str:
+    """A tick's label without needless zeros."""
+    text = quantity(value, unit)
+    number, _, name = text.partition(" ")
+    if "." in number:
+        number = number.rstrip("0").rstrip(".")
+    return f"{number} {name}".strip()
+
+
+def hatch_emulated(axes: Axes, subjects: Sequence[Subject]) -> None:
+    """Mark the rows that say nothing of virtual machines."""
+    for row, subject in enumerate(subjects):
+        if subject.emulated:
+            axes.axhspan(
+                row - 0.46, row + 0.46, facecolor="#f7eef3", edgecolor="#e3c6d6",
+                hatch="////", linewidth=0, zorder=0,
+            )  # fmt: skip
+
+
+def share_label(share: float) -> str:
+    """A share of a bar as text."""
+    return f"{digits(share * 100, 2)} %"

@@ -1,0 +1,282 @@
+"""Executes a plan: one trial after another, each on disk before the next begins.
+
+The runner reaches runtimes through the registry alone, and never loads pandas or matplotlib:
+the process that measures stays small. A trial that fails is a failed record with its reason
+and the run goes on; an interruption tears down what is running, records it, and leaves a run
+that can be resumed. What a run leaves on its inventory is removed at its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import secrets
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from harness import events, manifest, paths, plan
+from harness.clock import now_ns
+from harness.errors import DeadlineExceeded, EnvironmentRefused, HarnessError, UsageError
+from harness.experiments import controls, memory, phases, startup
+from harness.experiments.bench import Bench, Measurement
+from harness.imagecheck import is_owned, require
+from harness.inventory import Inventory, sweep
+from harness.journal import Journal, records, write_manifest
+from harness.lineup import Lineup, assemble
+from harness.model import Context, Image, Outcome, Trial, TrialRecord
+from harness.probes import guards
+from harness.place import Place, make_place
+from harness.process import become_subreaper, run
+from harness.scenario import Scenario
+from harness.stopping import Rule
+
+log = logging.getLogger(__name__)
+
+_REPORT_TIMEOUT_S = 600.0
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for."""
+
+    scenario: Scenario
+    folder: Path
+    seed: int
+    rule: Rule
+    named: frozenset[str] = frozenset()
+    strict: bool = False
+    command: tuple[str, ...] = ()
+    earlier: Mapping[str, Any] | None = None
+    """The manifest of the run that is resumed; its plan and seed are kept."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended."""
+
+    folder: Path
+    interrupted: bool
+    failed: int
+    differing: Sequence[str]
+
+
+def new_run_id(scenario: str) -> str:
+    """`<UTC>-<scenario>-<id>`: sorts by time, and never collides."""
+    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    return f"{now}-{scenario}-{secrets.token_hex(4)}"
+
+
+def execute(request: Request, observe: events.Observer) -> Result:
+    """Run, from the empty folder to the finished report. Raises HarnessError before the
+    first trial; from then on failures are records."""
+    image = require(paths.cache())
+    become_subreaper()
+    run_id = request.folder.name
+    token = secrets.token_hex(4)
+    with _interruptible(), Inventory(f"{run_id}-{token}") as inventory:
+        try:
+            with ExitStack() as stack:
+                place = make_place(token, inventory, stack)
+                context = Context(
+                    run_id=run_id, cache=paths.cache(), state=place.state,
+                    cgroup=f"tarebench-{token}", inventory=inventory,
+                )  # fmt: skip
+                result = _execute(request, image, context, place, observe, stack)
+        finally:
+            for entry, why in sweep(inventory):
+                log.error("left behind: %s %s: %s", entry.kind, entry.name, why)
+    observe(events.Finishing("writing the report"))
+    make_report(request.folder)
+    return result
+
+
+def _execute(
+    request: Request,
+    image: Image,
+    context: Context,
+    place: Place,
+    observe: events.Observer,
+    stack: ExitStack,
+) -> Result:
+    scenario = request.scenario
+    found = guards.read()
+    if request.strict and (bad := [guard for guard in found if guard.severity == "block"]):
+        raise EnvironmentRefused(f"--strict: {bad[0].text}", "tarebench doctor names every guard")
+    lineup = assemble(
+        scenario, image, context, place, request.named, is_owned(image), observe, stack
+    )
+    trials = _trials(request, lineup)
+    document = manifest.begin(request, context.run_id, image, lineup, trials, found)
+    write_manifest(request.folder, document)
+    observe(events.Planned(trials))
+    done = {} if request.earlier is None else finished(request.folder)
+    interrupted = False
+    with Journal(request.folder) as journal:
+        try:
+            executed = _run_trials(request, lineup, trials, done, journal, observe)
+        except KeyboardInterrupt:
+            interrupted, executed = True, trials
+    write_manifest(request.folder, manifest.end(document, executed, interrupted))
+    last = {record.trial: record for record in records(request.folder)}
+    return Result(
+        folder=request.folder,
+        interrupted=interrupted,
+        failed=sum(record.outcome in (Outcome.FAILED, Outcome.TIMEOUT) for record in last.values()),
+        differing=[name for name, e in lineup.entrants.items() if not e.verified.identical],
+    )
+
+
+def _trials(request: Request, lineup: Lineup) -> Sequence[Trial]:
+    """A new plan, or the earlier one of a run that is resumed."""
+    offers = {n: e.experiments(request.scenario) for n, e in lineup.entrants.items()}
+    trials = plan.make_plan(request.scenario, offers, request.seed)
+    if request.earlier is not None:
+        planned = [trial["trial"] for trial in request.earlier["plan"]]
+        if planned != [trial.trial for trial in trials]:
+            raise UsageError(
+                "the run cannot be resumed: other runtimes are available than when it began",
+                "tarebench doctor says what has changed",
+            )
+    if not trials:
+        raise UsageError("no runtime here can do what the scenario asks for")
+    return trials
+
+
+def finished(folder: Path) -> Mapping[str, TrialRecord]:
+    """Trials of an earlier part of the run that need not be done again."""
+    return {
+        record.trial: record
+        for record in records(folder)
+        if record.outcome is not Outcome.INTERRUPTED
+    }
+
+
+def _run_trials(
+    request: Request,
+    lineup: Lineup,
+    trials: Sequence[Trial],
+    done: Mapping[str, TrialRecord],
+    journal: Journal,
+    observe: events.Observer,
+) -> Sequence[Trial]:
+    """Execute what is not done; returns the trials that were planned in the end."""
+    begin = now_ns()
+    executed: list[Trial] = []
+    seen: list[TrialRecord] = []
+    enough = False
+    for number, trial in enumerate(trials):
+        new_block = bool(executed) and trial.block != executed[-1].block
+        if new_block and not trial.warmup and trial.experiment != "repeat":
+            enough = enough or request.rule.enough(seen, (now_ns() - begin) / 1e9)
+        if enough and trial.experiment != "repeat":
+            continue
+        executed.append(trial)
+        if trial.trial in done:
+            seen.append(done[trial.trial])
+            continue
+        observe(events.Began(trial, number + 1, len(trials), _left_s(trials[number:], seen)))
+        record = run_trial(trial, lineup, request.scenario, journal)
+        seen.append(record)
+        observe(events.Ended(record))
+    return executed
+
+
+def _left_s(rest: Sequence[Trial], seen: Sequence[TrialRecord]) -> float | None:
+    """Seconds left, from the mean of like trials; None before every kind was seen."""
+    walls: dict[tuple[str, str], list[float]] = {}
+    for record in seen:
+        walls.setdefault((record.experiment, record.runtime), []).append(record.wall_s)
+    kinds = [(trial.experiment, trial.runtime) for trial in rest if trial.experiment != "repeat"]
+    known = [fmean(walls[kind]) for kind in kinds if kind in walls]
+    if len(known) < len(kinds) / 2:
+        return None
+    return sum(known) / max(1, len(known)) * len(kinds)
+
+
+def run_trial(
+    trial: Trial, lineup: Lineup, scenario: Scenario, journal: Journal
+) -> TrialRecord:
+    """One trial, recorded whatever happens; an interruption is recorded and goes on."""
+    bench = _bench(trial, lineup)
+    begin, started = now_ns(), datetime.now(UTC).isoformat(timespec="milliseconds")
+    outcome, reason, found = Outcome.OK, "", Measurement()
+    interruption: BaseException | None = None
+    try:
+        found = _experiment(trial.experiment, scenario)(bench)
+    except DeadlineExceeded as error:
+        outcome, reason = Outcome.TIMEOUT, error.message
+    except HarnessError as error:
+        outcome, reason = Outcome.FAILED, error.message
+    except KeyboardInterrupt as error:
+        outcome, reason, interruption = Outcome.INTERRUPTED, "interrupted by the user", error
+    except Exception as error:
+        log.exception("trial %s", trial.trial)
+        outcome, reason = Outcome.FAILED, f"{type(error).__name__}: {error}"
+    host = trial.runtime == plan.HOST
+    record = TrialRecord(
+        trial=trial.trial, experiment=trial.experiment, runtime=trial.runtime,
+        runtime_class="host" if host else str(bench.runtime.runtime_class),
+        accel="none" if host else bench.facts.accel,
+        block=trial.block, position=trial.position, warmup=trial.warmup,
+        outcome=outcome, reason=reason, started_utc=started, wall_s=(now_ns() - begin) / 1e9,
+        marks=dict(found.marks), samples=list(found.samples), identity=found.identity,
+        conditions=dict(found.conditions),
+    )  # fmt: skip
+    journal.append(record)
+    if interruption is not None:
+        raise interruption
+    return record
+
+
+def _bench(trial: Trial, lineup: Lineup) -> Bench:
+    """The runtime's bench; controls need only its image and folders, so any will do."""
+    if trial.runtime == plan.HOST:
+        return next(iter(lineup.entrants.values())).bench
+    return lineup.entrants[trial.runtime].bench
+
+
+def _experiment(name: str, scenario: Scenario) -> Callable[[Bench], Measurement]:
+    """The function that executes a trial of an experiment."""
+    settings = scenario.experiments
+    known: dict[str, Callable[[Bench], Measurement]] = {
+        "canary": controls.canary,
+        "floor": controls.floor,
+        "repeat": lambda bench: controls.repeat(bench, settings.startup or startup.Startup()),
+        "startup": lambda bench: startup.measure(bench, settings.startup or startup.Startup()),
+        "memory": lambda bench: memory.measure(bench, settings.memory or memory.Memory()),
+        "phases": lambda bench: phases.measure(bench, settings.phases or phases.Phases()),
+    }
+    return known[name]
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """The first stop signal interrupts; further ones do not disturb the tearing down."""
+
+    def interrupt(number: int, frame: object) -> None:
+        for each in _STOP_SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {each: signal.signal(each, interrupt) for each in _STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def make_report(folder: Path) -> None:
+    """Let a child process write samples, charts and report; a failure is logged and told."""
+    run(
+        [sys.executable, "-m", "harness.report", str(folder)],
+        timeout_s=_REPORT_TIMEOUT_S, hint=f"tarebench report {folder} tries again",
+    )  # fmt: skip

@@ -1,0 +1,91 @@
+"""Finding stored runs: by folder, by report, as `latest`, or the shipped `demo`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from harness import paths, resources
+from harness.errors import UsageError
+from harness.journal import MANIFEST
+from harness.model import SCHEMA_VERSION
+from harness.scenario import Scenario
+from harness.stopping import Rule
+
+if TYPE_CHECKING:
+    from harness.runner import Request
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """What a list shows of a run."""
+
+    folder: Path
+    title: str
+    outcome: str
+    started_utc: str
+
+
+def known_runs() -> Sequence[StoredRun]:
+    """The runs in the results folder, oldest first; what is no run is left out."""
+    found = []
+    for path in sorted(paths.results().glob(f"*/{MANIFEST}")):
+        try:
+            said = json.loads(path.read_bytes())
+            found.append(
+                StoredRun(
+                    path.parent, said["scenario"]["title"], said.get("outcome", "cut off"),
+                    said["started_utc"],
+                )
+            )  # fmt: skip
+        except (ValueError, KeyError, OSError):
+            continue
+    return sorted(found, key=lambda run: run.started_utc)
+
+
+def find_run(name: str) -> Path:
+    """The folder or report behind RUN; raises UsageError."""
+    if name == "demo":
+        return resources.demo_run()
+    if name == "latest":
+        runs = known_runs()
+        if not runs:
+            raise UsageError(f"there is no run in {paths.results()}", "tarebench run quick makes one")
+        return runs[-1].folder
+    for path in (Path(name), paths.results() / name):
+        if path.exists():
+            return path.absolute()
+    raise UsageError(f"there is no run {name!r}", "tarebench list runs shows what there is")
+
+
+def request_to_resume(folder: Path) -> Request:
+    """What a cut-off run was asked for; raises UsageError when it cannot go on."""
+    from harness.image.store import find as find_image
+    from harness.runner import Request
+
+    try:
+        manifest: Mapping[str, Any] = json.loads((folder / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        raise UsageError(
+            f"{folder} is not a run folder that can be resumed", "tarebench list runs"
+        ) from None
+    if manifest.get("schema") != SCHEMA_VERSION:
+        raise UsageError(f"{folder.name} was written in another schema of tarebench")
+    if manifest.get("outcome") == "complete":
+        raise UsageError(f"the run {folder.name} is complete", f"tarebench report {folder}")
+    image = find_image(paths.cache())
+    if image is None or image.digest != manifest["image"]["digest"]:
+        raise UsageError(
+            "the run cannot be resumed: the image has changed since it began",
+            "start a new run; finished trials of the old one stay in its folder",
+        )
+    scenario = msgspec.convert(manifest["scenario"], Scenario)
+    return Request(
+        scenario=scenario, folder=folder, seed=manifest["seed"], rule=Rule(blocks=scenario.blocks),
+        command=tuple(manifest["command"]), earlier=manifest,
+    )  # fmt: skip

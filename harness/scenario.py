@@ -1,0 +1,313 @@
+"""Scenarios: a question as a file, read strictly.
+
+A scenario is one TOML file. An unknown key, a wrong type or an impossible value is refused
+with the place of the fault; practical thresholds are part of the file, so that they are fixed
+before any data. What a run used is written to its manifest as resolved here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from harness import registry, resources
+from harness.errors import ScenarioError, UsageError
+from harness.metrics import METRICS
+from harness.model import MIB, Frozen, Limits
+
+_MIN_MEMORY_BYTES = 16 * MIB
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]i?B|B)?\s*", re.IGNORECASE)
+_UNITS = {"B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40,
+          "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}  # fmt: skip
+
+T = TypeVar("T")
+
+PositiveInt = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0, le=86400)]
+
+
+class LimitsText(Frozen):
+    """Limits as they are written: `memory = "128 MiB"`."""
+
+    cpus: Annotated[float, Meta(gt=0, le=4096)] | None = None
+    memory: str | PositiveInt | None = None
+    pids: PositiveInt | None = None
+
+
+class Workload(Frozen):
+    """What runs inside: the job after READY, and what its output must be."""
+
+    argv: Annotated[list[str], Meta(min_length=1)]
+    env: dict[str, str] = {}
+    uid: Annotated[int, Meta(ge=0, le=2**31)] = 65534
+    gid: Annotated[int, Meta(ge=0, le=2**31)] = 65534
+    timeout_s: Seconds = 60.0
+    expected_output: str | None = None
+
+
+class Startup(Frozen):
+    """Settings of the experiment `startup`."""
+
+    regime: Literal["warm"] = "warm"
+    ready_timeout_s: Seconds = 60.0
+
+
+class Memory(Frozen):
+    """Settings of the experiment `memory`: how many instances a ramp ends with, a class."""
+
+    instances: Annotated[int, Meta(ge=2, le=64)] = 8
+    engine_instances: Annotated[int, Meta(ge=2, le=64)] = 4
+    machine_instances: Annotated[int, Meta(ge=1, le=64)] = 2
+    state: Literal["idle"] = "idle"
+    ready_timeout_s: Seconds = 60.0
+
+
+class Phases(Frozen):
+    """Settings of the experiment `phases`: instrumented boots of machines."""
+
+    ready_timeout_s: Seconds = 90.0
+
+
+class Experiments(Frozen):
+    """Which experiments the scenario runs; an absent one is not run."""
+
+    startup: Startup | None = None
+    memory: Memory | None = None
+    phases: Phases | None = None
+
+    def names(self) -> Sequence[str]:
+        return [name for name in self.__struct_fields__ if getattr(self, name) is not None]
+
+
+class Threshold(Frozen):
+    """The smallest difference that matters in practice: a ratio of medians."""
+
+    ratio: Annotated[float, Meta(gt=1, le=100)]
+
+
+class ScenarioFile(Frozen):
+    """The file as written."""
+
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    title: str
+    question: str
+    runtimes: Annotated[list[str], Meta(min_length=1)]
+    experiments: Experiments
+    workload: str | Workload = "hello"
+    description: str = ""
+    limits: LimitsText = LimitsText()
+    blocks: Annotated[int, Meta(ge=1, le=10000)] = 10
+    warmup_blocks: Annotated[int, Meta(ge=0, le=100)] = 1
+    thresholds: dict[str, Threshold] = {}
+
+
+class Scenario(Frozen):
+    """A scenario as resolved: what the plan is made of, and what the manifest keeps."""
+
+    name: str
+    title: str
+    question: str
+    description: str
+    runtimes: list[str]
+    experiments: Experiments
+    workload: Workload
+    limits: Limits
+    blocks: int
+    warmup_blocks: int
+    thresholds: dict[str, Threshold]
+
+
+def available() -> Mapping[str, Path]:
+    """The shipped scenarios by name."""
+    folder = resources.scenarios()
+    return {
+        path.stem: path for path in sorted(folder.glob("*.toml")) if path.stem != "workloads"
+    }
+
+
+def find(name: str) -> Path:
+    """The file of a scenario given by name or path; raises UsageError."""
+    shipped = available()
+    if name in shipped:
+        return shipped[name]
+    path = Path(name)
+    if path.suffix == ".toml" or "/" in name:
+        if not path.is_file():
+            raise UsageError(f"there is no scenario file {name}", "give a name or a TOML file")
+        return path
+    near = difflib.get_close_matches(name, shipped, 1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(shipped)}"
+    raise UsageError(f"there is no scenario {name!r}", hint)
+
+
+def load(
+    name: str,
+    *,
+    runtimes: Sequence[str] = (),
+    blocks: int | None = None,
+    settings: Sequence[str] = (),
+) -> Scenario:
+    """Read, override and resolve a scenario.
+
+    `runtimes` replaces the list, `blocks` the number of blocks; `settings` are `KEY=VALUE`
+    with dotted TOML keys, or a bare key where only one place has it. Raises ScenarioError
+    or UsageError.
+    """
+    path = find(name)
+    raw = _read(path)
+    for setting in settings:
+        _override(raw, setting)
+    if blocks is not None:
+        raw["blocks"] = blocks
+    if runtimes:
+        raw["runtimes"] = list(runtimes)
+    return _resolve(_convert(raw, ScenarioFile, path.name), path.name)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"{path.name} is not valid TOML: {error}") from error
+    except OSError as error:
+        raise ScenarioError(f"{path.name} cannot be read: {error.strerror}") from error
+
+
+def _convert(raw: Any, kind: type[T], where: str) -> T:  # noqa: ANN401
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        raise ScenarioError(f"{where}: {_plain(str(error))}", _known_keys(str(error))) from error
+
+
+def _plain(text: str) -> str:
+    """msgspec's message with the place first: `limits.cpus: expected …`."""
+    message, _, place = text.partition(" - at `$")
+    place = place.rstrip("`").lstrip(".") or "the top level"
+    return f"{place}: {message[:1].lower()}{message[1:]}"
+
+
+def _known_keys(text: str) -> str:
+    unknown = re.search(r"unknown field `([^`]+)`", text)
+    if not unknown:
+        return "see the shipped scenarios for the format"
+    every = sorted({key for key, _ in _fields(ScenarioFile)})
+    near = difflib.get_close_matches(unknown[1], every, 1)
+    return f"did you mean {near[0]}?" if near else f"known keys: {', '.join(every)}"
+
+
+def _fields(kind: Any, prefix: str = "") -> Iterator[tuple[str, str]]:  # noqa: ANN401
+    """Each key of the format with its dotted path, through nested tables."""
+    for field in msgspec.structs.fields(kind):
+        yield field.name, prefix + field.name
+        for part in getattr(field.type, "__args__", (field.type,)):
+            if isinstance(part, type) and issubclass(part, msgspec.Struct):
+                if part is not Threshold:
+                    yield from _fields(part, f"{prefix}{field.name}.")
+
+
+def _override(raw: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise UsageError(f"--set {setting!r} is not KEY=VALUE", "for example --set limits.cpus=2")
+    paths = sorted({path for name, path in _fields(ScenarioFile) if path == key or name == key})
+    if key in paths:
+        paths = [key]
+    if len(paths) > 1 and "." not in key:
+        used = [path for path in paths if _has(raw, path.split(".")[:-1])]
+        paths = used if len(used) == 1 else paths
+        if len(paths) > 1:
+            raise UsageError(f"--set {key} could mean several keys", f"one of {', '.join(paths)}")
+    place = (paths[0] if paths else key).split(".")
+    table = raw
+    for part in place[:-1]:
+        child = table.setdefault(part, {})
+        if not isinstance(child, dict):
+            raise UsageError(f"--set {key}: {part} is not a table")
+        table = child
+    table[place[-1]] = _value(text.strip())
+
+
+def _has(raw: Mapping[str, Any], path: Sequence[str]) -> bool:
+    table: Any = raw
+    for part in path:
+        if not isinstance(table, dict) or part not in table:
+            return False
+        table = table[part]
+    return True
+
+
+def _value(text: str) -> Any:  # noqa: ANN401
+    """A TOML value where it is one, else the text itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _resolve(file: ScenarioFile, where: str) -> Scenario:
+    if not file.experiments.names():
+        raise ScenarioError(f"{where}: experiments: none is named", "for example [experiments.startup]")
+    for metric in file.thresholds:
+        if metric not in METRICS:
+            near = difflib.get_close_matches(metric, METRICS, 1)
+            hint = f"did you mean {near[0]}?" if near else "tarebench list metrics names them all"
+            raise ScenarioError(f"{where}: thresholds: there is no metric {metric!r}", hint)
+    runtimes = list(dict.fromkeys(registry.canonical(name) for name in file.runtimes))
+    return Scenario(
+        name=file.name, title=file.title, question=file.question, description=file.description,
+        runtimes=runtimes, experiments=file.experiments, workload=_workload(file.workload, where),
+        limits=_limits(file.limits, where), blocks=file.blocks, warmup_blocks=file.warmup_blocks,
+        thresholds=file.thresholds,
+    )  # fmt: skip
+
+
+def _workload(given: str | Workload, where: str) -> Workload:
+    if isinstance(given, str):
+        shared = _convert(
+            _read(resources.scenarios() / "workloads.toml"), dict[str, Workload], "workloads.toml"
+        )
+        if given not in shared:
+            raise ScenarioError(
+                f"{where}: workload: there is no workload {given!r}",
+                f"workloads.toml has {', '.join(sorted(shared))}",
+            )
+        given = shared[given]
+    if not given.argv[0].startswith("/"):
+        raise ScenarioError(
+            f"{where}: workload.argv: {given.argv[0]!r} is not an absolute path inside the image"
+        )
+    if any("\0" in word for word in (*given.argv, *given.env, *given.env.values())):
+        raise ScenarioError(f"{where}: workload: a NUL byte cannot be passed to a program")
+    return given
+
+
+def _limits(text: LimitsText, where: str) -> Limits:
+    memory = None if text.memory is None else _bytes(text.memory, where)
+    return Limits(cpus=text.cpus, memory_bytes=memory, pids=text.pids)
+
+
+def _bytes(text: str | int, where: str) -> int:
+    if isinstance(text, str):
+        match = _SIZE.fullmatch(text)
+        if not match:
+            raise ScenarioError(
+                f"{where}: limits.memory: {text!r} is not a size", 'write it as "128 MiB"'
+            )
+        size = int(float(match[1]) * _UNITS[(match[2] or "B").upper()])
+    else:
+        size = text
+    if size < _MIN_MEMORY_BYTES:
+        raise ScenarioError(
+            f"{where}: limits.memory: {size} bytes is less than any box can start with",
+            f"give at least {_MIN_MEMORY_BYTES // MIB} MiB",
+        )
+    return size

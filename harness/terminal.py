@@ -1,0 +1,264 @@
+"""How a run looks in a terminal: live progress, plain lines elsewhere, and the closing table.
+
+All of it goes to standard error; standard output holds the run folder alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from harness import events
+from harness.model import Outcome, TrialRecord
+
+if TYPE_CHECKING:
+    from harness.doctor import Diagnosis
+
+
+class Progress(Protocol):
+    """Something that shows the events of a run; a context manager."""
+
+    def __call__(self, event: events.Event) -> None: ...
+    def __enter__(self) -> Progress: ...
+    def __exit__(self, *exc: object) -> None: ...
+
+
+def progress(console: Console, quiet: bool) -> Progress:
+    """The right one for this terminal."""
+    if quiet:
+        return Quiet()
+    return LiveProgress(console) if console.is_terminal else PlainProgress(console)
+
+
+class Quiet:
+    """Shows nothing."""
+
+    def __call__(self, event: events.Event) -> None:
+        return
+
+    def __enter__(self) -> Quiet:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        return
+
+
+class PlainProgress(Quiet):
+    """A line for each thing worth a line, for logs and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._block: tuple[bool, int] | None = None
+        self._failed = 0
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def __call__(self, event: events.Event) -> None:
+        match event:
+            case events.Preparing(runtime, step):
+                self._say(f"{runtime}: {step}")
+            case events.Skipped(runtime, reason, remedy):
+                self._say(f"{runtime}: skipped: {reason}{f' ({remedy})' if remedy else ''}")
+            case events.Proven(runtime, identical, note):
+                self._say(f"{runtime}: {_proof(identical, note)}")
+            case events.Planned(trials):
+                self._say(f"{len(trials)} trials")
+            case events.Began(trial, number, total, left_s):
+                if (trial.warmup, trial.block) != self._block:
+                    self._block = (trial.warmup, trial.block)
+                    name = "warm-up block" if trial.warmup else f"block {trial.block}"
+                    left = "" if left_s is None else f", {duration(left_s)} left"
+                    self._say(f"{name}: trial {number} of {total}{left}")
+            case events.Ended(record):
+                if record.outcome is not Outcome.OK:
+                    self._say(failure_line(record))
+            case events.Finishing(step):
+                self._say(step)
+
+
+class LiveProgress(Quiet):
+    """A table that grows: the trial under way, each runtime's median so far, the time left."""
+
+    def __init__(self, console: Console) -> None:
+        self._plain = PlainProgress(console)
+        self._ready: dict[str, list[float]] = {}
+        self._failed: dict[str, int] = {}
+        self._now: events.Began | None = None
+        self._live = Live(console=console, refresh_per_second=4, transient=True,
+                          get_renderable=self._render)  # fmt: skip
+
+    def __call__(self, event: events.Event) -> None:
+        if isinstance(event, events.Began):
+            self._now = event
+        elif isinstance(event, events.Ended):
+            self._count(event.record)
+        else:
+            self._plain(event)
+
+    def _count(self, record: TrialRecord) -> None:
+        if record.outcome is not Outcome.OK:
+            self._failed[record.runtime] = self._failed.get(record.runtime, 0) + 1
+            self._plain(events.Ended(record))
+        for sample in record.samples:
+            if sample.metric == "startup.ready" and not record.warmup:
+                self._ready.setdefault(record.runtime, []).append(sample.value)
+
+    def _render(self) -> Group:
+        parts: list[Text | ProgressBar | Table] = []
+        if self._ready:
+            table = Table(box=None, pad_edge=False, header_style="dim")
+            table.add_column("ready so far")
+            table.add_column("median", justify="right")
+            table.add_column("trials", justify="right")
+            table.add_column("failed", justify="right")
+            for name, values in self._ready.items():
+                failed = self._failed.get(name, 0)
+                table.add_row(
+                    Text(name), seconds(median(values)), str(len(values)),
+                    Text(str(failed), "red") if failed else "",
+                )  # fmt: skip
+            parts.append(table)
+        if self._now is not None:
+            trial, left = self._now.trial, self._now.left_s
+            parts.append(ProgressBar(total=self._now.total, completed=self._now.number - 1, width=60))
+            when = "warm-up" if trial.warmup else f"block {trial.block}"
+            rest = "" if left is None else f" · {duration(left)} left"
+            parts.append(
+                Text(f"{self._now.number}/{self._now.total} {trial.experiment} "
+                     f"{trial.runtime} ({when}){rest}")
+            )  # fmt: skip
+        return Group(*parts)
+
+    def __enter__(self) -> LiveProgress:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._live.__exit__(None, None, None)
+
+
+def _proof(identical: bool | None, note: str) -> str:
+    if identical:
+        return f"runs the identical image{f' ({note})' if note else ''}"
+    return f"NOT proven identical: {note}"
+
+
+def failure_line(record: TrialRecord) -> str:
+    """One line for a trial that is not ok."""
+    what = f"{record.experiment} on {record.runtime}, block {record.block}"
+    return f"trial {record.trial} ({what}): {record.outcome}: {record.reason}"
+
+
+def seconds(value: float) -> str:
+    """A duration in the unit that fits it, three significant digits."""
+    for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
+        if abs(value) >= factor or unit == "µs":
+            scaled = value / factor
+            digits = 0 if abs(scaled) >= 100 else 1 if abs(scaled) >= 10 else 2
+            return f"{scaled:.{digits}f} {unit}"
+    raise AssertionError("unreachable")
+
+
+def bytes_text(value: float) -> str:
+    """A size in MiB or GiB."""
+    mib = value / (1 << 20)
+    if abs(mib) >= 10240:
+        return f"{mib / 1024:.1f} GiB"
+    return f"{mib:.1f} MiB" if abs(mib) >= 10 else f"{mib:.2f} MiB"
+
+
+def duration(value_s: float) -> str:
+    """A waiting time for people: 40 s, 3 min, 1 h 20 min."""
+    if value_s < 100:
+        return f"{value_s:.0f} s"
+    minutes = round(value_s / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A plain table: first column left, the rest right."""
+    built = Table(title=title, box=None, pad_edge=False, title_justify="left", header_style="bold")
+    for number, column in enumerate(columns):
+        built.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+    for row in rows:
+        built.add_row(*(Text(cell) for cell in row))
+    return built
+
+
+def results_table(records: Sequence[TrialRecord]) -> Table:
+    """Median and range of what matters most, a line a runtime, from stored records."""
+    values: dict[str, dict[str, list[float]]] = {}
+    failed: dict[str, int] = {}
+    for record in records:
+        if record.warmup or record.experiment not in ("startup", "memory"):
+            continue
+        own = values.setdefault(record.runtime, {})
+        failed[record.runtime] = failed.get(record.runtime, 0) + (record.outcome is not Outcome.OK)
+        for sample in record.samples:
+            own.setdefault(sample.metric, []).append(sample.value)
+    rows = [_result_row(name, own, failed[name]) for name, own in values.items()]
+    rows.sort(key=lambda row: median(values[row[0]].get("startup.ready", [1e9])))
+    return table(
+        "", ("runtime", "ready (median)", "lowest … highest", "cpu", "memory each", "failed"), rows
+    )
+
+
+def _result_row(name: str, own: Mapping[str, list[float]], failed: int) -> Sequence[str]:
+    ready, cpu = own.get("startup.ready", []), own.get("startup.cpu", [])
+    charged = own.get("memory.charged", [])
+    return (
+        name,
+        seconds(median(ready)) if ready else "–",
+        f"{seconds(min(ready))} … {seconds(max(ready))}" if ready else "–",
+        seconds(median(cpu)) if cpu else "–",
+        bytes_text(median(charged)) if charged else "–",
+        str(failed) if failed else "",
+    )
+
+
+def listing_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of `tarebench list` for people: the name, and what is worth saying."""
+    lines = []
+    for row in rows:
+        about = row.get("description") or row.get("class") or ""
+        parameters = ", ".join(
+            f"{key}={'|'.join(p['choices']) or p['default'] or '…'}"
+            for key, p in (row.get("parameters") or {}).items()
+        )
+        extra = [row.get("unit", ""), row.get("outcome", ""), parameters, row.get("reason", "")]
+        lines.append(f"{row['name']:<26} {about}" + "".join(f" · {text}" for text in extra if text))
+    return "\n".join(lines) or "nothing yet"
+
+
+def diagnosis_text(found: Diagnosis) -> str:
+    """The doctor's findings for people."""
+    lines = ["Runtimes"]
+    for state in found.runtimes:
+        versions = ", ".join(f"{name} {text}" for name, text in state.versions.items())
+        lines.append(f"  {'✓' if state.status == 'ready' else '✗'} {state.name:<8} {state.kind}"
+                     + (f" · {versions}" if versions else ""))  # fmt: skip
+        if state.reason:
+            lines.append(f"      {state.reason}")
+        if state.remedy:
+            lines.append(f"      → {state.remedy}")
+        lines += [f"      {note}" for note in state.notes]
+    lines += ["", "Guards: conditions that travel with every number"]
+    for guard in found.guards:
+        sign = {"info": "·", "warn": "!", "block": "✗"}[guard.severity]
+        lines.append(f"  {sign} {guard.name} = {guard.value}: {guard.text}")
+    lines += ["", "Image"]
+    if found.image:
+        lines.append(f"  {found.image['digest']}")
+    else:
+        lines.append("  not built yet → tarebench image build")
+    size = int(found.cache["bytes"])
+    lines.append(f"  cache {found.cache['path']}: {bytes_text(size)}")
+    return "\n".join(lines)

@@ -1,0 +1,89 @@
+"""The unmeasured instance: what is proven of a runtime once a run, before anything is timed.
+
+One instance that is never measured derives the whole image's digest from inside, answers 100
+pings, shows that limits hold, and runs the workload once; on bare metal that job is traced,
+so that every file it opened is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.clock import Marks
+from harness.errors import HarnessError
+from harness.experiments import identity, limits
+from harness.experiments.bench import Bench
+from harness.image.manifest import differences, digest_of
+from harness.model import Frozen, Job, RuntimeClass
+
+ROUND_TRIPS = 100
+_SHOWN = 5
+
+
+class Channel(Frozen):
+    """Round trips of the channel; `send_to_stamp_ns` only where box and host share a clock."""
+
+    round_trip_ns: list[int]
+    send_to_stamp_ns: list[int]
+
+    def p99_s(self) -> float:
+        ordered = sorted(self.round_trip_ns)
+        return ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))] / 1e9
+
+
+class Verified(Frozen):
+    """What the unmeasured instance of a runtime proved."""
+
+    digest: str
+    identical: bool
+    note: str
+    outside: list[str]
+    channel: Channel
+
+
+def verify(bench: Bench, ready_timeout_s: float, *, owned: bool = True) -> Verified:
+    """Start the unmeasured instance and look. `owned` is False when the image's directory
+    was unpacked by an ordinary user, who cannot give files their owners.
+
+    Raises HarnessError when limits do not hold or the instance does not start.
+    """
+    with bench.instance(Marks(), ready_timeout_s) as instance:
+        trips = [instance.round_trip_ns() for _ in range(ROUND_TRIPS)]
+        wrong = limits.mismatches(
+            instance, bench.runtime.runtime_class, bench.limits, bench.facts.limits
+        )
+        if wrong:
+            raise HarnessError(f"limits do not hold: {'; '.join(wrong)}")
+        outside: Sequence[str] = ()
+        if bench.runtime.runtime_class is RuntimeClass.BARE:
+            scratch = instance.scratch()
+            job = bench.workload
+            argv = [word.replace("{scratch}", scratch) for word in job.argv]
+            done = instance.run(
+                Job(argv, job.env, job.uid, job.gid, timeout_s=job.timeout_s, trace=True)
+            )
+            outside = identity.opened_outside(bench.image, done.opened, scratch)
+        found = instance.derive_manifest()
+    channel = Channel(
+        round_trip_ns=[trip for trip, _ in trips],
+        send_to_stamp_ns=[delay for _, delay in trips if delay is not None],
+    )
+    digest, identical, note = _judge(bench, found, owned)
+    if outside:
+        note = f"the workload opened files beyond the image: {', '.join(outside[:_SHOWN])}"
+    return Verified(
+        digest=digest, identical=identical and not outside, note=note,
+        outside=list(outside), channel=channel,
+    )  # fmt: skip
+
+
+def _judge(bench: Bench, found: bytes, owned: bool) -> tuple[str, bool, str]:
+    digest = digest_of(found)
+    if digest == bench.image.digest:
+        return digest, True, ""
+    expected = bench.image.manifest.read_bytes()
+    other = differences(expected, found, ignore_ownership=not owned)
+    if not other:
+        return digest, True, "identical but for owners, which an ordinary user cannot set"
+    shown = ", ".join(other[:_SHOWN]) + (f" and {len(other) - _SHOWN} more" if other[_SHOWN:] else "")
+    return digest, False, f"differs from the image: {shown}"

@@ -1,0 +1,1 @@
+"""One module a runtime: small adapters to real APIs, found by entry point."""

@@ -1,0 +1,116 @@
+"""What all adapters share: an instance that is an agent behind a channel.
+
+An adapter brings its box to READY and then yields an `AgentBox`, which answers for the
+`Instance` protocol by talking to the agent. What differs between boxes on the host's kernel
+is only where their processes and files are.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from harness.channel import Agent, Listener
+from harness.clock import Deadline, Marks
+from harness.errors import DeadlineExceeded, RuntimeUnavailable, UsageError
+from harness.model import Completed, Image, InstanceSpec, Job, Mark, Parameter
+from harness.probes.cgroups import Layout
+from harness.process import reap, wait_pidfd
+
+SOCKET = "channel"
+EXIT_TIMEOUT_S = 20.0
+
+
+class AgentBox:
+    """One running box. `pid` is its init or VMM as the host sees it."""
+
+    def __init__(self, agent: Agent, image: Image, pid: int, extra: Sequence[int] = ()) -> None:
+        self.agent = agent
+        self.image = image
+        self.pid = pid
+        self._extra = tuple(extra)
+
+    def run(self, job: Job) -> Completed:
+        return self.agent.run(job)
+
+    def round_trip_ns(self) -> tuple[int, int | None]:
+        return self.agent.round_trip_ns()
+
+    def facts(self) -> Mapping[str, str]:
+        return self.agent.facts()
+
+    def derive_manifest(self) -> bytes:
+        return self.agent.derive_manifest("/", self.image.excludes)
+
+    def hash_files(self, paths: Sequence[str]) -> Mapping[str, str]:
+        return self.agent.hash_files(paths)
+
+    def scratch(self) -> str:
+        return "/tmp"
+
+    def processes(self) -> Sequence[int]:
+        return (self.pid, *self._extra)
+
+    def cgroups(self) -> Sequence[Path]:
+        return Layout.detect().groups_of(self.pid)
+
+
+def listen(spec: InstanceSpec) -> Listener:
+    """The listener of an instance, in the folder that boxes see as /run/tarebench."""
+    return Listener(spec.sockets / SOCKET, mode=0o666)
+
+
+class Ending:
+    """Asks a box to end and marks its end by a pidfd that was opened when it was ready.
+
+    `collect` reaps the ended process; by default as an orphan that may be ours to reap.
+    """
+
+    def __init__(self, pid: int, collect: Callable[[], object] | None = None) -> None:
+        self.pid = pid
+        self._collect = collect or (lambda: reap(pid))
+        self._pidfd = os.pidfd_open(pid)
+
+    def exit(self, agent: Agent, marks: Marks, timeout_s: float = EXIT_TIMEOUT_S) -> None:
+        """Ask, wait, mark `stop` and `exited`. Raises DeadlineExceeded."""
+        marks.stamp(Mark.STOP)
+        agent.ask_to_exit()
+        self.wait(marks, Deadline(timeout_s))
+
+    def wait(self, marks: Marks, deadline: Deadline) -> None:
+        if not wait_pidfd(self._pidfd, deadline.left_s()):
+            raise DeadlineExceeded(f"the box (pid {self.pid}) did not end when asked")
+        marks.stamp(Mark.EXITED)
+        self._collect()
+
+    def close(self) -> None:
+        os.close(self._pidfd)
+
+    def __enter__(self) -> Ending:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def check_parameters(
+    name: str, given: Mapping[str, str], known: Mapping[str, Parameter]
+) -> dict[str, str]:
+    """Given parameters over defaults; raises UsageError that names what is allowed."""
+    for key, value in given.items():
+        if key not in known:
+            allowed = ", ".join(known) or "none"
+            raise UsageError(f"{name} has no parameter {key!r}", f"its parameters: {allowed}")
+        choices = known[key].choices
+        if choices and value not in choices:
+            raise UsageError(
+                f"{value!r} is not a value of {key} of {name}", f"choose from {', '.join(choices)}"
+            )
+    return {key: given.get(key, parameter.default) for key, parameter in known.items()}
+
+
+def require_root(name: str) -> None:
+    """Raises RuntimeUnavailable for an ordinary user."""
+    if os.geteuid() != 0:
+        raise RuntimeUnavailable(f"{name} needs root", "run the same command with sudo")

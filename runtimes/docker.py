@@ -1,0 +1,326 @@
+"""Docker Engine: one container an instance, created and started over the engine's own API.
+
+What is timed is the two calls that every client makes, create and start, on a connection that
+is warm; the client path (the Docker SDK, no command line) is part of this runtime's identity.
+READY comes over a bind-mounted socket, so that neither attach nor a log driver is in the way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from harness.channel import Agent, Listener
+from harness.clock import Marks
+from harness.errors import DeadlineExceeded, HarnessError, LaunchFailed, RuntimeUnavailable
+from harness.model import (
+    AGENT_PATH,
+    CHANNEL_DIRECTORY,
+    Context,
+    Image,
+    InstanceSpec,
+    LimitSupport,
+    Mark,
+    Parameter,
+    RuntimeClass,
+    RuntimeFacts,
+    Support,
+)
+from harness.process import run
+from runtimes.box import SOCKET, AgentBox, Ending, check_parameters, listen
+from runtimes.docker_api import CALL_TIMEOUT_S, Api, NotThere, asking, connect, find, versions
+from runtimes.docker_engine import PrivateEngine, parent_of, require_startable
+from runtimes.grouped import ALL_LIMITS
+
+KIND = "docker-container"
+REPOSITORY = "tarebench"
+DIGEST_LABEL, RUN_LABEL, INSTANCE_LABEL = (
+    "tarebench.digest", "tarebench.run", "tarebench.instance",
+)  # fmt: skip
+_IMPORT_TIMEOUT_S = 900.0
+_TAG_CHARACTERS = 16
+_NANO = 1_000_000_000
+
+
+class Docker:
+    """See the module. `shared_daemon` says whether others may use the engine too."""
+
+    runtime_class = RuntimeClass.CONTAINER
+    parameters: Mapping[str, Parameter] = {
+        "network": Parameter("bridge", ("bridge", "none", "host"), "the container's network"),
+    }
+
+    def __init__(self, name: str, parameters: Mapping[str, str], context: Context) -> None:
+        self._network = check_parameters("docker", parameters, self.parameters)["network"]
+        self.name = name
+        self._context = context
+        self._private = PrivateEngine(context)
+        self._holds_private = False
+        self._api: Api | None = None
+        self._host = ""
+        self._image_id = ""
+
+    def probe(self) -> RuntimeFacts:
+        """Facts of the engine that runs, or of the one that `prepare` would start."""
+        host = self._private.host if self._private.running else find()
+        if host is None:
+            require_startable()
+            return RuntimeFacts(
+                versions=_installed(), limits=ALL_LIMITS,
+                notes=["private engine started for this run", "storage driver overlay2",
+                       "cgroup driver cgroupfs", f"network {self._network}"],
+            )  # fmt: skip
+        api = connect(host)
+        try:
+            return self._facts(api, private=host == self._private.host)
+        finally:
+            api.close()
+
+    def _facts(self, api: Api, *, private: bool) -> RuntimeFacts:
+        known = versions(api)
+        with asking("docker info", RuntimeUnavailable):
+            said = api.info()
+        if said.get("OSType") != "linux":
+            raise RuntimeUnavailable(f"the Docker Engine makes {said.get('OSType')} containers")
+        return RuntimeFacts(
+            versions=known,
+            limits=LimitSupport(
+                cpus=_support(said.get("CpuCfsQuota")), memory=_support(said.get("MemoryLimit")),
+                pids=_support(said.get("PidsLimit")),
+            ),
+            notes=[
+                "private engine started for this run" if private else "shared engine",
+                f"storage driver {said.get('Driver')}",
+                f"cgroup driver {said.get('CgroupDriver')}",
+                f"network {self._network}",
+            ],
+        )  # fmt: skip
+
+    @property
+    def shared_daemon(self) -> bool:
+        return not self._holds_private
+
+    def daemon_processes(self) -> Sequence[int]:
+        return self._private.processes() if self._holds_private else ()
+
+    def prepare(self, image: Image) -> None:
+        """Have an engine and the image in it; the label proves which image a tag holds."""
+        api = self._connected()
+        tag = image.digest.removeprefix("sha256:")[:_TAG_CHARACTERS]
+        name = f"{REPOSITORY}:{tag}"
+        if _digest_of(api, name) != image.digest:
+            _import(self._host, image, tag)
+        with asking(f"docker inspect {name}", LaunchFailed):
+            self._image_id = str(api.inspect_image(name)["Id"])
+
+    def _connected(self) -> Api:
+        if self._api is None:
+            host = None if self._private.running else find()
+            if host is None:
+                self._private.acquire(self.name)
+                self._holds_private = True
+                host = self._private.host
+            self._host = host
+            self._api = connect(host)
+            versions(self._api)
+        return self._api
+
+    @contextlib.contextmanager
+    def launch(self, spec: InstanceSpec, marks: Marks) -> Iterator[AgentBox]:
+        api = self._connected()
+        parent = f"/{self._context.cgroup}" if self._holds_private else ""
+        config = container_config(spec, self._image_id, self._network, parent)
+        with ExitStack() as stack:
+            listener = stack.enter_context(listen(spec))
+            self._context.inventory.will_make(KIND, spec.name, host=self._host, run=spec.run_id)
+            stack.callback(self._forget, api, spec.name)
+            with asking("the Docker Engine", LaunchFailed):
+                api.ping()  # the timed calls find the connection warm
+            _create_and_start(api, config, spec.name, marks)
+            marks.at(Mark.READY, _wait_ready(api, listener, spec))
+            agent = Agent(listener, shares_clock=True)
+            pid = listener.peer_pid
+            if not pid:
+                raise LaunchFailed("the container's process is not visible from here")
+            ending = stack.enter_context(Ending(pid))
+            yield AgentBox(agent, spec.image, pid, _shim(pid))
+            ending.exit(agent, marks)
+            with asking("docker wait", LaunchFailed):
+                api.wait(spec.name, timeout=CALL_TIMEOUT_S)
+            stack.close()
+            marks.stamp(Mark.REMOVED)
+
+    def _forget(self, api: Api, name: str) -> None:
+        _remove(api, name)
+        self._context.inventory.removed(KIND, name)
+
+    def close(self) -> None:
+        if self._api is not None:
+            self._api.close()
+            self._api = None
+        if self._holds_private:
+            self._holds_private = False
+            self._private.release(self.name)
+
+
+def _create_and_start(api: Api, config: Mapping[str, Any], name: str, marks: Marks) -> None:
+    with asking("docker create and start", LaunchFailed):
+        marks.stamp(Mark.REQUEST)
+        created = api.create_container_from_config(config, name)
+        marks.stamp(Mark.CREATED)
+        api.start(created["Id"])
+        marks.stamp(Mark.STARTED)
+
+
+def _wait_ready(api: Api, listener: Listener, spec: InstanceSpec) -> int:
+    """The stamp of READY; a container that died says why in the engine's words."""
+
+    def state() -> Mapping[str, Any]:
+        with asking("docker inspect", LaunchFailed):
+            said: Mapping[str, Any] = api.inspect_container(spec.name)["State"]
+            return said
+
+    try:
+        return listener.wait_ready(spec.ready_timeout_s, lambda: bool(state()["Running"]))
+    except LaunchFailed as error:
+        said = state()
+        told = f"status {said['Status']}, exit code {said['ExitCode']}"
+        told += ", out of memory" if said.get("OOMKilled") else ""
+        told += f", {said['Error']}" if said.get("Error") else ""
+        raise LaunchFailed(f"{error.message}: {told}") from error
+
+
+def _remove(api: Api, name: str) -> None:
+    """Remove a container whatever its state; that there is none is fine."""
+    with contextlib.suppress(NotThere), asking(f"docker rm {name}", HarnessError):
+        api.remove_container(name, v=True, force=True)
+
+
+def _shim(pid: int) -> Sequence[int]:
+    """The shim: it stays for as long as the container does, and is a cost of it."""
+    parent = parent_of(pid)
+    return (parent,) if parent > 1 else ()
+
+
+def _digest_of(api: Api, name: str) -> str | None:
+    try:
+        with asking(f"docker inspect {name}", LaunchFailed):
+            labels = api.inspect_image(name)["Config"].get("Labels") or {}
+    except NotThere:
+        return None
+    return str(labels.get(DIGEST_LABEL))
+
+
+def _import(host: str, image: Image, tag: str) -> None:
+    """`docker import` of the image's tar; raises LaunchFailed with the engine's message."""
+    changes = [f"LABEL {DIGEST_LABEL}={image.digest}"]
+    api = connect(host, _IMPORT_TIMEOUT_S)
+    try:
+        with (
+            (image.directory / "rootfs.tar").open("rb") as tar,
+            asking("docker import", LaunchFailed),
+        ):
+            said = api.import_image(tar, repository=REPOSITORY, tag=tag, changes=changes)
+    finally:
+        api.close()
+    for line in said.splitlines():
+        if (answer := json.loads(line)).get("error"):
+            raise LaunchFailed(f"docker import: {answer['error']}")
+
+
+def container_config(
+    spec: InstanceSpec, image_id: str, network: str, cgroup_parent: str
+) -> dict[str, Any]:
+    """The body of the create call: a pure function of the instance (golden file in the tests).
+
+    Mounts, privileges and swap are those of the native OCI runtimes, so that rows differ in
+    the engine. Its default seccomp profile stays: it is part of what Docker is.
+    """
+    host: dict[str, Any] = {
+        "NetworkMode": network,
+        "Binds": [f"{spec.sockets}:{CHANNEL_DIRECTORY}:rw"],
+        "Tmpfs": {
+            "/run": "rw,exec,nosuid,nodev,mode=755", "/tmp": "rw,exec,nosuid,nodev,mode=1777",
+        },
+        "LogConfig": {"Type": "none", "Config": {}},
+        "SecurityOpt": ["no-new-privileges"],
+        "AutoRemove": False,
+        "Init": False,
+    }  # fmt: skip
+    if cgroup_parent:
+        host["CgroupParent"] = cgroup_parent
+    limits = spec.limits
+    if limits.memory_bytes is not None:
+        host |= {"Memory": limits.memory_bytes, "MemorySwap": -1}
+    if limits.cpus is not None:
+        host["NanoCpus"] = int(limits.cpus * _NANO)
+    if limits.pids is not None:
+        host["PidsLimit"] = limits.pids
+    return {
+        "Image": image_id,
+        "Hostname": "tarebench",
+        "User": "0:0",
+        "WorkingDir": "/",
+        "Entrypoint": [AGENT_PATH, f"unix:{CHANNEL_DIRECTORY}/{SOCKET}"],
+        "Labels": {RUN_LABEL: spec.run_id, INSTANCE_LABEL: spec.name},
+        "NetworkDisabled": False,
+        "HostConfig": host,
+    }
+
+
+def _support(said: object) -> Support:
+    return Support.SUPPORTED if said else Support.UNSUPPORTED
+
+
+def _installed() -> dict[str, str]:
+    """Versions of what `prepare` would start, by asking the programs."""
+    found: dict[str, str] = {}
+    for program, place in (("dockerd", 2), ("containerd", 2), ("runc", 2)):
+        if path := shutil.which(program):
+            words = run([path, "--version"]).stdout.decode().split()
+            name = "docker" if program == "dockerd" else program
+            found[name] = words[place].rstrip(",") if len(words) > place else "unknown"
+    return found
+
+
+class ContainerCleaner:
+    """Removes a container by its inventory entry. One of a private engine goes with it."""
+
+    def exists(self, name: str, details: Mapping[str, str]) -> bool:
+        api = self._engine(details)
+        if api is None:
+            return False
+        try:
+            with asking("docker inspect", HarnessError):
+                labels = api.inspect_container(name)["Config"].get("Labels") or {}
+        except NotThere:
+            return False
+        finally:
+            api.close()
+        return bool(labels.get(RUN_LABEL) == details.get("run"))
+
+    def remove(self, name: str, details: Mapping[str, str]) -> None:
+        if self.exists(name, details) and (api := self._engine(details)) is not None:
+            try:
+                _remove(api, name)
+            finally:
+                api.close()
+
+    def _engine(self, details: Mapping[str, str]) -> Api | None:
+        """A connection to the engine that made it; None when that engine is no more."""
+        host = details.get("host", "")
+        if not os.path.exists(host.removeprefix("unix://")):  # noqa: PTH110
+            return None
+        try:
+            return connect(host)
+        except (RuntimeUnavailable, DeadlineExceeded):
+            return None
+
+
+containers = ContainerCleaner()
+"""What the group `tarebench.cleaners` names for the kind `docker-container`."""

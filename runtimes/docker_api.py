@@ -1,0 +1,146 @@
+"""The few calls of the Docker Engine API that we make, through the Docker SDK.
+
+The SDK is imported when an engine is asked for, never sooner, and is not typed: what we use of
+it is written down here once, with its failures turned into ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, Protocol, cast
+
+from harness.errors import DeadlineExceeded, HarnessError, RuntimeUnavailable
+
+CALL_TIMEOUT_S = 60.0
+_PROBE_TIMEOUT_S = 15.0
+_INSTALL = "pip install docker"
+
+
+class Api(Protocol):
+    """The part of `docker.APIClient` that we call; answers are the engine's JSON."""
+
+    def ping(self) -> bool: ...
+    def version(self) -> Mapping[str, Any]: ...
+    def info(self) -> Mapping[str, Any]: ...
+    def containers(self, *, all: bool) -> Sequence[Mapping[str, Any]]: ...
+    def create_container_from_config(
+        self, config: Mapping[str, Any], name: str
+    ) -> Mapping[str, Any]: ...
+    def start(self, container: str) -> None: ...
+    def wait(self, container: str, timeout: float) -> Mapping[str, Any]: ...
+    def inspect_container(self, container: str) -> Mapping[str, Any]: ...
+    def remove_container(self, container: str, *, v: bool, force: bool) -> None: ...
+    def inspect_image(self, image: str) -> Mapping[str, Any]: ...
+    def import_image(
+        self, src: IO[bytes], *, repository: str, tag: str, changes: Sequence[str]
+    ) -> str: ...
+    def close(self) -> None: ...
+
+
+class NotThere(HarnessError):
+    """The engine has no such container or image."""
+
+
+def connect(host: str, timeout_s: float = CALL_TIMEOUT_S) -> Api:
+    """A connection that has had one answer. Raises RuntimeUnavailable."""
+    try:
+        docker = importlib.import_module("docker")
+    except ImportError:
+        raise RuntimeUnavailable("the Docker SDK for Python is not installed", _INSTALL) from None
+    with asking(f"the Docker Engine at {host}", RuntimeUnavailable):
+        return cast("Api", docker.APIClient(base_url=host, version="auto", timeout=timeout_s))
+
+
+@contextlib.contextmanager
+def asking(what: str, failure: type[HarnessError]) -> Iterator[None]:
+    """Turns the SDK's exceptions into ours, with the engine's own message."""
+    errors = importlib.import_module("docker.errors")
+    requests = importlib.import_module("requests.exceptions")
+    try:
+        yield
+    except errors.NotFound as error:
+        raise NotThere(f"{what}: {error.explanation}") from error
+    except errors.APIError as error:
+        raise failure(f"{what}: {error.explanation or error}") from error
+    except requests.Timeout as error:
+        raise DeadlineExceeded(f"{what}: no answer in time") from error
+    except (errors.DockerException, requests.RequestException) as error:
+        raise failure(f"{what}: {_cause(error)}") from error
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason: the SDK wraps an OSError three times."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+
+
+def find() -> str | None:
+    """The address of an engine that runs on this host, or None.
+
+    Raises RuntimeUnavailable when one was named by the user and cannot be used, or when one
+    runs that this user may not use.
+    """
+    if named := os.environ.get("DOCKER_HOST") or _context_host():
+        require_local(named)
+        connect(named, _PROBE_TIMEOUT_S).close()
+        return named
+    for path in _default_sockets():
+        if path.is_socket():
+            try:
+                connect(f"unix://{path}", _PROBE_TIMEOUT_S).close()
+            except RuntimeUnavailable as error:
+                if not os.access(path, os.R_OK | os.W_OK):
+                    raise RuntimeUnavailable(
+                        f"this user may not use the Docker Engine at {path}",
+                        "sudo usermod -aG docker $USER, then log in again",
+                    ) from error
+                continue  # a socket that nobody listens on any more
+            return f"unix://{path}"
+    return None
+
+
+def require_local(host: str) -> None:
+    """Raises RuntimeUnavailable for an engine of another host: it cannot reach our channel."""
+    if not host.startswith("unix://"):
+        raise RuntimeUnavailable(
+            f"the Docker Engine at {host} is remote, and its boxes cannot reach our channel, "
+            "which is a Unix socket on this host",
+            "unset DOCKER_HOST (and docker context use default) to use this host's engine",
+        )
+
+
+def _context_host() -> str | None:
+    """The address in the `docker context` that the user has chosen, unless it is the default."""
+    try:
+        chosen = importlib.import_module("docker.context").ContextAPI.get_current_context()
+    except Exception:  # no SDK, or a context file that nobody can read: the default holds
+        return None
+    if chosen is None or chosen.Name == "default":
+        return None
+    return str(chosen.Host).replace("http+unix://", "unix://")
+
+
+def _default_sockets() -> Sequence[Path]:
+    found = [Path("/var/run/docker.sock")]
+    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        found.append(Path(runtime) / "docker.sock")
+    return found
+
+
+def versions(api: Api) -> dict[str, str]:
+    """Versions of the engine and its parts; refuses other programs that speak its language."""
+    with asking("docker version", RuntimeUnavailable):
+        said = api.version()
+    parts = {part["Name"]: part["Version"] for part in said.get("Components", ())}
+    if "Podman Engine" in parts:
+        raise RuntimeUnavailable(
+            "what answers at Docker's socket is Podman, and would be measured as Docker",
+            "stop podman.socket or set DOCKER_HOST to a Docker Engine",
+        )
+    named = {"Engine": "docker", "containerd": "containerd", "runc": "runc"}
+    return {ours: parts[theirs] for theirs, ours in named.items() if theirs in parts}

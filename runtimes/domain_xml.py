@@ -1,0 +1,137 @@
+"""What libvirt is told: the domain XML and the guest kernel's command line, as pure functions.
+
+A machine is described once, by a frozen `Domain`, and everything that libvirt and the guest
+kernel hear of it follows from that description alone: so it can be compared with a golden
+file, checked against libvirt's own schema, and printed when a guest does not start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, SubElement
+
+PORT = "org.tarebench.channel"
+"""Name of the virtio port by which the guest's agent finds its channel."""
+
+_GUEST_HZ = 250
+"""CONFIG_HZ of Debian's kernels; `lpj` is counted in ticks of it."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One machine. Paths are absolute; `serial` is a socket that the first byte goes to."""
+
+    name: str
+    uuid: str
+    domain_type: str
+    """`kvm`, or `qemu` for TCG."""
+    machine: str
+    """`q35` or `microvm`."""
+    emulator: str
+    cpu_mode: str
+    """`host-passthrough` or `maximum`, as libvirt calls them."""
+    vcpus: int
+    memory_bytes: int
+    kernel: Path
+    initramfs: Path
+    command_line: str
+    disk: Path
+    """A qcow2 overlay of this instance."""
+    backing: Path
+    """The raw disk below it, named so that libvirt need not read the overlay to find it."""
+    channel: Path
+    serial: Path | None = None
+
+
+@dataclass(frozen=True)
+class GuestClock:
+    """What an emulated guest cannot measure reliably: the rate of its time-stamp counter."""
+
+    tsc_khz: int
+
+    @property
+    def loops_per_jiffy(self) -> int:
+        """A delay loop that reads the counter turns once a cycle (arch/x86/kernel/tsc.c)."""
+        return self.tsc_khz * 1000 // _GUEST_HZ
+
+
+def command_line(
+    *, mitigations: str, clock: GuestClock | None = None, instrumented: bool = False
+) -> str:
+    """The guest kernel's command line; what stands behind `--` is for the agent.
+
+    `clock` is given where the guest would calibrate against a timer that emulation delays:
+    a microvm under TCG then hangs in one boot of three. `instrumented` lets the kernel's
+    first message out on the serial port; the console itself stays quiet, for each character
+    costs an exit.
+    """
+    words = ["earlyprintk=ttyS0", "loglevel=6"] if instrumented else ["quiet"]
+    words += ["panic=-1", "reboot=t", f"mitigations={mitigations}"]
+    if clock is not None:
+        words += [f"tsc_early_khz={clock.tsc_khz}", f"lpj={clock.loops_per_jiffy}"]
+    return " ".join([*words, "--", f"virtio:{PORT}"])
+
+
+def domain_xml(domain: Domain) -> str:
+    """The XML of a transient domain, in the order in which libvirt documents its elements."""
+    root = Element("domain", type=domain.domain_type)
+    _text(root, "name", domain.name)
+    _text(root, "uuid", domain.uuid)
+    _text(root, "memory", str(domain.memory_bytes), unit="b")
+    _text(root, "vcpu", str(domain.vcpus), placement="static")
+    system = SubElement(root, "os")
+    _text(system, "type", "hvm", arch="x86_64", machine=domain.machine)
+    _text(system, "kernel", str(domain.kernel))
+    _text(system, "initrd", str(domain.initramfs))
+    _text(system, "cmdline", domain.command_line)
+    features = SubElement(root, "features")
+    SubElement(features, "acpi")
+    SubElement(features, "apic")
+    SubElement(root, "cpu", _cpu(domain.cpu_mode))
+    for event in ("on_poweroff", "on_reboot", "on_crash"):
+        _text(root, event, "destroy")
+    _devices(SubElement(root, "devices"), domain)
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _cpu(mode: str) -> dict[str, str]:
+    """No check of the model: the emulator is asked for what it has, whatever that is."""
+    return {"mode": mode, "check": "none", "migratable": "off"}
+
+
+def _devices(devices: Element, domain: Domain) -> None:
+    """A disk and a channel, and none of the devices that libvirt adds by itself."""
+    _text(devices, "emulator", domain.emulator)
+    disk = SubElement(devices, "disk", type="file", device="disk")
+    SubElement(disk, "driver", name="qemu", type="qcow2", cache="none", io="native")
+    SubElement(disk, "source", file=str(domain.disk))
+    below = SubElement(disk, "backingStore", type="file")
+    SubElement(below, "format", type="raw")
+    SubElement(below, "source", file=str(domain.backing))
+    SubElement(below, "backingStore")
+    SubElement(disk, "target", dev="vda", bus="virtio")
+    _address(disk, domain)
+    SubElement(devices, "controller", type="usb", index="0", model="none")
+    _address(SubElement(devices, "controller", type="virtio-serial", index="0"), domain)
+    if domain.serial is not None:
+        serial = SubElement(devices, "serial", type="unix")
+        SubElement(serial, "source", mode="connect", path=str(domain.serial))
+        target = SubElement(serial, "target", type="isa-serial", port="0")
+        SubElement(target, "model", name="isa-serial")
+    channel = SubElement(devices, "channel", type="unix")
+    SubElement(channel, "source", mode="connect", path=str(domain.channel))
+    SubElement(channel, "target", type="virtio", name=PORT)
+    SubElement(devices, "memballoon", model="none")
+
+
+def _address(device: Element, domain: Domain) -> None:
+    """A microvm has no PCI; on q35 libvirt places devices as it does for everybody."""
+    if domain.machine == "microvm":
+        SubElement(device, "address", type="virtio-mmio")
+
+
+def _text(parent: Element, tag: str, text: str, **attributes: str) -> None:
+    SubElement(parent, tag, attributes).text = text

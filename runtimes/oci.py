@@ -1,0 +1,227 @@
+"""Native OCI runtimes: runc and crun, driven by their command line, without a daemon.
+
+A bundle is written before the request; `run --detach` is what is timed, as an engine would
+call it. crun refuses a hybrid cgroup mount, so it is spawned from a private mount namespace
+without the unified hierarchy; runc uses the same namespace for its root, so that both pay
+for the same things.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any
+
+from harness.channel import Agent
+from harness.clock import Marks
+from harness.errors import LaunchFailed, RuntimeUnavailable
+from harness.model import (
+    AGENT_PATH,
+    CHANNEL_DIRECTORY,
+    Context,
+    Image,
+    InstanceSpec,
+    Mark,
+    Parameter,
+    RuntimeClass,
+    RuntimeFacts,
+)
+from harness.probes.cgroups import Group, Layout
+from harness.process import Process, run, spawn
+from runtimes.box import SOCKET, AgentBox, Ending, check_parameters, listen, require_root
+from runtimes.grouped import ALL_LIMITS
+from runtimes.mounts import PrivateMounts, fresh_layer
+
+_CALL_TIMEOUT_S = 60.0
+_PERIOD_US = 100_000
+_ERROR_CHARACTERS = 500
+
+CAPABILITIES = (
+    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD",
+    "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP",
+    "CAP_SETUID", "CAP_SYS_CHROOT", "CAP_AUDIT_WRITE",
+)  # fmt: skip
+"""What Docker Engine grants by default, so that native and engine rows differ in the engine."""
+
+
+class Oci:
+    """One OCI runtime binary; `name` is `runc` or `crun`."""
+
+    runtime_class = RuntimeClass.CONTAINER
+    parameters: Mapping[str, Parameter] = {}
+    program = ""
+
+    def __init__(self, name: str, parameters: Mapping[str, str], context: Context) -> None:
+        check_parameters(name, parameters, self.parameters)
+        self.name = name
+        self._context = context
+        self._state = context.state / self.program
+        self._binary = shutil.which(self.program) or self.program
+
+    def probe(self) -> RuntimeFacts:
+        if shutil.which(self.program) is None:
+            raise RuntimeUnavailable(
+                f"{self.program} is not installed", f"apt-get install {self.program}"
+            )
+        require_root(self.name)
+        if not Layout.detect().writable():
+            raise RuntimeUnavailable(
+                f"{self.program} needs writable control groups",
+                "mount /sys/fs/cgroup read-write (containers: run privileged)",
+            )
+        said = run([self._binary, "--version"]).stdout.decode().split()
+        return RuntimeFacts(versions={self.program: said[2]}, limits=ALL_LIMITS)
+
+    def prepare(self, image: Image) -> None:
+        self._state.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    @contextlib.contextmanager
+    def launch(self, spec: InstanceSpec, marks: Marks) -> Iterator[AgentBox]:
+        with ExitStack() as stack:
+            listener = stack.enter_context(listen(spec))
+            mounts = stack.enter_context(PrivateMounts())
+            root = fresh_layer(mounts, spec)
+            _hide_unified(mounts)
+            config = bundle_config(spec, root, f"/{self._context.cgroup}/{spec.name}")
+            (spec.directory / "config.json").write_text(json.dumps(config, indent=1))
+            errors = stack.enter_context(tempfile.TemporaryFile())
+            self._context.inventory.will_make(
+                "container", spec.name, program=self._binary, state=str(self._state)
+            )
+            stack.callback(self._forget, spec.name)
+            stack.callback(mounts.call, self._delete, spec.name)
+            process = mounts.call(self._spawn, spec, errors, marks)
+            _finish(process, errors)
+            marks.stamp(Mark.STARTED)
+            marks.at(Mark.READY, listener.wait_ready(spec.ready_timeout_s))
+            agent = Agent(listener, shares_clock=True)
+            assert listener.peer_pid is not None
+            ending = stack.enter_context(Ending(listener.peer_pid))
+            yield AgentBox(agent, spec.image, listener.peer_pid)
+            ending.exit(agent, marks)
+            stack.close()
+            marks.stamp(Mark.REMOVED)
+
+    def _spawn(self, spec: InstanceSpec, errors: IO[bytes], marks: Marks) -> Process:
+        argv = [
+            self._binary, "--root", str(self._state),
+            "run", "--detach", "--bundle", str(spec.directory), spec.name,
+        ]  # fmt: skip
+        marks.stamp(Mark.REQUEST)
+        return spawn(argv, stderr=errors.fileno())
+
+    def _delete(self, name: str) -> None:
+        """A container that ended by itself is deleted; one that did not is killed."""
+        gone = run(
+            [self._binary, "--root", str(self._state), "delete", name],
+            check=False, timeout_s=_CALL_TIMEOUT_S,
+        )  # fmt: skip
+        if gone.returncode != 0:
+            run(
+                [self._binary, "--root", str(self._state), "delete", "--force", name],
+                check=False, timeout_s=_CALL_TIMEOUT_S,
+            )  # fmt: skip
+
+    def _forget(self, name: str) -> None:
+        group = Group(Layout.detect(), f"{self._context.cgroup}/{name}")
+        group.kill()
+        group.remove()
+        self._context.inventory.removed("container", name)
+
+    def close(self) -> None:
+        """State of containers lies in the run's own folder, which the run removes."""
+
+
+class Runc(Oci):
+    """runc, the reference implementation."""
+
+    program = "runc"
+
+
+class Crun(Oci):
+    """crun, the implementation in C."""
+
+    program = "crun"
+
+
+def _hide_unified(mounts: PrivateMounts) -> None:
+    layout = Layout.detect()
+    if layout.version == "hybrid" and layout.v2 is not None:
+        mounts.unmount(layout.v2)
+
+
+def _finish(process: Process, errors: IO[bytes]) -> None:
+    """Wait for the launcher; raises LaunchFailed with what it said."""
+    try:
+        status = process.wait(_CALL_TIMEOUT_S)
+    except TimeoutError:
+        process.kill()
+        process.wait()
+        raise LaunchFailed(f"{process.argv[0]} did not return") from None
+    if status != 0:
+        errors.seek(0)
+        said = errors.read().decode(errors="replace").strip()[-_ERROR_CHARACTERS:]
+        raise LaunchFailed(f"{process.argv[0]} run: exit status {status}: {said}")
+
+
+def bundle_config(spec: InstanceSpec, root: Path, cgroup: str) -> dict[str, Any]:
+    """The bundle's config.json: a pure function of the instance (golden file in the tests)."""
+    mount_options = ["nosuid", "noexec", "nodev"]
+    return {
+        "ociVersion": "1.0.2",
+        "hostname": "tarebench",
+        "root": {"path": str(root), "readonly": False},
+        "process": {
+            "terminal": False,
+            "cwd": "/",
+            "user": {"uid": 0, "gid": 0},
+            "args": [AGENT_PATH, f"unix:{CHANNEL_DIRECTORY}/{SOCKET}"],
+            "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+            "capabilities": {
+                kind: list(CAPABILITIES) for kind in ("bounding", "effective", "permitted")
+            },
+            "noNewPrivileges": True,
+        },
+        "mounts": [
+            _mount("/proc", "proc", "proc", mount_options),
+            _mount("/dev", "tmpfs", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
+            _mount("/dev/pts", "devpts", "devpts", ["nosuid", "noexec", "newinstance"]),
+            _mount("/dev/shm", "tmpfs", "shm", [*mount_options, "mode=1777", "size=65536k"]),
+            _mount("/sys", "sysfs", "sysfs", [*mount_options, "ro"]),
+            _mount("/sys/fs/cgroup", "cgroup", "cgroup", [*mount_options, "relatime", "ro"]),
+            _mount("/run", "tmpfs", "tmpfs", ["nosuid", "nodev", "mode=755"]),
+            _mount("/tmp", "tmpfs", "tmpfs", ["nosuid", "nodev", "mode=1777"]),
+            _mount(CHANNEL_DIRECTORY, "bind", str(spec.sockets), ["bind", "rw"]),
+        ],
+        "linux": {
+            "cgroupsPath": cgroup,
+            "namespaces": [
+                {"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount")
+            ],
+            "resources": _resources(spec),
+            "maskedPaths": ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"],
+            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"],
+        },
+    }
+
+
+def _mount(destination: str, kind: str, source: str, options: list[str]) -> dict[str, Any]:
+    return {"destination": destination, "type": kind, "source": source, "options": options}
+
+
+def _resources(spec: InstanceSpec) -> dict[str, Any]:
+    limits, resources = spec.limits, dict[str, Any]()
+    if limits.memory_bytes is not None:
+        resources["memory"] = {"limit": limits.memory_bytes}
+    if limits.cpus is not None:
+        resources["cpu"] = {"quota": int(limits.cpus * _PERIOD_US), "period": _PERIOD_US}
+    if limits.pids is not None:
+        resources["pids"] = {"limit": limits.pids}
+    return resources
+
+

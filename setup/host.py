@@ -1,0 +1,228 @@
+"""What tarebench needs from the host, and how a Debian machine gets it.
+
+A need is met by what is there (a program, a header, a library), not by a package's name, so
+that another vendor's package serves as well: containerd.io's runc, docker-ce's engine, or a
+compiler from elsewhere. Standard library only: this runs before there is an environment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_LISTS = Path("/var/lib/apt/lists")
+_STALE_AFTER_S = 24 * 3600
+_SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
+_DOCKER_SOCKETS = ("/run/docker.sock", "/var/run/docker.sock")
+
+
+@dataclass(frozen=True)
+class Need:
+    """One thing of the host: the Debian package that brings it, and what it is good for."""
+
+    package: str
+    purpose: str
+    met: Callable[[], bool]
+
+
+def program(name: str) -> bool:
+    """Whether a program is installed, also where an ordinary user's PATH does not look."""
+    path = os.environ.get("PATH", os.defpath) + ":" + _SYSTEM_PATH
+    return shutil.which(name, path=path) is not None
+
+
+def library(pattern: str) -> bool:
+    """Whether a file lies below one of the folders that hold libraries."""
+    return any(
+        True for base in ("/usr/lib", "/usr/lib64", "/usr/local/lib") for _ in Path(base).glob(pattern)
+    )
+
+
+def docker_engine() -> bool:
+    """Whether there is any Docker engine: a daemon to start, a socket, or one told of."""
+    return (
+        program("dockerd")
+        or any(Path(socket).exists() for socket in _DOCKER_SOCKETS)
+        or bool(os.environ.get("DOCKER_HOST"))
+    )
+
+
+def distribution_python() -> bool:
+    """Whether this Python is the distribution's, whose parts come as packages of their own."""
+    return Path(sys.base_prefix) == Path("/usr")
+
+
+def _ensurepip() -> bool:
+    import importlib.util
+
+    return not distribution_python() or importlib.util.find_spec("ensurepip") is not None
+
+
+def _headers() -> bool:
+    here = Path(sysconfig.get_path("platinclude"), "Python.h")
+    return not distribution_python() or here.exists()
+
+
+def libvirt_headers() -> bool:
+    """Whether libvirt-python can be compiled against the host's libvirt."""
+    return Path("/usr/include/libvirt/libvirt.h").exists() and program("pkg-config")
+
+
+NEEDS: tuple[Need, ...] = (
+    Need("python3-venv", "the virtual environment", _ensurepip),
+    Need("python3-dev", "to compile libvirt-python", _headers),
+    Need("gcc", "to compile the agent", lambda: program("cc") or program("gcc")),
+    Need("libc6-dev", "to link the agent statically", lambda: library("**/libc.a")),
+    Need("pkg-config", "to compile libvirt-python", lambda: program("pkg-config")),
+    Need("libvirt-dev", "to compile libvirt-python", libvirt_headers),
+    Need(
+        "libvirt-daemon-driver-qemu",
+        "virtual machines, inside our own process",
+        lambda: library("**/libvirt/connection-driver/libvirt_driver_qemu.so"),
+    ),
+    Need("qemu-system-x86", "virtual machines", lambda: program("qemu-system-x86_64")),
+    Need("qemu-utils", "disks of virtual machines", lambda: program("qemu-img")),
+    Need("e2fsprogs", "disks of virtual machines", lambda: program("mke2fs")),
+    Need("mmdebstrap", "the image", lambda: program("mmdebstrap")),
+    Need("uidmap", "the image, built by an ordinary user", lambda: program("newuidmap")),
+    Need("iproute2", "networks of boxes", lambda: program("ip")),
+    Need("runc", "containers without a daemon", lambda: program("runc")),
+    Need("crun", "containers without a daemon", lambda: program("crun")),
+    Need("docker.io", "containers of Docker Engine; none is here", docker_engine),
+    Need("tini", "to reap what a private Docker engine leaves", lambda: program("tini")),
+)
+
+
+def missing() -> list[Need]:
+    """The needs that are not met."""
+    return [need for need in NEEDS if not need.met()]
+
+
+class Apt:
+    """apt-get, as root or through sudo; sudo is used here and nowhere else."""
+
+    def __init__(self, interactive: bool) -> None:
+        self.present = program("apt-get") and Path("/etc/debian_version").exists()
+        self._prefix: tuple[str, ...] | None = ()
+        if os.geteuid() != 0:
+            self._prefix = _sudo(interactive) if program("sudo") else None
+
+    @property
+    def usable(self) -> bool:
+        """Whether packages can be installed here and now."""
+        return self.present and self._prefix is not None
+
+    def update_if_stale(self) -> None:
+        """Fetch the package lists where there are none, or none from the last day."""
+        lists = list(_LISTS.glob("*_Packages*"))
+        newest = max((path.stat().st_ctime for path in lists), default=0.0)
+        if time.time() - newest > _STALE_AFTER_S and self._run(["update"]) != 0:
+            say("apt-get update failed; going on with the lists that are here")
+
+    def install(self, packages: Sequence[str]) -> bool:
+        """Install packages without their recommendations; True when apt succeeded."""
+        command = ["install", "--yes", "--no-install-recommends", *packages]
+        return self._run(command) == 0
+
+    def objection(self, packages: Sequence[str]) -> str:
+        """Why apt could not install these without loss; empty when it can. Changes nothing."""
+        done = subprocess.run(
+            ["apt-get", "install", "--simulate", "--no-install-recommends", *packages],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+        removed = re.findall(r"^Remv (\S+)", done.stdout, re.MULTILINE)
+        if removed:
+            return f"would remove {', '.join(removed)}"
+        if done.returncode == 0:
+            return ""
+        errors = re.findall(r"^E: (.+)", done.stderr, re.MULTILINE)
+        return errors[0].rstrip(".") if errors else "apt-get refuses"
+
+    def _run(self, arguments: Sequence[str]) -> int:
+        assert self._prefix is not None
+        argv = [
+            *self._prefix,
+            "env",
+            "DEBIAN_FRONTEND=noninteractive",
+            "apt-get",
+            *("-o", "Dpkg::Use-Pty=0"),
+            *("-o", "DPkg::Lock::Timeout=300"),
+            *arguments,
+        ]
+        return subprocess.run(argv, check=False, stdin=subprocess.DEVNULL).returncode
+
+
+def _sudo(interactive: bool) -> tuple[str, ...] | None:
+    """How to call sudo: without a terminal it must not ask for a password."""
+    if interactive:
+        return ("sudo",)
+    able = subprocess.run(["sudo", "-n", "true"], check=False, capture_output=True).returncode == 0
+    return ("sudo", "-n") if able else None
+
+
+def installable(apt: Apt, needs: Sequence[Need]) -> tuple[list[Need], list[tuple[Need, str]]]:
+    """Part the needs into what apt can install without loss and what it cannot, with reasons."""
+    if not apt.objection([need.package for need in needs]):
+        return list(needs), []
+    kept: list[Need] = []
+    left: list[tuple[Need, str]] = []
+    for need in needs:
+        reason = apt.objection([*(other.package for other in kept), need.package])
+        if reason:
+            left.append((need, reason))
+        else:
+            kept.append(need)
+    return kept, left
+
+
+def command_for(needs: Sequence[Need]) -> str:
+    """The command that an administrator types."""
+    packages = " ".join(need.package for need in needs)
+    return f"apt-get install --no-install-recommends {packages}"
+
+
+def say(text: str) -> None:
+    """One line to the user, in order with what apt and pip print."""
+    print(f"tarebench: {text}", file=sys.stderr, flush=True)
+
+
+def provide(ask: bool) -> None:
+    """Install what is missing, as far as this user and this host allow; say what is not."""
+    needs = missing()
+    if not needs:
+        return
+    apt = Apt(interactive=ask)
+    say("this host lacks:")
+    for need in needs:
+        say(f"  {need.package:<28} {need.purpose}")
+    if not apt.usable:
+        why = "no rights to install" if apt.present else "not a Debian system with apt-get"
+        say(f"{why}; going on with what works. To have the rest, as root:")
+        say(f"  {command_for(needs)}")
+        return
+    if ask and not _agreed():
+        say(f"nothing installed; going on with what works. Later: {command_for(needs)}")
+        return
+    apt.update_if_stale()
+    kept, left = installable(apt, needs)
+    for need, reason in left:
+        say(f"  {need.package} is left out: {reason}")
+    if kept and not apt.install([need.package for need in kept]):
+        say(f"apt-get failed; going on with what works. To try again: {command_for(kept)}")
+
+
+def _agreed() -> bool:
+    sys.stderr.write("tarebench: install them now with apt-get? [Y/n] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in {"", "y", "yes"}

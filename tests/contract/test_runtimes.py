@@ -1,0 +1,206 @@
+"""The one suite that every runtime passes, with real boxes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pytest
+
+from harness.clock import Marks
+from harness.errors import ChannelError
+from harness.experiments import limits as limit_checks
+from harness.image.manifest import differences, digest_of
+from harness.model import (
+    MIB,
+    Instance,
+    Job,
+    Limits,
+    Mark,
+    Runtime,
+    RuntimeClass,
+    Support,
+)
+from tests.conftest import runtime_or_skip
+from tests.lab import Lab
+
+pytestmark = pytest.mark.contract
+
+RUNTIMES = (
+    "bare", "bare,cgroup=on", "chroot", "chroot,cgroup=on", "runc", "crun",
+    "docker", "docker,network=host", "docker,network=none",
+    "qemu", "qemu,machine=microvm", "kvm",
+)  # fmt: skip
+GIVEN = Limits(cpus=1, memory_bytes=256 * MIB, pids=128)
+MACHINES = (RuntimeClass.MACHINE, RuntimeClass.EMULATED)
+SHELL = "/usr/bin/busybox"
+LARGE_BYTES = 100_000_000
+
+
+@dataclass
+class Subject:
+    """A runtime under test and one instance of it that runs."""
+
+    name: str
+    runtime: Runtime
+    box: Instance
+    marks: Marks
+
+
+@pytest.fixture(scope="module", params=RUNTIMES)
+def subject(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Subject]:
+    name: str = request.param
+    runtime = runtime_or_skip(lab, name)
+    marks = Marks()
+    with ExitStack() as stack:
+        box = stack.enter_context(lab.instance(name, GIVEN, marks))
+        yield Subject(name, runtime, box, marks)
+
+
+def shell(script: str, **more: float) -> Job:
+    return Job([SHELL, "sh", "-c", script], timeout_s=more.get("timeout_s", 60.0))
+
+
+def test_marks_are_in_order(subject: Subject) -> None:
+    marks = subject.marks.freeze()
+    assert marks["request"] < marks["ready"]
+    assert all(ns >= marks["request"] for ns in marks.values())
+
+
+def test_job_runs_as_nobody_and_returns_its_output(subject: Subject) -> None:
+    done = subject.box.run(shell("id -u; echo to-stderr >&2; exit 7"))
+    root = os.geteuid() == 0
+    assert done.stdout.read() == (b"65534\n" if root else f"{os.geteuid()}\n".encode())
+    assert done.stderr.read() == b"to-stderr\n"
+    assert (done.exit_status, done.signal, done.timed_out) == (7, None, False)
+    assert done.ended_ns > done.started_ns > subject.marks.freeze()["ready"]
+
+
+def test_dynamic_program_runs_with_the_images_libraries(subject: Subject) -> None:
+    done = subject.box.run(Job(["/usr/bin/echo", "hello"]))
+    assert done.stdout.read() == b"hello\n"
+    assert done.exit_status == 0
+
+
+def test_environment_is_given_and_nothing_else(subject: Subject) -> None:
+    done = subject.box.run(Job([SHELL, "env"], env={"ONLY": "this one"}))
+    assert done.stdout.read() == b"ONLY=this one\n"
+
+
+def test_missing_program_is_an_error_and_the_box_goes_on(subject: Subject) -> None:
+    with pytest.raises((ChannelError, FileNotFoundError)):
+        subject.box.run(Job(["/usr/bin/there-is-no-such-program"]))
+    assert subject.box.run(shell("exit 0")).exit_status == 0
+
+
+def test_large_and_binary_output_survives(subject: Subject) -> None:
+    done = subject.box.run(
+        Job([SHELL, "head", "-c", str(LARGE_BYTES), "/dev/zero"], timeout_s=120)
+    )
+    assert done.stdout.size == LARGE_BYTES
+    with done.stdout.open() as file:
+        assert file.read(1 << 16) == bytes(1 << 16)
+    binary = subject.box.run(shell(r"printf '\000\377REDY\n\r\000'"))
+    assert binary.stdout.read() == b"\0\xffREDY\n\r\0"
+
+
+def test_killed_job_is_told_by_its_signal(subject: Subject) -> None:
+    done = subject.box.run(shell("kill -9 $$"))
+    assert (done.exit_status, done.signal) == (None, signal.SIGKILL)
+
+
+def test_hanging_job_is_ended_at_its_time_limit(subject: Subject) -> None:
+    done = subject.box.run(shell("echo before; trap '' TERM; while :; do sleep 1; done", timeout_s=1.5))
+    assert done.timed_out
+    assert done.stdout.read() == b"before\n"
+    assert 1.0 < done.duration_s < 30
+
+
+def test_process_that_forks_away_is_gone_with_its_job(subject: Subject) -> None:
+    done = subject.box.run(shell("setsid sleep 4321 & echo $!; exit 0"))
+    assert done.exit_status == 0
+    assert not done.timed_out
+    left = subject.box.run(shell("for d in /proc/[0-9]*; do tr '\\0' ' ' <$d/cmdline; echo; done"))
+    assert b"sleep 4321" not in left.stdout.read()
+
+
+def test_whole_image_is_identical_from_inside(subject: Subject, lab: Lab) -> None:
+    found = subject.box.derive_manifest()
+    assert differences(lab.image.manifest.read_bytes(), found) == []
+    assert digest_of(found) == lab.image.digest
+
+
+def test_round_trip_and_clock(subject: Subject) -> None:
+    trip_ns, delay_ns = subject.box.round_trip_ns()
+    assert trip_ns > 0
+    shared = subject.runtime.runtime_class not in MACHINES
+    assert (delay_ns is not None) == shared
+    if delay_ns is not None:
+        assert 0 < delay_ns <= trip_ns
+
+
+def test_processes_live_and_have_groups(subject: Subject) -> None:
+    pids = subject.box.processes()
+    assert pids
+    for pid in pids:
+        os.kill(pid, 0)
+    assert all(path.is_dir() for path in subject.box.cgroups())
+
+
+def test_limits_hold_as_seen_from_inside(subject: Subject) -> None:
+    support = subject.runtime.probe().limits
+    kind = subject.runtime.runtime_class
+    assert limit_checks.mismatches(subject.box, kind, GIVEN, support) == []
+    wrong = Limits(cpus=3, memory_bytes=64 * MIB, pids=7)
+    found = limit_checks.mismatches(subject.box, kind, wrong, support)
+    supported = [support.cpus, support.memory, support.pids].count(Support.SUPPORTED)
+    assert len(found) == supported
+
+
+def test_memory_limit_kills(subject: Subject) -> None:
+    if subject.runtime.probe().limits.memory is not Support.SUPPORTED:
+        pytest.skip(f"{subject.name} does not limit memory, and says so")
+    done = subject.box.run(
+        Job([SHELL, "dd", "if=/dev/zero", "of=/dev/null", "bs=400M", "count=1"])
+    )
+    assert done.exit_status != 0
+    assert subject.box.run(shell("exit 0")).exit_status == 0
+
+
+def test_ends_when_asked_and_leaves_nothing(subject: Subject, lab: Lab) -> None:
+    marks = Marks()
+    before = {(entry.kind, entry.name) for entry in lab.inventory_entries()}
+    with lab.instance(subject.name, GIVEN, marks) as box:
+        pids = box.processes()
+        groups = [path for path in box.cgroups() if "tb-test" in str(path)]
+    frozen = marks.freeze()
+    order = [Mark.REQUEST, Mark.READY, Mark.STOP, Mark.EXITED, Mark.REMOVED]
+    instants = [frozen[mark] for mark in order]
+    assert instants == sorted(instants)
+    for pid in pids[:1]:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    assert not [path for path in groups if path.exists()]
+    assert {(entry.kind, entry.name) for entry in lab.inventory_entries()} == before
+
+
+def test_instance_that_breaks_inside_is_torn_down(subject: Subject, lab: Lab) -> None:
+    pid = 0
+    with pytest.raises(RuntimeError, match="on purpose"), lab.instance(subject.name, GIVEN) as box:
+        pid = box.processes()[0]
+        raise RuntimeError("on purpose")
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_cpu_limit_holds(subject: Subject, lab: Lab) -> None:
+    if subject.runtime.probe().limits.cpus is not Support.SUPPORTED:
+        pytest.skip(f"{subject.name} does not limit CPU time, and says so")
+    if subject.runtime.runtime_class in MACHINES:
+        pytest.skip("a guest's whole vCPUs are counted, and were seen from inside")
+    with lab.instance(subject.name, Limits(cpus=0.25)) as box:
+        done = box.run(shell("while :; do :; done", timeout_s=2.0))
+    assert done.cpu_s < 0.6 * done.duration_s

@@ -1,0 +1,298 @@
+"""Docker for real: an engine of our own, boxes in it, and nothing left of either."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from harness.clock import Marks
+from harness.errors import HarnessError, LaunchFailed, RuntimeUnavailable, UsageError
+from harness.model import MIB, Context, Image, InstanceSpec, Job, Limits
+from harness.process import become_subreaper
+from runtimes.bare import Bare
+from runtimes.box import AgentBox
+from runtimes.docker import KIND, Docker, containers
+from runtimes.docker_engine import KIND as ENGINE
+from runtimes.docker_engine import engines, require_startable
+from tests.tiny import tiny_image
+
+try:
+    require_startable()
+    _CANNOT = ""
+except HarnessError as error:
+    _CANNOT = error.message
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(bool(_CANNOT), reason=_CANNOT or "can start"),
+]
+
+
+class Notes:
+    """An inventory that only remembers."""
+
+    def __init__(self) -> None:
+        self.made: dict[tuple[str, str], Mapping[str, str]] = {}
+
+    def will_make(self, kind: str, name: str, **details: str) -> None:
+        self.made[kind, name] = details
+
+    def removed(self, kind: str, name: str) -> None:
+        del self.made[kind, name]
+
+
+def host_state() -> Mapping[str, object]:
+    """Everything of the host that an engine could change, but for other tests' doings."""
+    words = ("docker", "containerd", "runc")
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if any(Path(part).name.startswith(words) for part in line.split()[:4]):
+                lines.append(line)
+    groups = [path for path in Path("/sys/fs/cgroup").rglob("docktest*") if path.is_dir()]
+    rules = shutil.which("iptables-save")
+    return {
+        "interfaces": sorted(path.name for path in Path("/sys/class/net").iterdir()),
+        "mounts": sorted(Path("/proc/self/mounts").read_text().splitlines()),
+        "processes": sorted(lines),
+        "groups": sorted(map(str, groups)),
+        "rules": subprocess.run([rules], capture_output=True).stdout if rules else b"",
+        "forward": Path("/proc/sys/net/ipv4/ip_forward").read_text(),
+        "folders": sorted(path for path in ("/run/containerd", "/etc/docker", "/run/docker",
+                                            "/var/run/docker.sock") if Path(path).exists()),
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    return tiny_image(tmp_path_factory.mktemp("image"))
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@contextlib.contextmanager
+def short_context(cache: Path, run_id: str) -> Iterator[tuple[Context, Notes]]:
+    """A run's context; Unix sockets need a path shorter than pytest's."""
+    state = Path(tempfile.mkdtemp(prefix="tb-"))
+    state.chmod(0o711)
+    notes = Notes()
+    try:
+        yield Context(run_id, cache, state, f"docktest-{run_id}", notes), notes
+    finally:
+        shutil.rmtree(state)
+
+
+@pytest.fixture(scope="module")
+def engine(cache: Path, image: Image) -> Iterator[tuple[Context, Notes]]:
+    """One private engine for the module, held by a runtime that is never launched."""
+    become_subreaper()
+    before = host_state()
+    with pytest.MonkeyPatch.context() as patch, short_context(cache, "module") as (context, notes):
+        patch.delenv("DOCKER_HOST", raising=False)
+        holder = Docker("docker,network=none", {"network": "none"}, context)
+        holder.prepare(image)
+        if holder.shared_daemon:
+            pytest.skip("an engine runs here already; the private one is what is tested")
+        yield context, notes
+        holder.close()
+        assert not notes.made
+    assert host_state() == before
+
+
+_count = iter(range(1000))
+
+
+@contextlib.contextmanager
+def launched(
+    runtime: Docker | Bare, image: Image, context: Context, limits: Limits | None = None
+) -> Iterator[tuple[AgentBox, Marks]]:
+    marks, number = Marks(), next(_count)
+    directory, sockets = context.state / f"d{number}", context.state / f"s{number}"
+    directory.mkdir()
+    sockets.mkdir()
+    sockets.chmod(0o755)
+    name = f"docktest-{os.getpid()}-{number}"
+    spec = InstanceSpec(name, "module", image, limits or Limits(), directory, sockets, 20.0)
+    with runtime.launch(spec, marks) as box:
+        yield box, marks
+
+
+def docker(network: str, context: Context, image: Image) -> Docker:
+    runtime = Docker(f"docker,network={network}", {"network": network}, context)
+    runtime.prepare(image)
+    return runtime
+
+
+@pytest.mark.parametrize("network", ["host", "none", "bridge"])
+def test_a_box_is_ready_runs_a_job_and_goes(
+    engine: tuple[Context, Notes], image: Image, network: str
+) -> None:
+    context, notes = engine
+    runtime = docker(network, context, image)
+    with launched(runtime, image, context) as (box, marks):
+        assert (KIND in {kind for kind, _ in notes.made}) is True
+        done = box.run(Job(["/usr/bin/tool", "echo", "hello"]))
+        assert (done.exit_status, done.stdout.read()) == (0, b"hello\n")
+        program, shim = (Path(f"/proc/{pid}/cmdline").read_bytes() for pid in box.processes())
+        assert b"/usr/lib/tarebench/agent" in program
+        assert b"containerd-shim" in shim
+        assert any(context.cgroup in str(path) for path in box.cgroups())
+    known = marks.freeze()
+    order = [known[name] for name in ("request", "created", "started", "exited", "removed")]
+    assert order == sorted(order)
+    assert known["created"] < known["ready"] < known["stop"]
+    assert KIND not in {kind for kind, _ in notes.made}
+    runtime.close()
+
+
+def test_the_box_holds_the_same_files_as_bare_metal(
+    engine: tuple[Context, Notes], image: Image
+) -> None:
+    context, _ = engine
+    runtime = docker("none", context, image)
+    with launched(runtime, image, context) as (box, _marks):
+        inside = box.derive_manifest()
+    runtime.close()
+    with launched(Bare("bare", {}, context), image, context) as (box, _marks):
+        assert box.derive_manifest() == inside
+    assert inside.count(b"\n") > 5
+
+
+def test_limits_hold(engine: tuple[Context, Notes], image: Image) -> None:
+    context, _ = engine
+    limits = Limits(cpus=0.5, memory_bytes=256 * MIB, pids=20)
+    runtime = docker("none", context, image)
+    with launched(runtime, image, context, limits) as (box, _marks):
+        fits = box.run(Job(["/usr/bin/tool", "hog", "100"]))
+        assert fits.stdout.read() == b"held\n"
+        assert box.run(Job(["/usr/bin/tool", "hog", "400"])).signal == signal.SIGKILL
+        forks = box.run(Job(["/usr/bin/tool", "forks", "100"]))
+        assert 0 < int(forks.stdout.read()) < 20
+    runtime.close()
+
+
+def test_an_engine_that_is_there_is_used_and_left_alone(
+    engine: tuple[Context, Notes], image: Image, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, _ = engine
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{context.state / 'docker' / 'docker.sock'}")
+    with short_context(cache, "other") as (other, notes):
+        runtime = docker("none", other, image)
+        assert runtime.shared_daemon
+        assert "shared engine" in runtime.probe().notes
+        assert runtime.probe().versions["docker"]
+        with launched(runtime, image, other) as (box, _marks):
+            assert box.run(Job(["/usr/bin/tool", "echo", "x"])).exit_status == 0
+        runtime.close()
+        assert not notes.made
+    assert (context.state / "docker" / "docker.sock").exists()
+
+
+def test_a_box_that_dies_says_why(
+    engine: tuple[Context, Notes], image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, notes = engine
+    runtime = docker("none", context, image)
+    monkeypatch.setattr("runtimes.docker.AGENT_PATH", "/usr/bin/tool")
+    with (
+        pytest.raises(LaunchFailed, match="ended before it was ready: status exited, exit code 2"),
+        launched(runtime, image, context),
+    ):
+        pass
+    assert KIND not in {kind for kind, _ in notes.made}
+    runtime.close()
+
+
+def test_the_engine_s_own_words_reach_the_user(engine: tuple[Context, Notes], image: Image) -> None:
+    context, notes = engine
+    runtime = docker("none", context, image)
+    with (
+        pytest.raises(LaunchFailed, match=r"(?i)cpus"),
+        launched(runtime, image, context, Limits(cpus=4096)),
+    ):
+        pass
+    runtime.close()
+    assert KIND not in {kind for kind, _ in notes.made}
+
+
+@pytest.mark.parametrize("host", ["tcp://192.0.2.1:2375", "ssh://someone@example.org"])
+def test_a_remote_engine_is_refused_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", host)
+    context = Context("r", tmp_path, tmp_path, "docktest-r", Notes())
+    with pytest.raises(RuntimeUnavailable, match="remote"):
+        Docker("docker", {}, context).probe()
+
+
+def test_an_unknown_network_is_a_usage_error(tmp_path: Path) -> None:
+    context = Context("r", tmp_path, tmp_path, "docktest-r", Notes())
+    with pytest.raises(UsageError, match="network"):
+        Docker("docker,network=slow", {"network": "slow"}, context)
+    with pytest.raises(UsageError, match="speed"):
+        Docker("docker,speed=1", {"speed": "1"}, context)
+
+
+_DIES = """
+import json, os, signal, sys
+from pathlib import Path
+from harness.clock import Marks
+from harness.model import Context, Image, InstanceSpec, Limits
+from runtimes.docker import Docker
+
+class Lines:
+    def will_make(self, kind, name, **details):
+        print(json.dumps([kind, name, details]), flush=True)
+    def removed(self, kind, name):
+        pass
+
+state, cache, image, digest = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
+context = Context("killed", cache, state, "docktest-killed", Lines())
+image = Image(digest, image, "", ())
+runtime = Docker("docker", {}, context)
+runtime.prepare(image)
+for name in ("d", "s"):
+    (state / name).mkdir()
+spec = InstanceSpec("docktest-killed", "killed", image, Limits(), state / "d", state / "s")
+with runtime.launch(spec, Marks()):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_harness_leaves_nothing_that_clean_does_not_find(
+    image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    become_subreaper()
+    before = host_state()
+    with short_context(tmp_path, "killed") as (context, _notes):
+        argv = [sys.executable, "-c", _DIES, str(context.state), str(tmp_path)]
+        argv += [str(image.directory), image.digest]
+        done = subprocess.run(argv, stdout=subprocess.PIPE, check=False)
+        assert done.returncode == -signal.SIGKILL
+        made = [json.loads(line) for line in done.stdout.splitlines()]
+        assert {kind for kind, _, _ in made} == {ENGINE, KIND}
+        for kind, name, details in reversed(made):
+            cleaner = engines if kind == ENGINE else containers
+            assert cleaner.exists(name, details)
+            cleaner.remove(name, details)
+            assert not cleaner.exists(name, details)
+            cleaner.remove(name, details)
+    for path in sorted(Path("/sys/fs/cgroup").glob("*/docktest-killed")):
+        path.rmdir()  # the run's own group, which the run writes down and removes itself
+    assert host_state() == before
+
