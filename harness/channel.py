@@ -12,12 +12,14 @@ payload's length as a little-endian 32-bit number, then the payload.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import queue
 import socket
 import struct
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -185,23 +187,34 @@ def _listen(path: Path, mode: int) -> socket.socket:
 
 
 class SpooledOutput:
-    """What a job wrote; more than a few MiB go to an unnamed file, not to memory."""
+    """What a job wrote; more than a few MiB go to an unnamed file, not to memory.
+
+    The file is closed when the output is no longer referred to.
+    """
 
     def __init__(self) -> None:
-        self._file = tempfile.SpooledTemporaryFile(_MEMORY_BYTES)  # noqa: SIM115
+        self._file: IO[bytes] = io.BytesIO()
         self.size = 0
 
     def add(self, data: bytes) -> None:
+        if isinstance(self._file, io.BytesIO) and self.size + len(data) > _MEMORY_BYTES:
+            spool = tempfile.TemporaryFile()  # noqa: SIM115
+            weakref.finalize(self, spool.close)
+            spool.write(self._file.getvalue())
+            self._file = spool
         self._file.write(data)
         self.size += len(data)
 
     def read(self) -> bytes:
-        self._file.seek(0)
-        return self._file.read()
+        with self.open() as file:
+            return file.read()
 
     def open(self) -> IO[bytes]:
-        self._file.seek(0)
-        return self._file
+        """A reader of its own, from the beginning; what is added later is not in it."""
+        if isinstance(self._file, io.BytesIO):
+            return io.BytesIO(self._file.getvalue())
+        self._file.flush()
+        return Path(f"/proc/self/fd/{self._file.fileno()}").open("rb")
 
 
 class Agent:

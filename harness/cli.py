@@ -229,6 +229,7 @@ def resume(
 def _execute(request: Request, quiet: bool) -> None:
     """Run with progress, print the folder, and leave with the right status."""
     from harness import journal, runner
+    from harness.events import Finishing
     from harness.terminal import progress, results_table
 
     new = request.earlier is None
@@ -242,6 +243,8 @@ def _execute(request: Request, quiet: bool) -> None:
     try:
         with progress(console, quiet) as observe:
             result = runner.execute(request, observe)
+            observe(Finishing("writing the report"))
+            runner.make_report(request.folder)
     except KeyboardInterrupt:
         _say("Interrupted before the first trial; nothing was left behind.")
         raise typer.Exit(INTERRUPTED) from None

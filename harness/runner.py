@@ -93,8 +93,6 @@ def execute(request: Request, observe: events.Observer) -> Result:
         finally:
             for entry, why in sweep(inventory):
                 log.error("left behind: %s %s: %s", entry.kind, entry.name, why)
-    observe(events.Finishing("writing the report"))
-    make_report(request.folder)
     return result
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from harness.channel import Agent
 from harness.clock import Marks
+from harness.image.tree import LIBRARIES, LOADER, outside_view
 from harness.model import (
     AGENT_PATH,
     Completed,
@@ -34,8 +35,6 @@ from harness.process import spawn
 from runtimes.box import SOCKET, AgentBox, Ending, check_parameters, listen, require_root
 from runtimes.grouped import ALL_LIMITS, CGROUP, group_of, probe_groups
 
-_LOADER = "/lib64/ld-linux-x86-64.so.2"
-_LIBRARIES = "/usr/lib/x86_64-linux-gnu"
 
 class BareBox(AgentBox):
     """Paths inside the image become paths below its root, and programs get its loader."""
@@ -61,11 +60,11 @@ class BareBox(AgentBox):
 
 def unboxed(root: Path, argv: Sequence[str]) -> list[str]:
     """The command that runs a program of the image outside any box, by the image's loader."""
-    program = root / argv[0].lstrip("/")
+    program = outside_view(root, argv[0])
     if not _is_dynamic(program):
         return [str(program), *argv[1:]]
     return [
-        str(root / _LOADER.lstrip("/")), "--library-path", str(root / _LIBRARIES.lstrip("/")),
+        str(outside_view(root, LOADER)), "--library-path", str(outside_view(root, LIBRARIES)),
         "--argv0", argv[0], str(program), *argv[1:],
     ]  # fmt: skip
 

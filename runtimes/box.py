@@ -7,7 +7,9 @@ is only where their processes and files are.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -71,6 +73,7 @@ class Ending:
         self.pid = pid
         self._collect = collect or (lambda: reap(pid))
         self._pidfd = os.pidfd_open(pid)
+        self._ended = False
 
     def exit(self, agent: Agent, marks: Marks, timeout_s: float = EXIT_TIMEOUT_S) -> None:
         """Ask, wait, mark `stop` and `exited`. Raises DeadlineExceeded."""
@@ -82,16 +85,20 @@ class Ending:
         if not wait_pidfd(self._pidfd, deadline.left_s()):
             raise DeadlineExceeded(f"the box (pid {self.pid}) did not end when asked")
         marks.stamp(Mark.EXITED)
+        self._ended = True
         self._collect()
-
-    def close(self) -> None:
-        os.close(self._pidfd)
 
     def __enter__(self) -> Ending:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.close()
+        """On the way out of a failure the box is killed by its own pidfd, never by number."""
+        if not self._ended:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            wait_pidfd(self._pidfd, EXIT_TIMEOUT_S)
+            self._collect()
+        os.close(self._pidfd)
 
 
 def check_parameters(

@@ -122,7 +122,7 @@ class Docker:
         if self._api is None:
             host = None if self._private.running else find()
             if host is None:
-                self._private.acquire(self.name)
+                self._private.acquire()
                 self._holds_private = True
                 host = self._private.host
             self._host = host
@@ -165,7 +165,7 @@ class Docker:
             self._api = None
         if self._holds_private:
             self._holds_private = False
-            self._private.release(self.name)
+            self._private.release()
 
 
 def _create_and_start(api: Api, config: Mapping[str, Any], name: str, marks: Marks) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
@@ -51,8 +52,20 @@ def connect(host: str, timeout_s: float = CALL_TIMEOUT_S) -> Api:
         docker = importlib.import_module("docker")
     except ImportError:
         raise RuntimeUnavailable("the Docker SDK for Python is not installed", _INSTALL) from None
+    _knock(host)
     with asking(f"the Docker Engine at {host}", RuntimeUnavailable):
         return cast("Api", docker.APIClient(base_url=host, version="auto", timeout=timeout_s))
+
+
+def _knock(host: str) -> None:
+    """Whether anybody listens; the SDK's own failure here is wordy and leaks its socket."""
+    with socket.socket(socket.AF_UNIX) as end:
+        try:
+            end.connect(host.removeprefix("unix://"))
+        except OSError as error:
+            raise RuntimeUnavailable(
+                f"the Docker Engine at {host}: {error.strerror}", "is it running?"
+            ) from error
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ import os
 import shutil
 import signal
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -84,22 +85,23 @@ class PrivateEngine:
         self.socket = self.folder / "docker.sock"
         self.host = f"unix://{self.socket}"
         self._data = context.cache / "docker"
+        self._hold = self.folder / "users" / uuid.uuid4().hex
 
     @property
     def running(self) -> bool:
         return self.socket.exists()
 
-    def acquire(self, user: str) -> None:
+    def acquire(self) -> None:
         """Start it unless it runs, and hold it. Raises RuntimeUnavailable with its own words."""
         if not self.running:
             require_startable()
             self._start()
-        (self.folder / "users" / user).touch()
+        self._hold.touch()
 
-    def release(self, user: str) -> None:
+    def release(self) -> None:
         """Let go of it; the last one stops it and removes all of it."""
-        users = self.folder / "users"
-        (users / user).unlink(missing_ok=True)
+        self._hold.unlink(missing_ok=True)
+        users = self._hold.parent
         if users.is_dir() and not any(users.iterdir()):
             self._remove()
 

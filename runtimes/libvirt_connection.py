@@ -277,12 +277,12 @@ class Connection:
         return str(told)
 
     def versions(self) -> dict[str, str]:
-        """Of libvirt and of QEMU, as libvirt tells them."""
-        return {
-            "libvirt": _dotted(self.handle.getLibVersion()),
-            "libvirt-python": _dotted(self.libvirt.getVersion()),
-            "qemu": _dotted(self.handle.getVersion()),
-        }
+        """Of libvirt and of QEMU, as libvirt tells them; it looks at each QEMU once."""
+        with Reaping():
+            return {
+                "libvirt": _dotted(self.handle.getLibVersion()),
+                "qemu": _dotted(self.handle.getVersion()),
+            }
 
     def close(self) -> None:
         """Close; domains that were started with autodestroy and still run end now."""

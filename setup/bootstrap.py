@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib
 import importlib.util
 import os
 import shutil
@@ -40,6 +41,7 @@ def main(argv: Sequence[str]) -> int:
             return 0
         _need_python()
         host.provide(ask=_may_ask())
+        importlib.invalidate_caches()
         environment(for_tests=options.for_tests)
         give_back()
     except SetupFailed as failure:
@@ -173,7 +175,11 @@ def _pip_install(*what: str) -> bool:
 def give_back() -> None:
     """After `sudo make …`: what root made in the checkout belongs to the checkout's owner."""
     owner = TOP.stat()
-    if os.geteuid() != 0 or os.environ.get("SUDO_UID", "0") != str(owner.st_uid) or not owner.st_uid:
+    if (
+        os.geteuid() != 0
+        or os.environ.get("SUDO_UID", "0") != str(owner.st_uid)
+        or not owner.st_uid
+    ):
         return
     for folder, _, files in os.walk(TOP):
         for name in ("", *files):

@@ -8,6 +8,7 @@ compiler from elsewhere. Standard library only: this runs before there is an env
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -40,10 +41,18 @@ def program(name: str) -> bool:
 
 
 def library(pattern: str) -> bool:
-    """Whether a file lies below one of the folders that hold libraries."""
-    return any(
-        True for base in ("/usr/lib", "/usr/lib64", "/usr/local/lib") for _ in Path(base).glob(pattern)
-    )
+    """Whether a file lies in, or one folder below, one of those that hold libraries."""
+    folders = [Path("/usr/lib"), Path("/usr/lib64"), Path("/usr/local/lib")]
+    return any(any(base.glob(f"{depth}{pattern}")) for base in folders for depth in ("", "*/"))
+
+
+def account(name: str) -> bool:
+    """Whether there is a user of this name."""
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
 
 
 def docker_engine() -> bool:
@@ -80,13 +89,18 @@ NEEDS: tuple[Need, ...] = (
     Need("python3-venv", "the virtual environment", _ensurepip),
     Need("python3-dev", "to compile libvirt-python", _headers),
     Need("gcc", "to compile the agent", lambda: program("cc") or program("gcc")),
-    Need("libc6-dev", "to link the agent statically", lambda: library("**/libc.a")),
+    Need("libc6-dev", "to link the agent statically", lambda: library("libc.a")),
     Need("pkg-config", "to compile libvirt-python", lambda: program("pkg-config")),
     Need("libvirt-dev", "to compile libvirt-python", libvirt_headers),
     Need(
         "libvirt-daemon-driver-qemu",
         "virtual machines, inside our own process",
-        lambda: library("**/libvirt/connection-driver/libvirt_driver_qemu.so"),
+        lambda: library("libvirt/connection-driver/libvirt_driver_qemu.so"),
+    ),
+    Need(
+        "libvirt-daemon-system",
+        "the account libvirt-qemu, without which libvirt's driver does not start",
+        lambda: account("libvirt-qemu"),
     ),
     Need("qemu-system-x86", "virtual machines", lambda: program("qemu-system-x86_64")),
     Need("qemu-utils", "disks of virtual machines", lambda: program("qemu-img")),

@@ -40,9 +40,11 @@ class Box:
 BOXES = {
     box.name: box
     for box in (
-        Box("bare", "bare metal", "none", {"created": 0.3, "started": 0.15, "init": 0.3, "ready": 0.1},
+        Box("bare", "bare metal", "none",
+            {"created": 0.3, "started": 0.15, "init": 0.3, "ready": 0.1},
             (0.2, 0.1), 0.09, 0.6),
-        Box("chroot", "jail", "none", {"created": 0.5, "started": 0.5, "init": 0.3, "ready": 0.2},
+        Box("chroot", "jail", "none",
+            {"created": 0.5, "started": 0.5, "init": 0.3, "ready": 0.2},
             (0.2, 0.1), 0.09, 0.9),
         Box("runc", "container", "none", {"created": 15, "started": 6, "init": 1, "ready": 0.8},
             (3, 60), 0.55, 24),
@@ -50,9 +52,11 @@ BOXES = {
             (2, 3), 0.31, 5.2),
         Box("docker", "container", "none", {"created": 45, "ready": 160, "started": 9},
             (12, 70), 4.3, 96),
-        Box("qemu", "emulated machine", "tcg", {"created": 60, "vmm": 270, "started": 90, "ready": 2150},
+        Box("qemu", "emulated machine", "tcg",
+            {"created": 60, "vmm": 270, "started": 90, "ready": 2150},
             (130, 20), 205, 2800, guest=94),
-        Box("kvm", "virtual machine", "kvm", {"created": 60, "vmm": 120, "started": 90, "ready": 260},
+        Box("kvm", "virtual machine", "kvm",
+            {"created": 60, "vmm": 120, "started": 90, "ready": 260},
             (90, 20), 118, 520, guest=84),
     )
 }  # fmt: skip
@@ -122,9 +126,7 @@ def _spread(dice: random.Random, median: float, sigma: float = 0.12) -> float:
     return median * math.exp(dice.gauss(0, sigma)) * slow
 
 
-def _record(
-    trial: Trial, failure: tuple[Outcome, str] | None, dice: random.Random
-) -> TrialRecord:
+def _record(trial: Trial, failure: tuple[Outcome, str] | None, dice: random.Random) -> TrialRecord:
     box = BOXES.get(trial.runtime, BOXES["bare"])
     marks = _marks(trial, box, dice)
     samples = _samples(trial, box, marks, dice)
@@ -165,9 +167,7 @@ def _marks(trial: Trial, box: Box, dice: random.Random) -> dict[str, int]:
     return marks
 
 
-def _samples(
-    trial: Trial, box: Box, marks: Mapping[str, int], dice: random.Random
-) -> list[Sample]:
+def _samples(trial: Trial, box: Box, marks: Mapping[str, int], dice: random.Random) -> list[Sample]:
     prefix = trial.experiment
     values: dict[str, float] = {}
     if prefix in ("startup", "phases", "repeat"):
@@ -202,9 +202,7 @@ def _memory(box: Box, dice: random.Random) -> list[Sample]:
     ]
 
 
-def _manifest(
-    plan: Plan, trials: list[Trial], dice: random.Random, name: str
-) -> dict[str, Any]:
+def _manifest(plan: Plan, trials: list[Trial], dice: random.Random, name: str) -> dict[str, Any]:
     facts = {r: _facts(BOXES[r]) for r in plan.runtimes}
     return {
         "schema": 1, "run": name, "tarebench": "0.1.0", "seed": plan.seed,

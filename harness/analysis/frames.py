@@ -172,10 +172,10 @@ def from_records(
 ) -> RunData:
     """A run from what the journal holds. The last record of a trial counts; what the plan
     names and no record tells is an interrupted trial that was not run."""
-    by_trial = {record.trial: record for record in records}
+    by_trial: dict[str, TrialRecord | None] = {record.trial: record for record in records}
     planned = msgspec.convert(manifest.get("plan", []), list[Trial])
     order = [by_trial.pop(t.trial, None) or _missing(t, manifest) for t in planned]
-    everything = [*order, *by_trial.values()]
+    everything = [*order, *(record for record in by_trial.values() if record is not None)]
     trials = [_trial_row(record) for record in everything]
     samples = [row for record in everything for row in _sample_rows(manifest, record)]
     return RunData(
@@ -196,7 +196,9 @@ def from_table(manifest: Mapping[str, Any], table: pd.DataFrame) -> RunData:
             "they were not written by tarebench, or by a newer one",
         )
     wall = table[table["metric"] == WALL]
-    trials = [_trial_row_of(dict(row)) for row in wall.to_dict(orient="records")]
+    trials = [
+        _trial_row_of({str(k): v for k, v in row.items()}) for row in wall.to_dict(orient="records")
+    ]
     samples = table[[*CONTRACT, *EXTRA]].reset_index(drop=True)
     return RunData(
         run=str(manifest.get("run", "")),

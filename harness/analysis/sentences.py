@@ -47,7 +47,8 @@ def _ready(summary: Summary) -> Sentence | None:
     detail += [f"Between {first} and {c.slower}: no conclusion ({c.why})." for c in open_]
     if not told:
         return Sentence("ready", "Which runtime is ready sooner is not decided.", " ".join(detail))
-    longer = [f"{c.slower} takes {times(c.ratio.value)} times as long" for c in told if c.ratio]
+    longer = [f"{c.slower} {times(c.ratio.value)} times" for c in told if c.ratio]
+    longer[0] = longer[0].replace(f"{told[0].slower} ", f"{told[0].slower} takes ", 1) + " as long"
     return Sentence("ready", f"{first} is ready in {value}; {_list(longer)}.", " ".join(detail))
 
 
@@ -57,7 +58,7 @@ def _with_intervals(told: Sequence[Comparison], family: int) -> str:
         for c in told
         if c.ratio and c.ratio.interval
     ]
-    joint = f", jointly with the {family - 1} others" if family > 1 else ""
+    joint = f", all {family} intervals of this answer at once" if family > 1 else ""
     return f"Intervals: {_list(ranges)} (95 %{joint}; medians paired by block)."
 
 
@@ -79,7 +80,7 @@ def _memory_detail(known: Sequence[Cost], absent: Sequence[str]) -> str:
     ranges = [
         f"{c.runtime} {span(c.estimate.interval, 'bytes')}" for c in known if c.estimate.interval
     ]
-    parts = [f"Intervals: {_list(ranges)} (95 %, all of them together)."] if ranges else []
+    parts = [f"Intervals: {_list(ranges)} (95 %, at once)."] if ranges else []
     if absent:
         parts.append(
             f"{_names(absent)}: too little to tell from the host's own variation, so no value."

@@ -80,7 +80,7 @@ def median(
     values: pd.Series[float], confidence: float = CONFIDENCE, seed: int = 0
 ) -> Estimate | None:
     """The median over blocks with its percentile bootstrap interval; None without values."""
-    blocks = by_block(values).to_numpy(dtype=float)
+    blocks = _floats(by_block(values))
     if len(blocks) == 0:
         return None
     interval = _bootstrap((blocks,), _median, confidence, seed)
@@ -160,10 +160,14 @@ def drift(values: pd.Series[float]) -> Drift | None:
     return Drift(len(found), float(test.statistic), float(test.pvalue), change)
 
 
+def _floats(values: pd.Series[float]) -> Floats:
+    return np.asarray(values, dtype=np.float64)
+
+
 def _paired(
     first: pd.Series[float],
     second: pd.Series[float],
-    statistic: Callable[..., Any],
+    statistic: Callable[..., Floats],
     confidence: float,
     seed: int,
     positive: bool,
@@ -177,7 +181,7 @@ def _paired(
 
 
 def _bootstrap(
-    data: tuple[Floats, ...], statistic: Callable[..., Any], confidence: float, seed: int
+    data: tuple[Floats, ...], statistic: Callable[..., Floats], confidence: float, seed: int
 ) -> Interval | None:
     if len(data[0]) < MIN_BLOCKS:
         return None
@@ -195,16 +199,16 @@ def _bootstrap(
     return Interval(float(found.low), float(found.high), confidence)
 
 
-def _median(a: Floats, axis: int = -1) -> Any:
-    return np.median(a, axis=axis)
+def _median(a: Floats, axis: int = -1) -> Floats:
+    return np.asarray(np.median(a, axis=axis))
 
 
-def _ratio_of_medians(a: Floats, b: Floats, axis: int = -1) -> Any:
-    return np.median(a, axis=axis) / np.median(b, axis=axis)
+def _ratio_of_medians(a: Floats, b: Floats, axis: int = -1) -> Floats:
+    return np.asarray(np.median(a, axis=axis) / np.median(b, axis=axis))
 
 
-def _difference_of_medians(a: Floats, b: Floats, axis: int = -1) -> Any:
-    return np.median(a, axis=axis) - np.median(b, axis=axis)
+def _difference_of_medians(a: Floats, b: Floats, axis: int = -1) -> Floats:
+    return np.asarray(np.median(a, axis=axis) - np.median(b, axis=axis))
 
 
 def _why_absent(n: int) -> str:

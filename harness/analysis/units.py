@@ -10,7 +10,7 @@ MIB = 1024 * 1024
 
 _TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _SIZES = ((1024.0**3, "GiB"), (1024.0**2, "MiB"), (1024.0, "KiB"), (1.0, "B"))
-MISSING = "–"
+MISSING = "\N{EN DASH}"
 
 
 def digits(value: float, significant: int = 3) -> str:
@@ -20,7 +20,7 @@ def digits(value: float, significant: int = 3) -> str:
     places = significant - 1 - math.floor(math.log10(abs(value)))
     rounded = round(value, places)
     places = significant - 1 - math.floor(math.log10(abs(rounded)))
-    return f"{rounded:.{max(places, 0)}f}".replace("-", "−")
+    return f"{rounded:.{max(places, 0)}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _scaled(value: float, scale: tuple[tuple[float, str], ...]) -> tuple[float, str]:

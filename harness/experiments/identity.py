@@ -10,17 +10,15 @@ the image or on a short, printed allow-list.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from harness.errors import ImageError
 from harness.image.manifest import parse_manifest
+from harness.image.tree import LIBRARIES, LOADER, outside_view, resolve_inside
 from harness.model import AGENT_PATH, Identity, Image, Instance
 from harness.process import run
 
 ALLOWED_OUTSIDE = ("/proc/", "/sys/", "/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 """What a bare-metal workload may open beyond the image: the kernel's own files."""
-
-_LOADER = "lib64/ld-linux-x86-64.so.2"
 
 
 def executed_files(image: Image, argv: Sequence[str]) -> Mapping[str, str]:
@@ -30,29 +28,20 @@ def executed_files(image: Image, argv: Sequence[str]) -> Mapping[str, str]:
     """
     listed = parse_manifest(image.manifest.read_bytes())
     root = image.root
-    program = _inside(root, argv[0])
+    program = resolve_inside(root, argv[0])
     if program not in listed:
         raise ImageError(
             f"the image has no program {argv[0]}", "see tarebench image show for its packages"
         )
-    paths = [AGENT_PATH, program]
+    paths = [AGENT_PATH, program, resolve_inside(root, LOADER)]
     said = run(
-        [root / _LOADER, "--library-path", root / "usr/lib/x86_64-linux-gnu", "--list",
-         root / program.lstrip("/")], check=False,
+        [outside_view(root, LOADER), "--library-path", outside_view(root, LIBRARIES), "--list",
+         outside_view(root, program)], check=False,
     )  # fmt: skip
     for word in said.stdout.decode(errors="replace").split():
         if word.startswith(str(root)):
-            paths.append(_inside(root, word.removeprefix(str(root))))
+            paths.append(resolve_inside(root, word.removeprefix(str(root))))
     return {path: listed[path].content for path in dict.fromkeys(paths) if path in listed}
-
-
-def _inside(root: Path, path: str) -> str:
-    """A path inside the image with its symbolic links followed inside the image."""
-    real = root.resolve()
-    found = (root / path.lstrip("/")).resolve()
-    if not found.is_relative_to(real):
-        return path
-    return "/" + str(found.relative_to(real))
 
 
 def prove(instance: Instance, expected: Mapping[str, str], outside: Sequence[str]) -> Identity:

@@ -13,6 +13,9 @@ from pathlib import Path
 from harness.model import Instance, Limits, LimitSupport, RuntimeClass, Support
 
 _MACHINES = (RuntimeClass.MACHINE, RuntimeClass.EMULATED)
+_WITHOUT_OWN_VIEW = (RuntimeClass.BARE, RuntimeClass.JAIL)
+"""Boxes that see the host's control groups, or none: only the host can tell their own."""
+
 _GUEST_MEMORY_SHARE = 0.55
 """A guest's kernel keeps part of its RAM for itself: at least this share must be visible."""
 
@@ -24,7 +27,7 @@ def mismatches(
 
     What the runtime says it cannot limit is not looked at: it is recorded as unsupported.
     """
-    seen = instance.facts()
+    seen = instance.facts() if kind not in _WITHOUT_OWN_VIEW else {}
     found: list[str] = []
     if support.memory is Support.SUPPORTED and limits.memory_bytes is not None:
         found += _memory(seen, instance.cgroups(), kind, limits.memory_bytes)

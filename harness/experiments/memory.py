@@ -36,7 +36,7 @@ Point = Mapping[str, float]
 def measure(bench: Bench, settings: Memory) -> Measurement:
     """One ramp; every value is bytes an instance."""
     target = _target(bench, settings)
-    variation = idle_variation()
+    variation = max(idle_variation(), float(probe.counter_drift_bytes()))
     boxes: list[Instance] = []
     with ExitStack() as stack:
         points = [(0, _point(bench, boxes))]
@@ -45,7 +45,7 @@ def measure(bench: Bench, settings: Memory) -> Measurement:
             points.append((size, _point(bench, boxes)))
     slopes = {key: slope([(n, p[key]) for n, p in points if key in p]) for key in points[-1][1]}
     fell = points[-1][1]["host_delta"] - points[0][1]["host_delta"]
-    if abs(fell) < _SIGNAL_TO_IDLE * variation:
+    if fell < _SIGNAL_TO_IDLE * variation:
         slopes.pop("host_delta")
     else:
         slopes["remainder"] = slopes["host_delta"] - slopes["charged"]

@@ -46,7 +46,7 @@ class DotPlot:
 
 def draw_dots(plot: DotPlot, layout: Layout) -> Figure:
     """One line a runtime: all points, the median as a stroke, its interval as a band."""
-    figure, axes = rows_figure(layout, len(plot.rows))
+    figure, axes = rows_figure(layout, len(plot.rows), 0.72 if plot.floor else 0.56)
     everything = [v for r in plot.rows for v in (*r.values, *r.warmups) if v > 0]
     everything += [plot.floor] if plot.floor else []
     log_axis(axes, min(everything, default=1e-3), max(everything, default=1.0), plot.unit)
@@ -78,7 +78,7 @@ def _draw_row(axes: Axes, y: float, row: DotRow) -> None:
     if estimate is not None and estimate.interval is not None:
         axes.fill_betweenx(
             [y - 0.2, y + 0.2], estimate.interval.low, estimate.interval.high,
-            color=row.subject.colour, alpha=0.18, linewidth=0, zorder=1,
+            color=row.subject.colour, alpha=0.28, linewidth=0, zorder=1,
         )  # fmt: skip
     axes.scatter(
         row.values, _spread(len(row.values), y, 0.26), s=17, facecolor=face,
@@ -98,6 +98,6 @@ def _spread(count: int, y: float, half: float) -> Sequence[float]:
 def _draw_floor(axes: Axes, floor: float, unit: str) -> None:
     axes.axvline(floor, color=QUIET, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
     axes.text(
-        floor, 1.0, f" the harness’s own floor, {quantity(floor, unit)}", size=7, color=QUIET,
+        floor, 1.0, f" the harness's own floor, {quantity(floor, unit)}", size=7, color=QUIET,
         va="bottom", ha="left", transform=axes.get_xaxis_transform(),
     )  # fmt: skip

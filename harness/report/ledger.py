@@ -26,7 +26,7 @@ from harness.report.style import (
 CHARGED, HOST, PSS, RSS = ("memory.charged", "memory.host_delta", "memory.pss", "memory.rss")
 _LOOK: Mapping[str, tuple[str, str, float, float]] = {
     CHARGED: ("charged", "o", 40, -0.14),
-    HOST: ("host’s fall", "D", 26, 0.02),
+    HOST: ("host's fall", "D", 26, 0.02),
     PSS: ("PSS", "|", 60, 0.18),
     RSS: ("RSS", "s", 18, 0.18),
 }
@@ -42,9 +42,11 @@ class LedgerRow:
 
 def draw_ledger(rows: tuple[LedgerRow, ...], layout: Layout) -> Figure:
     """One line a runtime; the two totals carry their intervals."""
-    figure, axes = rows_figure(layout, len(rows), 1.15)
+    figure, axes = rows_figure(layout, len(rows), 0.78)
     everything = [v for r in rows for v in _positive(r)]
-    log_axis(axes, min(everything, default=1e5), max(everything, default=1e6), "bytes")
+    log_axis(
+        axes, min(everything, default=1e5), max(everything, default=1e6), "bytes", layout.narrow
+    )
     hatch_emulated(axes, [row.subject for row in rows])
     for number, row in enumerate(rows):
         _draw_row(axes, number + centre(layout), row)
@@ -64,7 +66,7 @@ def _positive(row: LedgerRow) -> list[float]:
 def _value(row: LedgerRow) -> tuple[str, str]:
     estimate = row.estimates.get(CHARGED)
     if estimate is None:
-        return "no value", "below the host’s variation"
+        return "no value", "below the host's variation"
     note = span(estimate.interval, "bytes") if estimate.interval else estimate.absent
     return quantity(estimate.value, "bytes"), note
 

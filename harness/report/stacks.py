@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -25,6 +26,8 @@ from harness.report.style import (
     name_rows,
     rows_figure,
 )
+
+INSTRUMENTED = "instrumented"
 
 
 @dataclass(frozen=True)
@@ -52,33 +55,39 @@ class Bar:
 
 @dataclass(frozen=True)
 class Stack:
-    """A panel of bars with one key."""
+    """A panel of bars; `key` gives the colour of each label, in the order of the key."""
 
     bars: tuple[Bar, ...]
     unit: str
-    title: str
+    key: tuple[tuple[str, str], ...]
 
 
 def draw_stack(stack: Stack, layout: Layout) -> Figure:
     """Bars of equal length, divided by share."""
     key_lines = _key_lines(stack, layout)
-    extra = 0.42 + 0.19 * len(key_lines) + 0.3
+    extra = 0.58 + 0.19 * len(key_lines)
     figure, axes = rows_figure(layout, len(stack.bars), extra)
-    figure.subplots_adjust()
     axes.set_xlim(0, 1)
     axes.set_xticks([])
     axes.spines["bottom"].set_visible(False)
     hatch_emulated(axes, [bar.subject for bar in stack.bars])
     for row, bar in enumerate(stack.bars):
         _draw_bar(axes, row + centre(layout), bar, stack.unit, layout)
-    values = [(quantity(bar.total, stack.unit), bar.note) for bar in stack.bars]
+    values = [(_total(bar, stack.unit, layout), bar.note) for bar in stack.bars]
     name_rows(axes, layout, [bar.subject for bar in stack.bars], values)
     _draw_key(axes, key_lines)
-    axes.text(
+    if len(stack.bars) > 1:
+        axes.text(
         0, -0.03, "Each bar is drawn to its own total: compare within a row, not between rows.",
         transform=axes.transAxes, size=7, color=QUIET, va="top", wrap=True,
     )  # fmt: skip
     return figure
+
+
+def _total(bar: Bar, unit: str, layout: Layout) -> str:
+    """A bar's total; on a phone, where no note fits, with what must not be missed."""
+    text = quantity(bar.total, unit)
+    return f"{INSTRUMENTED}, {text}" if layout.narrow and bar.note == INSTRUMENTED else text
 
 
 def _draw_bar(axes: Axes, y: float, bar: Bar, unit: str, layout: Layout) -> None:
@@ -108,7 +117,8 @@ def _on(colour: str) -> str:
 
 def _key_lines(stack: Stack, layout: Layout) -> list[list[tuple[str, str]]]:
     """The key, broken into lines that fit the chart's width."""
-    key = {p.label: p.colour for bar in stack.bars for p in bar.parts}
+    used_labels = {p.label for bar in stack.bars for p in bar.parts}
+    key = {label: colour for label, colour in stack.key if label in used_labels}
     room = 52 if layout.narrow else 105
     lines: list[list[tuple[str, str]]] = [[]]
     used = 0
@@ -122,7 +132,9 @@ def _key_lines(stack: Stack, layout: Layout) -> list[list[tuple[str, str]]]:
 
 
 def _draw_key(axes: Axes, lines: list[list[tuple[str, str]]]) -> None:
-    packed = [HPacker(children=[_entry(*e) for e in line], pad=0, sep=11) for line in lines]
+    packed: list[Artist] = [
+        HPacker(children=[_entry(*e) for e in line], pad=0, sep=11) for line in lines
+    ]
     box = VPacker(children=packed, pad=0, sep=4, align="left")
     axes.add_artist(
         AnchoredOffsetbox(

@@ -7,8 +7,8 @@ is also hollow and hatched, so that it is told apart in black and white too.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from matplotlib import font_manager, rc_context
@@ -16,12 +16,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from harness.analysis.units import digits, quantity
+from harness.analysis.units import quantity
 from harness.model import RuntimeClass
 
 INK = "#1c2024"
 QUIET = "#646b73"
 FAINT = "#a9b0b7"
+EMULATED_GROUND = "#f7eef3"
 HAIRLINE = "#e4e7ea"
 ACCENT = "#0072B2"
 
@@ -85,7 +86,7 @@ class Subject:
         return f"{self.runtime_class}{suffix}"
 
 
-def settings() -> rc_context:  # type: ignore[valid-type]
+def settings() -> AbstractContextManager[None]:
     """matplotlib's settings for the time of one drawing; nothing global is left changed."""
     there = set(font_manager.get_font_names())
     fonts = [name for name in _FONTS if name in there] or ["sans-serif"]
@@ -138,10 +139,13 @@ def name_rows(
     place = axes.get_yaxis_transform()
     for row, (subject, (value, note)) in enumerate(zip(subjects, values, strict=True)):
         if layout.narrow:
-            axes.text(0, row - 0.33, subject.name, transform=place, weight="bold", va="center",
-                      size=8.5, color=subject.colour)  # fmt: skip
-            axes.text(1, row - 0.33, value, transform=place, weight="bold", va="center",
-                      ha="right", size=8.5)  # fmt: skip
+            label = f"{subject.name} · {subject.kind}" if subject.emulated else subject.name
+            behind = {"facecolor": EMULATED_GROUND if subject.emulated else "white",
+                      "edgecolor": "none", "pad": 0.8}  # fmt: skip
+            axes.text(0, row - 0.33, label, bbox=behind, transform=place, weight="bold",
+                      va="center", size=8.5, color=subject.colour)  # fmt: skip
+            axes.text(1, row - 0.33, value, bbox=behind, transform=place, weight="bold",
+                      va="center", ha="right", size=8.5)  # fmt: skip
             continue
         axes.text(-0.02, row - 0.14, subject.name, transform=place, weight="bold", va="center",
                   ha="right", color=subject.colour)  # fmt: skip
@@ -156,16 +160,16 @@ def centre(layout: Layout) -> float:
     return 0.12 if layout.narrow else 0.0
 
 
-def log_axis(axes: Axes, low: float, high: float, unit: str) -> None:
+def log_axis(axes: Axes, low: float, high: float, unit: str, sparse: bool = False) -> None:
     """A logarithmic x axis whose ticks are quantities: 1 ms, 10 ms, 100 ms."""
     axes.set_xscale("log")
     low, high = low / 1.5, high * 1.5
     axes.set_xlim(low, high)
-    base = 1024.0**2 if unit == "bytes" else 1.0
-    start = math.floor(math.log10(low / base)) - 3
-    ticks = [base * 10.0**k for k in range(start, start + 20)]
     if unit == "bytes":
-        ticks = [4.0**k for k in range(0, 30)] if high / low < 1e5 else [16.0**k for k in range(15)]
+        step = 16.0 if sparse or high / low > 1e5 else 4.0
+        ticks = [step**k for k in range(30)]
+    else:
+        ticks = [10.0**k for k in range(-9, 8)]
     ticks = [t for t in ticks if low <= t <= high]
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -188,11 +192,6 @@ def hatch_emulated(axes: Axes, subjects: Sequence[Subject]) -> None:
     for row, subject in enumerate(subjects):
         if subject.emulated:
             axes.axhspan(
-                row - 0.46, row + 0.46, facecolor="#f7eef3", edgecolor="#e3c6d6",
+                row - 0.46, row + 0.46, facecolor=EMULATED_GROUND, edgecolor="#e3c6d6",
                 hatch="////", linewidth=0, zorder=0,
             )  # fmt: skip
-
-
-def share_label(share: float) -> str:
-    """A share of a bar as text."""
-    return f"{digits(share * 100, 2)} %"

@@ -295,4 +295,3 @@ def test_a_killed_harness_leaves_nothing_that_clean_does_not_find(
     for path in sorted(Path("/sys/fs/cgroup").glob("*/docktest-killed")):
         path.rmdir()  # the run's own group, which the run writes down and removes itself
     assert host_state() == before
-

@@ -1,0 +1,251 @@
+"""The charts of one run: what each shows, said in words too, and its files.
+
+Each chart is drawn twice, for a desk and for a phone, and saved as SVG and PNG.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from harness.analysis import phases, statistics
+from harness.analysis.export import write_whole
+from harness.analysis.frames import RunData
+from harness.analysis.phases import Timeline
+from harness.analysis.summary import CPU, READY, RuntimeRow, Summary
+from harness.analysis.units import quantity
+from harness.report import ledger, lines
+from harness.report.dots import DotPlot, DotRow, draw_dots
+from harness.report.ledger import LedgerRow
+from harness.report.stacks import INSTRUMENTED, Bar, Part, Stack, draw_stack
+from harness.report.style import MARK_COLOUR, NARROW, WIDE, Layout, Subject, settings
+
+PHASE_WORDS: Mapping[str, str] = {
+    "created": "until created",
+    "started": "until the start call returns",
+    "vmm": "until the VMM opens the channel",
+    "kernel": "until the kernel's first byte",
+    "init": "until the agent's first instruction",
+    "ready": "until READY",
+    "exited": "until dead",
+    "removed": "until nothing is left",
+}
+
+_PHASE_KEY = tuple((words, MARK_COLOUR[mark]) for mark, words in PHASE_WORDS.items())
+_MEMORY_KEY = (("guest RAM in use", "#0072B2"), ("VMM overhead", "#E69F00"))
+
+LEDGER = (ledger.CHARGED, ledger.HOST, ledger.PSS, ledger.RSS)
+GUEST, OVERHEAD = "memory.guest_ram", "memory.vmm_overhead"
+
+Draw = Callable[[Layout], Figure]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart in all its forms. `alt` says in words what it shows."""
+
+    name: str
+    alt: str
+    wide: bytes
+    narrow: bytes
+    png: bytes
+
+    def save(self, folder: Path) -> None:
+        """Write NAME.svg, NAME-narrow.svg and NAME.png."""
+        write_whole(folder / f"{self.name}.svg", self.wide)
+        write_whole(folder / f"{self.name}-narrow.svg", self.narrow)
+        write_whole(folder / f"{self.name}.png", self.png)
+
+
+def draw_charts(run: RunData, summary: Summary) -> dict[str, Chart]:
+    """All charts that the run's data can fill, by name."""
+    with settings():
+        return {name: _render(name, alt, draw) for name, alt, draw in _charts(run, summary)}
+
+
+def subject(row: RuntimeRow) -> Subject:
+    """The look of a runtime."""
+    return Subject(row.runtime, row.runtime_class, row.accel, row.emulated)
+
+
+def _render(name: str, alt: str, draw: Draw) -> Chart:
+    wide = draw(WIDE)
+    return Chart(name, alt, _svg(wide), _svg(draw(NARROW)), _image(wide, "png"))
+
+
+def _svg(figure: Figure) -> bytes:
+    return _image(figure, "svg")
+
+
+def _image(figure: Figure, form: str) -> bytes:
+    buffer = BytesIO()
+    blank = dict.fromkeys(("Creator", "Date", "Format", "Type")) if form == "svg" else {}
+    figure.savefig(buffer, format=form, dpi=200, metadata=blank, facecolor="white")
+    return buffer.getvalue()
+
+
+def _charts(run: RunData, summary: Summary) -> Iterator[tuple[str, str, Draw]]:
+    rows = summary.rows
+    makers = (_startup, _phases, _teardown, _ecdf, _memory, _machine_memory, _cpu)
+    for make in makers:
+        found = make(run, rows, summary)
+        if found is not None:
+            yield found
+    canary = statistics.by_block(run.values("canary.work"))
+    if len(canary) >= 2:
+        blocks, values = tuple(canary.index), tuple(float(v) for v in canary)
+        alt = f"The canary's time by block: {_range(values)}."
+        yield "canary", alt, lambda layout: lines.draw_canary(blocks, values, layout)
+
+
+Made = tuple[str, str, Draw] | None
+
+
+def _startup(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made:
+    floor = summary.floor.value if summary.floor else None
+    return _dots(
+        run, rows, "startup", READY, "from request to READY, logarithmic scale",
+        "Time from request to READY by runtime, one point a trial", floor,
+    )  # fmt: skip
+
+
+def _cpu(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made:
+    del summary
+    return _dots(
+        run, rows, "cpu", CPU, "CPU time the host spent on one launch, logarithmic scale",
+        "CPU seconds of one launch by runtime, one point a trial", None,
+    )  # fmt: skip
+
+
+def _dots(
+    run: RunData,
+    rows: Sequence[RuntimeRow],
+    name: str,
+    metric: str,
+    axis: str,
+    title: str,
+    floor: float | None,
+) -> Made:
+    dots = []
+    for row in rows:
+        values = run.values(metric, row.runtime)
+        warmups: Sequence[float] = ()
+        if metric == READY:
+            warmups = phases.spans(run, row.runtime, "request", "ready", warmup=True)
+        if len(values) or (row.tried and metric == READY):
+            dots.append(
+                DotRow(subject(row), tuple(values), tuple(warmups), statistics.median(values))
+            )
+    if not any(row.values for row in dots):
+        return None
+    plot = DotPlot(tuple(dots), "s", axis, floor)
+    told = [f"{d.subject.name} {quantity(d.estimate.value, 's')}" for d in dots if d.estimate]
+    hollow = [d.subject.name for d in dots if d.subject.emulated]
+    note = f" Hatched, because emulated in software: {', '.join(hollow)}." if hollow else ""
+    return name, f"{title}. Medians: {', '.join(told)}.{note}", lambda lay: draw_dots(plot, lay)
+
+
+def _phases(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made:
+    del summary
+    bars = []
+    for row in rows:
+        found = phases.startup(run, row.runtime)
+        bars += [_bar(row, found)] if found else []
+        instrumented = phases.startup(run, row.runtime, "phases")
+        if instrumented is not None:
+            bars.append(_bar(row, instrumented))
+    return _stack("phases", bars, "Share of each phase of a start by runtime")
+
+
+def _teardown(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made:
+    del summary
+    found = [(row, phases.teardown(run, row.runtime)) for row in rows]
+    bars = [_bar(row, timeline) for row, timeline in found if timeline]
+    return _stack("teardown", bars, "Share of each phase of an end by runtime")
+
+
+def _bar(row: RuntimeRow, timeline: Timeline) -> Bar:
+    parts = tuple(
+        Part(PHASE_WORDS.get(p.mark, p.mark), p.seconds, MARK_COLOUR.get(p.mark, "#999999"))
+        for p in timeline.phases
+    )
+    note = INSTRUMENTED if timeline.instrumented else f"median of {timeline.trials}"
+    return Bar(subject(row), parts, note)
+
+
+def _stack(name: str, bars: Sequence[Bar], title: str) -> Made:
+    if not bars:
+        return None
+    stack = Stack(tuple(bars), "s", _PHASE_KEY)
+    return name, f"{title}. {_told(bars, 's')}.", lambda layout: draw_stack(stack, layout)
+
+
+def _ecdf(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made:
+    del summary
+    curves = tuple(
+        lines.Curve(subject(row), tuple(values))
+        for row in rows
+        if len(values := run.values(READY, row.runtime)) >= 2
+    )
+    if not curves:
+        return None
+    alt = "Share of starts that were ready by a time, a curve a runtime. " + " ".join(
+        f"{c.subject.name}: {_range(c.values)}." for c in curves
+    )
+    axis = "from request to READY, logarithmic scale"
+    return "ecdf", alt, lambda layout: lines.draw_ecdf(curves, "s", axis, layout)
+
+
+def _memory(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made:
+    del summary
+    found = tuple(
+        LedgerRow(subject(r), {m: statistics.median(run.values(m, r.runtime)) for m in LEDGER})
+        for r in rows
+        if r.memory_tried
+    )
+    if not any(e for row in found for e in row.estimates.values()):
+        return None
+    told = [
+        f"{r.subject.name} {quantity(e.value, 'bytes')}"
+        for r in found
+        if (e := r.estimates[ledger.CHARGED]) is not None
+    ]
+    alt = f"Memory of one idle instance by runtime. Charged: {', '.join(told)}."
+    return "memory", alt, lambda layout: ledger.draw_ledger(found, layout)
+
+
+def _machine_memory(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made:
+    del summary
+    bars = []
+    for row in rows:
+        guest = statistics.median(run.values(GUEST, row.runtime))
+        overhead = statistics.median(run.values(OVERHEAD, row.runtime))
+        if guest is not None and overhead is not None and overhead.value >= 0:
+            values = (guest.value, overhead.value)
+            parts = tuple(
+                Part(label, v, colour)
+                for (label, colour), v in zip(_MEMORY_KEY, values, strict=True)
+            )
+            bars.append(Bar(subject(row), parts, "sum of two medians"))
+    if not bars:
+        return None
+    stack = Stack(tuple(bars), "bytes", _MEMORY_KEY)
+    alt = f"What a machine's memory is made of. {_told(bars, 'bytes')}."
+    return "machine-memory", alt, lambda layout: draw_stack(stack, layout)
+
+
+def _told(bars: Sequence[Bar], unit: str) -> str:
+    """Bars in words."""
+    texts = []
+    for bar in bars:
+        parts = ", ".join(f"{p.label} {quantity(p.value, unit)}" for p in bar.parts)
+        texts.append(f"{bar.subject.name}: {parts}")
+    return "; ".join(texts)
+
+
+def _range(values: Sequence[float]) -> str:
+    return f"{quantity(min(values), 's')} to {quantity(max(values), 's')}"

@@ -1,0 +1,205 @@
+"""The tables that stand under the charts: the same data, for those who read or listen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.analysis import phases, statistics
+from harness.analysis.frames import RunData
+from harness.analysis.phases import Timeline
+from harness.analysis.statistics import Estimate
+from harness.analysis.summary import RuntimeRow, Summary, round_trip_p99_s
+from harness.analysis.units import (
+    MISSING,
+    percent,
+    quantity,
+    span,
+    with_interval,
+)
+from harness.report import ledger
+from harness.report.charts import GUEST, OVERHEAD, PHASE_WORDS, subject
+
+
+@dataclass(frozen=True)
+class Table:
+    """Headings and cells as text; the first column names the row."""
+
+    caption: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def label(row: RuntimeRow) -> str:
+    """A runtime's name, which never stands alone where it was emulated."""
+    return f"{row.runtime} (emulated)" if row.emulated else row.runtime
+
+
+def startup(run: RunData, summary: Summary) -> Table:
+    """READY by runtime."""
+    rows = tuple(
+        (
+            label(row),
+            subject(row).kind,
+            quantity(row.ready.value, "s") if row.ready else MISSING,
+            _interval(row.ready, "s"),
+            quantity(row.added.value, "s") if row.added else MISSING,
+            _reach(run, row.runtime),
+            f"{row.ok} of {row.tried}",
+            f"{percent(row.success.low)} to {percent(row.success.high)}" if row.success else "",
+        )
+        for row in summary.rows
+    )
+    return Table(
+        "Time from request to READY",
+        ("Runtime", "Class", "Median", "95 % interval", "More than bare", "Fastest to slowest",
+         "Succeeded", "Success rate, exact 95 %"),
+        rows,
+    )  # fmt: skip
+
+
+def marks(run: RunData, summary: Summary) -> Table:
+    """The median time of each mark, from the request."""
+    wanted = ("created", "started", "vmm", "init", "ready", "job", "exited", "removed")
+    rows = tuple(
+        (label(row), *(_median(run, f"startup.{m}", row.runtime, "s") for m in wanted))
+        for row in summary.rows
+    )
+    return Table(
+        "Median time from request to each mark (exited and removed include the held part)",
+        ("Runtime", *wanted), rows,
+    )  # fmt: skip
+
+
+def timeline(run: RunData, summary: Summary, end: bool = False) -> Table:
+    """The phases of the median trial, one column a phase, and their sum."""
+    found: list[tuple[RuntimeRow, Timeline]] = []
+    for row in summary.rows:
+        plain = phases.teardown(run, row.runtime) if end else phases.startup(run, row.runtime)
+        deep = None if end else phases.startup(run, row.runtime, "phases")
+        found += [(row, t) for t in (plain, deep) if t is not None]
+    present = {p.mark for _, t in found for p in t.phases}
+    used = [mark for mark in PHASE_WORDS if mark in present]
+    rows = tuple(
+        (
+            label(row) + (", instrumented" if t.instrumented else ""),
+            *_phase_cells(t, used),
+            quantity(t.total, "s"),
+        )
+        for row, t in found
+    )
+    caption = "Phases of the median end" if end else "Phases of the median start"
+    return Table(caption, ("Runtime", *(PHASE_WORDS[m] for m in used), "Sum"), rows)
+
+
+def memory(run: RunData, summary: Summary) -> Table:
+    """The ledger: two totals, the remainder, and the views beside them."""
+    metrics = (ledger.CHARGED, ledger.HOST, "memory.remainder", ledger.PSS, ledger.RSS)
+    rows = tuple(
+        (
+            label(row),
+            *(
+                with_interval(statistics.median(run.values(m, row.runtime)), "bytes")
+                for m in metrics[:2]
+            ),
+            *(_median(run, m, row.runtime, "bytes") for m in metrics[2:]),
+        )
+        for row in summary.rows
+        if row.memory_tried
+    )
+    names = ("Charged (95 %)", "Host's fall (95 %)", "Remainder", "PSS", "RSS")
+    return Table("Memory of one idle instance, medians", ("Runtime", *names), rows)
+
+
+def machine_memory(run: RunData, summary: Summary) -> Table:
+    """What a machine's memory is made of."""
+    rows = tuple(
+        (
+            label(row),
+            *(
+                with_interval(statistics.median(run.values(m, row.runtime)), "bytes")
+                for m in (GUEST, OVERHEAD)
+            ),
+        )
+        for row in summary.rows
+        if len(run.values(GUEST, row.runtime))
+    )
+    names = ("Runtime", "Guest RAM in use (95 %)", "VMM overhead (95 %)")
+    return Table("Memory of one machine, medians", names, rows)
+
+
+def cpu(run: RunData, summary: Summary) -> Table:
+    """CPU seconds of a launch."""
+    rows = tuple(
+        (label(r), quantity(r.cpu.value, "s"), _interval(r.cpu, "s"), str(r.cpu.n))
+        for r in summary.rows
+        if r.cpu
+    )
+    return Table("CPU time of one launch", ("Runtime", "Median", "95 % interval", "Trials"), rows)
+
+
+def channel(run: RunData, summary: Summary) -> Table:
+    """The channel itself, a runtime."""
+    stored = run.manifest.get("channel", {})
+    rows = []
+    for row in summary.rows:
+        trips = stored.get(row.runtime, {}).get("round_trip_ns", [])
+        delays = stored.get(row.runtime, {}).get("send_to_stamp_ns", [])
+        if trips:
+            p99 = round_trip_p99_s(run, row.runtime)
+            rows.append(
+                (
+                    label(row),
+                    str(len(trips)),
+                    _nanoseconds(trips, 0.5),
+                    quantity(p99, "s"),
+                    _nanoseconds(delays, 0.5),
+                    _nanoseconds(delays, 0.99),
+                )
+            )
+    return Table(
+        "The channel",
+        ("Runtime", "Round trips", "Median", "p99", "Send to stamp, median", "p99"),
+        tuple(rows),
+    )
+
+
+def inflation(run: RunData, row: RuntimeRow) -> str:
+    """What instrumented boots cost over plain ones, in words; empty without such boots."""
+    plain, deep = run.values("startup.ready", row.runtime), run.values("phases.ready", row.runtime)
+    added = statistics.difference(deep, plain)
+    if added is None:
+        return ""
+    interval = f" (95 %: {span(added.interval, 's')})" if added.interval else ""
+    return (
+        f"{label(row)}: instrumented boots were ready {quantity(abs(added.value), 's')} "
+        f"{'later' if added.value >= 0 else 'earlier'} than plain ones{interval}."
+    )
+
+
+def _phase_cells(timeline: Timeline, used: Sequence[str]) -> list[str]:
+    seconds = {phase.mark: phase.seconds for phase in timeline.phases}
+    return [quantity(seconds.get(mark), "s") for mark in used]
+
+
+def _median(run: RunData, metric: str, runtime: str, unit: str) -> str:
+    values = run.values(metric, runtime)
+    return quantity(float(values.median()), unit) if len(values) else MISSING
+
+
+def _interval(estimate: Estimate | None, unit: str) -> str:
+    if estimate is None:
+        return MISSING
+    return span(estimate.interval, unit) if estimate.interval else f"none: {estimate.absent}"
+
+
+def _reach(run: RunData, runtime: str) -> str:
+    values = run.values("startup.ready", runtime)
+    if len(values) == 0:
+        return MISSING
+    return f"{quantity(float(values.min()), 's')} to {quantity(float(values.max()), 's')}"
+
+
+def _nanoseconds(values: Sequence[int], q: float) -> str:
+    found = statistics.upper_percentile([float(v) for v in values], q)
+    return MISSING if found is None else quantity(found / 1e9, "s")

@@ -1,0 +1,77 @@
+"""Everything that a report of one run shows, as values: templates only arrange it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.analysis import sentences
+from harness.analysis.frames import NOT_RUN, RunData
+from harness.analysis.sentences import Sentence
+from harness.analysis.summary import Summary, summarise
+from harness.report import audit, tables
+from harness.report.audit import Control
+from harness.report.charts import Chart, draw_charts
+from harness.report.tables import Table
+
+
+@dataclass(frozen=True)
+class View:
+    """One run, ready to be arranged."""
+
+    run: RunData
+    summary: Summary
+    manifest: Mapping[str, Any]
+    sentences: tuple[Sentence, ...]
+    charts: Mapping[str, Chart]
+    tables: Mapping[str, Table]
+    controls: tuple[Control, ...]
+    inflation: tuple[str, ...]
+    command: str
+    limits: str
+    emulated: tuple[str, ...]
+    blocks: int
+    not_run: int
+    planned: int
+
+
+def view(run: RunData) -> View:
+    """Work out everything, charts included."""
+    summary = summarise(run)
+    inflation = [tables.inflation(run, row) for row in summary.rows]
+    return View(
+        run=run,
+        summary=summary,
+        manifest=run.manifest,
+        sentences=sentences.tell(summary),
+        charts=draw_charts(run, summary),
+        tables=_tables(run, summary),
+        controls=audit.controls(run, summary),
+        inflation=tuple(text for text in inflation if text),
+        command=audit.repeat_command(run),
+        limits=audit.limits_text(run),
+        emulated=tuple(row.runtime for row in summary.rows if row.emulated),
+        blocks=int(run.trials.loc[~run.trials["warmup"], "block"].nunique()),
+        not_run=int((run.trials["reason"] == NOT_RUN).sum()),
+        planned=len(run.trials),
+    )
+
+
+def _tables(run: RunData, summary: Summary) -> dict[str, Table]:
+    return {
+        "startup": tables.startup(run, summary),
+        "marks": tables.marks(run, summary),
+        "phases": tables.timeline(run, summary),
+        "teardown": tables.timeline(run, summary, end=True),
+        "memory": tables.memory(run, summary),
+        "machine-memory": tables.machine_memory(run, summary),
+        "cpu": tables.cpu(run, summary),
+        "channel": tables.channel(run, summary),
+        "identity": audit.identity(run, summary),
+        "differences": audit.differences(run, summary),
+        "guards": audit.guards(run),
+        "skipped": audit.skipped(run),
+        "failures": audit.failures(run),
+        "host": audit.host(run),
+    }

@@ -1,0 +1,62 @@
+"""From stored runs to files: the one entry of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.analysis.export import write_samples, write_whole
+from harness.analysis.frames import RunData, load_run
+from harness.errors import UsageError
+from harness.report import html, markdown
+from harness.report.view import View, view
+
+
+def build(
+    runs: Sequence[RunData], out: Path, charts: Path | None = None, format: str = "html"
+) -> None:
+    """Write a report of one run or several to `out`, and its charts into the folder `charts`.
+
+    `format` is `html` or `md`. Raises UsageError for another, and HarnessError when a file
+    cannot be written. With several runs, each run's charts go into a folder of its name.
+    """
+    if format not in ("html", "md"):
+        raise UsageError(f"a report cannot be of the format {format!r}", "choose html or md")
+    if not runs:
+        raise UsageError("there is no run to report", "name a run folder")
+    views = [view(run) for run in runs]
+    folders = [_chart_folder(charts, v, len(views)) for v in views]
+    for one, folder in zip(views, folders, strict=True):
+        if folder is not None:
+            for chart in one.charts.values():
+                chart.save(folder)
+    if format == "html":
+        text = html.render(views)
+    else:
+        text = markdown.render(views, [_relative(folder, out) for folder in folders])
+    write_whole(out, text.encode())
+
+
+def build_folder(folder: Path) -> Path:
+    """Write `samples.parquet`, `charts/` and `report.html` into a run folder."""
+    run = load_run(folder)
+    write_samples(run, folder)
+    out = folder / "report.html"
+    build([run], out, folder / "charts")
+    return out
+
+
+def _chart_folder(charts: Path | None, one: View, count: int) -> Path | None:
+    if charts is None or count == 1:
+        return charts
+    return charts / one.summary.run
+
+
+def _relative(folder: Path | None, out: Path) -> str | None:
+    """How the report names the folder of its charts."""
+    if folder is None:
+        return None
+    try:
+        return folder.resolve().relative_to(out.resolve().parent).as_posix()
+    except ValueError:
+        return folder.resolve().as_uri()

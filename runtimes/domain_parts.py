@@ -1,0 +1,183 @@
+"""Parts around a guest: its control group, its serial line, its RAM, its process.
+
+None of them knows libvirt. They answer what an adapter of machines needs of the host: how a
+VMM that somebody else forks comes to lie in a group of ours, when the guest's kernel first
+spoke, how much of its RAM is resident, and whether it is still there after we have died.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from harness.clock import now_ns
+from harness.errors import HarnessError
+from harness.model import Limits
+from harness.probes.cgroups import Group, Layout
+from harness.process import wait_pidfd
+
+T = TypeVar("T")
+
+_KILL_TIMEOUT_S = 5.0
+_MAPPING = re.compile(rb"([0-9a-f]+)-([0-9a-f]+) [-rwxsp]{4} ")
+
+
+def joins_groups(layout: Layout) -> bool:
+    """Whether one thread of a process can lie in another group: v1 only."""
+    return bool(layout.v1) and layout.writable()
+
+
+class GroupedThread:
+    """A thread that has joined a group of its own, so that what it forks is born there.
+
+    libvirt in our process forks QEMU from the thread that calls it. On v1 a thread can be in
+    another group than its process, so nothing needs to be moved after it has used memory. The
+    quota is set where the CPUs asked for are not whole: whole ones are the guest's vCPUs.
+    """
+
+    def __init__(self, name: str, limits: Limits) -> None:
+        self._layout = Layout.detect()
+        self._group = Group(self._layout, name) if joins_groups(self._layout) else None
+        self._thread = ThreadPoolExecutor(1, "launcher")
+        if self._group is not None:
+            cpus = limits.cpus
+            quota = cpus if cpus is not None and cpus != int(cpus) else None
+            self._group.create(Limits(cpus=quota))
+            self._thread.submit(self._join, self._group).result()
+
+    @staticmethod
+    def _join(group: Group) -> None:
+        for path in group.paths():
+            (path / "tasks").write_text(str(threading.get_native_id()))
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Call in the thread and return what it returns."""
+        return self._thread.submit(function).result()
+
+    def close(self) -> None:
+        """End the thread and remove the group.
+
+        Threads that libvirt began while it was called from ours are in the group too; those
+        that still live are brought home.
+        """
+        self._thread.shutdown()
+        if self._group is None:
+            return
+        homes = self._layout.groups_of(os.getpid())
+        for path in self._group.paths():
+            home = next((group for group in homes if _same_hierarchy(group, path)), path.parent)
+            for task in (path / "tasks").read_text().split():
+                if Path(f"/proc/self/task/{task}").exists():
+                    with contextlib.suppress(OSError):
+                        (home / "tasks").write_text(task)
+        self._group.remove()
+
+    def __enter__(self) -> GroupedThread:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _same_hierarchy(one: Path, other: Path) -> bool:
+    return one.exists() and one.stat().st_dev == other.stat().st_dev
+
+
+class FirstByte:
+    """Stamps the first byte that comes over a serial line, and keeps the last ones.
+
+    The VMM connects to a socket on which we listen. One thread receives and does nothing
+    else, until the VMM ends or `close` is called.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.arrived_ns: int | None = None
+        self._connection: socket.socket | None = None
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.bind(str(path))
+        self._socket.listen(1)
+        self._thread = threading.Thread(target=self._receive, name="serial", daemon=True)
+        self._thread.start()
+
+    def _receive(self) -> None:
+        with contextlib.suppress(OSError):
+            connection, _ = self._socket.accept()
+            self._connection = connection
+            if connection.recv(1):
+                self.arrived_ns = now_ns()
+                while connection.recv(65536):
+                    pass
+
+    def __enter__(self) -> FirstByte:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for end in (self._socket, self._connection):
+            if end is not None:
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        for end in (self._socket, self._connection):
+            if end is not None:
+                end.close()
+        self.path.unlink(missing_ok=True)
+
+
+def resident_guest_memory(pid: int, memory_bytes: int) -> int:
+    """Resident bytes of the mapping that backs a guest's RAM: the one that has its size.
+
+    Raises HarnessError when there is not exactly one such mapping.
+    """
+    found = []
+    with Path(f"/proc/{pid}/smaps").open("rb") as file:
+        wanted = False
+        for line in file:
+            mapping = _MAPPING.match(line)
+            if mapping:
+                wanted = int(mapping[2], 16) - int(mapping[1], 16) == memory_bytes
+            elif wanted and line.startswith(b"Rss:"):
+                found.append(int(line.split()[1]) * 1024)
+    if len(found) != 1:
+        raise HarnessError(f"{len(found)} mappings of process {pid} have the size of guest RAM")
+    return found[0]
+
+
+def machines_by_uuid(uuid: str) -> Iterator[int]:
+    """Pids of QEMU processes that were started for this very machine.
+
+    A command line can be anybody's, so the whole argument behind `-uuid` must be equal.
+    """
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            arguments = (entry / "cmdline").read_bytes().split(b"\0")
+            pairs = zip(arguments, arguments[1:], strict=False)
+            if b"qemu" in arguments[0] and (b"-uuid", uuid.encode()) in pairs:
+                yield int(entry.name)
+
+
+def kill_machine(uuid: str) -> None:
+    """Kill what is left of a machine. By pidfd, and looked at again once that is held: a pid
+    can have become another process's. Raises HarnessError if it does not end."""
+    for pid in machines_by_uuid(uuid):
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            if pid in machines_by_uuid(uuid):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                if not wait_pidfd(pidfd, _KILL_TIMEOUT_S):
+                    raise HarnessError(f"QEMU (pid {pid}) cannot be killed")
+        finally:
+            os.close(pidfd)
