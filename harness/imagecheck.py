@@ -14,7 +14,7 @@ from harness import events, paths, registry
 from harness.errors import EnvironmentRefused, RuntimeUnavailable
 from harness.image import store
 from harness.inventory import Inventory, sweep
-from harness.lineup import assemble
+from harness.lineup import assemble, prove
 from harness.model import Context, Frozen, Image
 from harness.process import become_subreaper
 from harness.place import make_place
@@ -89,18 +89,17 @@ def verify_everywhere(named: Sequence[str], say: Callable[[str], None]) -> Seque
                 context = Context(
                     token, paths.cache(), place.state, f"tarebench-{token}", inventory
                 )
-                owned = is_owned(image)
                 lineup = assemble(
-                    scenario, image, context, place, frozenset(wanted), owned, observe, stack
+                    scenario, image, context, place, frozenset(wanted), observe, stack
                 )
+                proven = prove(lineup, scenario, is_owned(image), observe)
         except RuntimeUnavailable:
             if wanted or not rows:
                 raise
             return list(rows.values())
         finally:
             sweep(inventory)
-    for name, entrant in lineup.entrants.items():
-        found = entrant.verified
+    for name, found in proven.items():
         text = found.note or "identical"
         rows[name] = Row(runtime=name, digest=found.digest, identical=found.identical, text=text)
     return [rows[name] for name in scenario.runtimes]

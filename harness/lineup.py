@@ -1,4 +1,4 @@
-"""Who takes part in a run: runtimes found, prepared and proven before anything is timed.
+"""Who takes part in a run: runtimes found and prepared before anything is timed, and proven.
 
 A runtime that the user named and that cannot work here ends the run before it begins; one
 that only the scenario names is skipped, with its reason and its remedy in the manifest.
@@ -15,20 +15,19 @@ from harness import events, registry
 from harness.errors import HarnessError, RuntimeUnavailable
 from harness.experiments import identity
 from harness.experiments.bench import Bench
-from harness.model import Context, Image, Instruments, RuntimeFacts
+from harness.model import Context, Image, Instruments, RuntimeClass
 from harness.place import Place
 from harness.scenario import Scenario
-from harness.verification import Channel, Verified, verify
+from harness.verification import Verified, audit, failed, verify
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Entrant:
-    """A runtime that takes part, on its bench, and what was proven of it."""
+    """A runtime that takes part, on its bench."""
 
     bench: Bench
-    verified: Verified
 
     @property
     def name(self) -> str:
@@ -56,11 +55,10 @@ def assemble(
     context: Context,
     place: Place,
     named: frozenset[str],
-    owned: bool,
     observe: events.Observer,
     stack: ExitStack,
 ) -> Lineup:
-    """Create, probe, prepare and verify each runtime; runtimes are closed by `stack`.
+    """Create, probe and prepare each runtime; runtimes are closed by `stack`.
 
     Raises RuntimeUnavailable for a named runtime, or when none is left.
     """
@@ -87,34 +85,41 @@ def assemble(
             workload=scenario.workload, expected=expected, outside=(), run_id=place.run_id,
             scratch=place.scratch, state=place.state, group=place.group,
         )  # fmt: skip
-        entrants[name] = _prove(bench, scenario, owned, observe)
+        entrants[name] = Entrant(_audited(bench))
     if not entrants:
         reasons = "; ".join(f"{name}: {error.message}" for name, error in skipped.items())
         raise RuntimeUnavailable(f"no runtime works here ({reasons})", "tarebench doctor says more")
     return Lineup(entrants, skipped)
 
 
-def _prove(bench: Bench, scenario: Scenario, owned: bool, observe: events.Observer) -> Entrant:
-    """The unmeasured instance. A runtime that fails here stays in the plan and says so."""
-    name = bench.runtime.name
-    observe(events.Preparing(name, "proving that it runs the identical image"))
-    timeout_s = (scenario.experiments.startup or scenario.experiments.memory
-                 or scenario.experiments.phases).ready_timeout_s  # type: ignore[union-attr]  # fmt: skip
-    try:
-        verified = verify(bench, timeout_s, owned=owned)
-    except HarnessError as error:
-        log.exception("verifying %s", name)
-        verified = Verified(
-            digest="", identical=False, note=f"not verified: {error.message}", outside=[],
-            channel=Channel(round_trip_ns=[], send_to_stamp_ns=[]),
-        )  # fmt: skip
-    observe(events.Proven(name, verified.identical, verified.note))
-    trips = verified.channel
-    facts: RuntimeFacts = bench.runtime.probe()
-    return Entrant(
-        replace(
-            bench, facts=facts, outside=tuple(verified.outside),
-            round_trip_s=trips.p99_s() if trips.round_trip_ns else 0.0,
-        ),
-        verified,
-    )  # fmt: skip
+def _audited(bench: Bench) -> Bench:
+    """On bare metal: what the workload opens beyond the image, known before the first trial."""
+    if bench.runtime.runtime_class is not RuntimeClass.BARE:
+        return bench
+    return replace(bench, outside=audit(bench))
+
+
+def prove(
+    lineup: Lineup, scenario: Scenario, owned: bool, observe: events.Observer
+) -> Mapping[str, Verified]:
+    """The unmeasured instance of each runtime, after the last trial.
+
+    It comes last so that the first trial need not wait for it, and because what was executed
+    in the measured instances is proven by each of them. One that fails says so.
+    """
+    found: dict[str, Verified] = {}
+    for name, entrant in lineup.entrants.items():
+        observe(events.Preparing(name, "proving that it runs the identical image"))
+        try:
+            found[name] = verify(entrant.bench, ready_timeout_s(scenario), owned=owned)
+        except HarnessError as error:
+            log.exception("verifying %s", name)
+            found[name] = failed(error.message)
+        observe(events.Proven(name, found[name].identical, found[name].note))
+    return found
+
+
+def ready_timeout_s(scenario: Scenario) -> float:
+    """The time limit of an instance that belongs to no experiment: the longest of them."""
+    settings = [getattr(scenario.experiments, name) for name in scenario.experiments.names()]
+    return max(each.ready_timeout_s for each in settings)

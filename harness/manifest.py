@@ -21,6 +21,7 @@ from harness.lineup import Entrant, Lineup
 from harness.model import SCHEMA_VERSION, Image, Trial
 from harness.probes import host
 from harness.probes.guards import Guard
+from harness.verification import Verified
 
 if TYPE_CHECKING:
     from harness.runner import Request
@@ -56,7 +57,6 @@ def begin(
             name: {"reason": error.message, "remedy": error.hint}
             for name, error in lineup.skipped.items()
         },
-        "channel": {name: e.verified.channel for name, e in lineup.entrants.items()},
         "host": host.facts(paths.cache(), request.folder),
         "guards": list(guards),
         "parts": _parts(),
@@ -74,15 +74,32 @@ def begin(
 
 
 def end(
-    document: Mapping[str, Any], executed: Sequence[Trial], interrupted: bool
+    document: Mapping[str, Any],
+    executed: Sequence[Trial],
+    verified: Mapping[str, Verified],
+    interrupted: bool,
 ) -> Mapping[str, Any]:
-    """The document after the last trial."""
+    """The document after the last trial, with what the unmeasured instances proved."""
+    runtimes = {
+        name: {**said, "verified": _proof(verified[name])} if name in verified else said
+        for name, said in document["runtimes"].items()
+    }
     return {
         **document,
+        "runtimes": runtimes,
+        "channel": msgspec.to_builtins({name: found.channel for name, found in verified.items()}),
         "plan": msgspec.to_builtins(list(executed)),
         "finished_utc": _now(),
         "outcome": "interrupted" if interrupted else "complete",
+        "observer": {"peak_rss_bytes": host.own_peak_rss_bytes()},
     }
+
+
+def _proof(found: Verified) -> Mapping[str, Any]:
+    return {
+        "digest": found.digest, "identical": found.identical,
+        "note": found.note, "outside": found.outside,
+    }  # fmt: skip
 
 
 def repeat_with(request: Request) -> str:
@@ -94,7 +111,7 @@ def repeat_with(request: Request) -> str:
 
 
 def _runtime(entrant: Entrant) -> Mapping[str, Any]:
-    facts, verified = entrant.bench.facts, entrant.verified
+    facts = entrant.bench.facts
     return {
         "class": str(entrant.bench.runtime.runtime_class),
         "accel": facts.accel,
@@ -102,11 +119,7 @@ def _runtime(entrant: Entrant) -> Mapping[str, Any]:
         "limits": facts.limits,
         "notes": facts.notes,
         "equality": "inside budget",
-        "verified": {
-            "digest": verified.digest, "identical": verified.identical,
-            "note": verified.note, "outside": verified.outside,
-        },
-    }  # fmt: skip
+    }
 
 
 def _parts() -> Mapping[str, str]:

@@ -29,13 +29,14 @@ from harness.experiments.bench import Bench, Measurement
 from harness.imagecheck import is_owned, require
 from harness.inventory import Inventory, sweep
 from harness.journal import Journal, records, write_manifest
-from harness.lineup import Lineup, assemble
+from harness.lineup import Lineup, assemble, prove
 from harness.model import Context, Image, Outcome, Trial, TrialRecord
 from harness.probes import guards
 from harness.place import Place, make_place
 from harness.process import become_subreaper, run
 from harness.scenario import Scenario
 from harness.stopping import Rule
+from harness.verification import Verified
 
 log = logging.getLogger(__name__)
 
@@ -108,27 +109,26 @@ def _execute(
     found = guards.read()
     if request.strict and (bad := [guard for guard in found if guard.severity == "block"]):
         raise EnvironmentRefused(f"--strict: {bad[0].text}", "tarebench doctor names every guard")
-    lineup = assemble(
-        scenario, image, context, place, request.named, is_owned(image), observe, stack
-    )
+    lineup = assemble(scenario, image, context, place, request.named, observe, stack)
     trials = _trials(request, lineup)
     document = manifest.begin(request, context.run_id, image, lineup, trials, found)
     write_manifest(request.folder, document)
     observe(events.Planned(trials))
     done = {} if request.earlier is None else finished(request.folder)
-    interrupted = False
+    executed, verified, interrupted = trials, dict[str, Verified](), False
     with Journal(request.folder) as journal:
         try:
             executed = _run_trials(request, lineup, trials, done, journal, observe)
+            verified |= prove(lineup, scenario, is_owned(image), observe)
         except KeyboardInterrupt:
-            interrupted, executed = True, trials
-    write_manifest(request.folder, manifest.end(document, executed, interrupted))
+            interrupted = True
+    write_manifest(request.folder, manifest.end(document, executed, verified, interrupted))
     last = {record.trial: record for record in records(request.folder)}
     return Result(
         folder=request.folder,
         interrupted=interrupted,
         failed=sum(record.outcome in (Outcome.FAILED, Outcome.TIMEOUT) for record in last.values()),
-        differing=[name for name, e in lineup.entrants.items() if not e.verified.identical],
+        differing=[name for name, found in verified.items() if not found.identical],
     )
 
 

@@ -1,20 +1,18 @@
-"""The unmeasured instance: what is proven of a runtime once a run, before anything is timed.
+"""The unmeasured instance: what is proven of a runtime once a run.
 
 One instance that is never measured derives the whole image's digest from inside, answers 100
-pings, shows that limits hold, and runs the workload once; on bare metal that job is traced,
-so that every file it opened is known.
+pings and shows that limits hold. On bare metal another one runs the workload traced, before
+the first trial, so that every file it opens is known.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from harness.clock import Marks
 from harness.errors import HarnessError
 from harness.experiments import identity, limits
 from harness.experiments.bench import Bench
 from harness.image.manifest import differences, digest_of
-from harness.model import Frozen, Job, RuntimeClass
+from harness.model import Frozen, Job
 
 ROUND_TRIPS = 100
 _SHOWN = 5
@@ -25,10 +23,6 @@ class Channel(Frozen):
 
     round_trip_ns: list[int]
     send_to_stamp_ns: list[int]
-
-    def p99_s(self) -> float:
-        ordered = sorted(self.round_trip_ns)
-        return ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))] / 1e9
 
 
 class Verified(Frozen):
@@ -54,26 +48,38 @@ def verify(bench: Bench, ready_timeout_s: float, *, owned: bool = True) -> Verif
         )
         if wrong:
             raise HarnessError(f"limits do not hold: {'; '.join(wrong)}")
-        outside: Sequence[str] = ()
-        if bench.runtime.runtime_class is RuntimeClass.BARE:
-            scratch = instance.scratch()
-            job = bench.workload
-            argv = [word.replace("{scratch}", scratch) for word in job.argv]
-            done = instance.run(
-                Job(argv, job.env, job.uid, job.gid, timeout_s=job.timeout_s, trace=True)
-            )
-            outside = identity.opened_outside(bench.image, done.opened, scratch)
         found = instance.derive_manifest()
     channel = Channel(
         round_trip_ns=[trip for trip, _ in trips],
         send_to_stamp_ns=[delay for _, delay in trips if delay is not None],
     )
     digest, identical, note = _judge(bench, found, owned)
+    outside = bench.outside
     if outside:
         note = f"the workload opened files beyond the image: {', '.join(outside[:_SHOWN])}"
     return Verified(
         digest=digest, identical=identical and not outside, note=note,
         outside=list(outside), channel=channel,
+    )  # fmt: skip
+
+
+def audit(bench: Bench) -> tuple[str, ...]:
+    """What the workload opens or maps beyond the image and the allow-list, by a traced job."""
+    job = bench.workload
+    with bench.instance(Marks(), job.timeout_s) as instance:
+        scratch = instance.scratch()
+        argv = [word.replace("{scratch}", scratch) for word in job.argv]
+        done = instance.run(
+            Job(argv, job.env, job.uid, job.gid, timeout_s=job.timeout_s, trace=True)
+        )
+    return tuple(identity.opened_outside(bench.image, done.opened, scratch))
+
+
+def failed(why: str) -> Verified:
+    """What stands for a runtime whose unmeasured instance did not come to its proof."""
+    return Verified(
+        digest="", identical=False, note=f"not verified: {why}", outside=[],
+        channel=Channel(round_trip_ns=[], send_to_stamp_ns=[]),
     )  # fmt: skip
 
 

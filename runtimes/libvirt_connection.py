@@ -276,6 +276,14 @@ class Connection:
                 ) from error
         return str(told)
 
+    @property
+    def start_flags(self) -> int:
+        """A daemon ends our domains when we are gone; the embedded driver is gone with us.
+
+        What it leaves then is found by the inventory (see `clean_domain`).
+        """
+        return 0 if self.root is not None else int(self.libvirt.VIR_DOMAIN_START_AUTODESTROY)
+
     def versions(self) -> dict[str, str]:
         """Of libvirt and of QEMU, as libvirt tells them; it looks at each QEMU once."""
         with Reaping():

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.analysis.summary import Comparison, Cost, Summary, Undecided, Verdict
-from harness.analysis.units import percent, plural, quantity, span, times
+from harness.analysis.summary import BARE, Comparison, Cost, Summary, Undecided, Verdict
+from harness.analysis.units import percent, plural, quantity, span, times, with_interval
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,15 @@ def tell(summary: Summary) -> tuple[Sentence, ...]:
 
 def _ready(summary: Summary) -> Sentence | None:
     if not summary.ranking:
-        return None
-    medians = {row.runtime: row.ready for row in summary.rows}
+        return _alone(summary)
     first = summary.ranking[0].faster
     told = [c for c in summary.ranking if c.verdict is Verdict.DIFFERENT and c.ratio]
     alike = [c for c in summary.ranking if c.verdict is Verdict.EQUIVALENT]
     open_ = [c for c in summary.ranking if c.verdict is Verdict.NO_CONCLUSION]
-    ready = medians[first]
-    value = quantity(ready.value, "s") if ready else ""
-    detail = [_with_intervals(told, summary.family)] if told else []
+    value = quantity(summary.ready[first].value, "s")
+    detail = [_with_intervals(summary, first, told)] if told else []
     detail += [
-        f"{_names([c.slower for c in alike])} and {first} are equivalent within the margin "
+        f"{_list([c.slower for c in alike])} and {first} are equivalent within the margin "
         "that the scenario fixed before the run."
     ] * bool(alike)
     detail += [f"Between {first} and {c.slower}: no conclusion ({c.why})." for c in open_]
@@ -52,38 +50,53 @@ def _ready(summary: Summary) -> Sentence | None:
     return Sentence("ready", f"{first} is ready in {value}; {_list(longer)}.", " ".join(detail))
 
 
-def _with_intervals(told: Sequence[Comparison], family: int) -> str:
-    ranges = [
+def _with_intervals(summary: Summary, first: str, told: Sequence[Comparison]) -> str:
+    own = summary.ready[first].interval
+    ranges = [f"{first} {span(own, 's')}"] if own else []
+    ranges += [
         f"{c.slower} {times(c.ratio.interval.low)} to {times(c.ratio.interval.high)} times"
         for c in told
         if c.ratio and c.ratio.interval
     ]
-    joint = f", all {family} intervals of this answer at once" if family > 1 else ""
-    return f"Intervals: {_list(ranges)} (95 %{joint}; medians paired by block)."
+    text = f"Intervals: {_list(ranges)} (95 %, all {summary.family} of this answer at once)."
+    bare = summary.ready.get(BARE)
+    if bare is not None and bare.interval:
+        text += f" With no box at all: {with_interval(bare, 's')}."
+    return text
+
+
+def _alone(summary: Summary) -> Sentence | None:
+    """Where there is nothing to compare: the times themselves."""
+    known = {n: e for n, e in summary.ready.items() if e.interval}
+    if not known:
+        return None
+    told = [f"{name} is ready in {quantity(e.value, 's')}" for name, e in known.items()]
+    ranges = [f"{name} {span(e.interval, 's')}" for name, e in known.items()]
+    detail = f"Intervals: {_list(ranges)} (95 %, at once)."
+    return Sentence("ready", f"{_list(told)}.", detail)
 
 
 def _memory(summary: Summary) -> Sentence | None:
-    known = [c for c in summary.memory if not c.emulated]
-    absent = [
-        r.runtime for r in summary.rows if r.memory_tried and r.memory is None and not r.emulated
-    ]
-    if not known and not absent:
-        return None
-    detail = _memory_detail(known, absent)
+    costs = [c for c in summary.memory if c.decided]
+    known = [c for c in costs if c.estimate.interval]
+    few = [c.runtime for c in costs if not c.estimate.interval]
+    absent = [r.runtime for r in summary.rows if r.memory_ok and r.memory is None]
+    detail = _memory_detail(known, few, absent)
     if not known:
-        return Sentence("memory", "What an idle box holds in memory is not decided.", detail)
-    costs = [f"{quantity(c.estimate.value, 'bytes')} in {c.runtime}" for c in known]
-    return Sentence("memory", f"An idle instance holds {_list(costs)}.", detail)
+        head = "What an idle box holds in memory is not decided."
+        return Sentence("memory", head, detail) if few or absent else None
+    told = [f"{quantity(c.estimate.value, 'bytes')} in {c.runtime}" for c in known]
+    return Sentence("memory", f"An idle instance holds {_list(told)}.", detail)
 
 
-def _memory_detail(known: Sequence[Cost], absent: Sequence[str]) -> str:
-    ranges = [
-        f"{c.runtime} {span(c.estimate.interval, 'bytes')}" for c in known if c.estimate.interval
-    ]
+def _memory_detail(known: Sequence[Cost], few: Sequence[str], absent: Sequence[str]) -> str:
+    ranges = [f"{c.runtime} {span(c.estimate.interval, 'bytes')}" for c in known]
     parts = [f"Intervals: {_list(ranges)} (95 %, at once)."] if ranges else []
+    if few:
+        parts.append(f"{_list(few)}: too few blocks for an interval.")
     if absent:
         parts.append(
-            f"{_names(absent)}: too little to tell from the host's own variation, so no value."
+            f"{_list(absent)}: too little to tell from the host's own variation, so no value."
         )
     return " ".join(parts)
 
@@ -101,12 +114,14 @@ def _why(why: Undecided) -> str:
     parts = []
     if why.emulated:
         parts.append(
-            f"{_names(why.emulated)} ran under software emulation (TCG): every instruction of "
+            f"{_list(why.emulated)} ran under software emulation (TCG): every instruction of "
             "the guest was translated by a program, which no virtual machine on suitable "
             "hardware does."
         )
+    if why.silent:
+        parts.append(f"No trial of {_list(why.silent)} came to READY.")
     if why.unlike:
-        parts.append(f"{_names(why.unlike)} had no hardware accelerator that we can vouch for.")
+        parts.append(f"{_list(why.unlike)} had no hardware accelerator that we can vouch for.")
     parts += list(why.guards)
     parts += [f"{name} did not run: {_stop(reason)}" for name, reason in why.skipped.items()]
     return " ".join(parts)
@@ -126,10 +141,6 @@ def _failures(summary: Summary) -> Sentence | None:
     total = sum(sum(r.failures.values()) for r in bad)
     head = f"{plural(total, 'trial')} did not succeed: {_list(told)}."
     return Sentence("failures", head, " ".join([*short, "No time stands for a failed trial."]))
-
-
-def _names(names: Sequence[str]) -> str:
-    return _list(list(names))
 
 
 def _list(parts: Sequence[str]) -> str:

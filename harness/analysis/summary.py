@@ -19,11 +19,12 @@ from enum import StrEnum
 from typing import Any
 
 from harness.analysis import statistics
-from harness.analysis.frames import RunData
+from harness.analysis.frames import NOT_RUN, RunData
 from harness.analysis.statistics import Estimate, Interval
 from harness.model import Outcome, RuntimeClass
 
 READY = "startup.ready"
+BARE = "bare"
 MEMORY = "memory.charged"
 CPU = "startup.cpu"
 FLOOR = "floor.ready"
@@ -51,8 +52,10 @@ class Verdict(StrEnum):
 class RuntimeRow:
     """One runtime of a run. Estimates are medians over blocks; None where nothing is known.
 
-    `tried` counts measured startup trials that were planned; `failures` maps each reason to
-    its number, over all experiments and warm-ups. `added` is `ready` less that of bare metal.
+    `tried` counts measured startup trials that came to an end, good or bad; `failures` maps
+    each reason to its number, over all experiments and warm-ups, and has none that were never
+    run. `added` is `ready` less that of bare metal. `memory_ok`: the ledger was taken, so that
+    a missing value means that it was too small to tell.
     """
 
     runtime: str
@@ -68,6 +71,7 @@ class RuntimeRow:
     cpu: Estimate | None
     memory: Estimate | None
     memory_tried: bool
+    memory_ok: bool
 
 
 @dataclass(frozen=True)
@@ -83,11 +87,13 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one instance holds, with an interval that is simultaneous with all others."""
+    """What one instance holds, with an interval that is simultaneous with all others.
+
+    A machine is `decided` only when it ran on hardware."""
 
     runtime: str
     estimate: Estimate
-    emulated: bool
+    decided: bool
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,7 @@ class Undecided:
     """Why nothing can be said of virtual machines here: what was tried, and what was not."""
 
     emulated: tuple[str, ...]
+    silent: tuple[str, ...]
     skipped: Mapping[str, str]
     guards: tuple[str, ...]
     unlike: tuple[str, ...]
@@ -105,13 +112,15 @@ class Summary:
     """The answer of one run, ready for a terminal, a report or a page of Markdown.
 
     `ranking` compares each decided runtime (containers, and machines on hardware) with the
-    one that was ready first; `family` is the number of simultaneous intervals.
+    one that was ready first; `ready` holds the medians of these and of bare metal, and
+    `memory` those of every box, with simultaneous intervals. `family` is the number of simultaneous intervals.
     """
 
     run: str
     title: str
     question: str
     rows: tuple[RuntimeRow, ...]
+    ready: Mapping[str, Estimate]
     ranking: tuple[Comparison, ...]
     memory: tuple[Cost, ...]
     undecided: Undecided | None
@@ -134,21 +143,26 @@ def summarise(run: RunData) -> Summary:
     classes = {name: _class_of(run, name) for name in names}
     compared = [n for n in names if _is_comparable(run, n, classes[n])]
     held = [n for n in names if statistics.median(run.values(MEMORY, n)) is not None]
-    family = len(compared) * (len(compared) - 1) // 2 + len(held)
+    single = [*compared, *(n for n in names if n == BARE)]
+    family = len(compared) * (len(compared) - 1) // 2 + len(single) + len(held)
     confidence = statistics.simultaneous(family)
     scenario = run.manifest.get("scenario", {})
-    measured = run.trials[run.trials["warmup"]]
     return Summary(
         run=run.run,
         title=str(scenario.get("title") or scenario.get("name") or run.run),
         question=str(scenario.get("question", "")),
         rows=tuple(_row(run, name) for name in names),
+        ready={
+            name: estimate
+            for name in single
+            if (estimate := statistics.median(run.values(READY, name), confidence)) is not None
+        },
         ranking=_ranking(run, compared, confidence),
-        memory=tuple(_cost(run, name, confidence) for name in held),
+        memory=tuple(_cost(run, name, classes[name], confidence) for name in held),
         undecided=_undecided(run, classes),
         family=family,
         floor=statistics.median(run.values(FLOOR)),
-        warmups=len(measured),
+        warmups=int(run.trials["warmup"].sum()),
         blocking=tuple(g["text"] for g in _blocking(run)),
     )
 
@@ -241,11 +255,13 @@ def _blocking(run: RunData, machines: bool = False) -> list[Mapping[str, Any]]:
 def _row(run: RunData, runtime: str) -> RuntimeRow:
     kind, accel = _class_of(run, runtime)
     trials = run.trials[run.trials["runtime"] == runtime]
-    measured = trials[(trials["experiment"] == "startup") & ~trials["warmup"]]
+    good = trials["outcome"] == Outcome.OK.value
+    ended = good | trials["outcome"].isin([Outcome.FAILED.value, Outcome.TIMEOUT.value])
+    measured = trials[(trials["experiment"] == "startup") & ~trials["warmup"] & ended]
     ok = int((measured["outcome"] == Outcome.OK.value).sum())
-    bad = trials[trials["outcome"] != Outcome.OK.value]
+    bad = trials[~good & (trials["reason"] != NOT_RUN)]
     ready = run.values(READY, runtime)
-    bare = run.values(READY, "bare")
+    bare = run.values(READY, BARE)
     return RuntimeRow(
         runtime=runtime,
         runtime_class=kind,
@@ -256,16 +272,16 @@ def _row(run: RunData, runtime: str) -> RuntimeRow:
         success=statistics.success_rate(ok, len(measured)),
         failures={str(k): int(v) for k, v in bad["reason"].value_counts().items()},
         ready=statistics.median(ready),
-        added=None if runtime == "bare" else statistics.difference(ready, bare),
+        added=None if runtime == BARE else statistics.difference(ready, bare),
         cpu=statistics.median(run.values(CPU, runtime)),
         memory=statistics.median(run.values(MEMORY, runtime)),
         memory_tried=bool((trials["experiment"] == "memory").any()),
+        memory_ok=bool(((trials["experiment"] == "memory") & good).any()),
     )
 
 
 def _ranking(run: RunData, names: Sequence[str], confidence: float) -> tuple[Comparison, ...]:
-    medians = {n: statistics.median(run.values(READY, n)) for n in names}
-    order = sorted(names, key=lambda n: medians[n].value if medians[n] else 0.0)  # type: ignore[union-attr]
+    order = sorted(names, key=lambda n: float(run.values(READY, n).median()))
     stopped = _blocking(run)
     return tuple(
         _compare(run, first, other, confidence, stopped)
@@ -291,10 +307,10 @@ def _compare(
     return Comparison(faster, slower, ratio, verdict, why)
 
 
-def _cost(run: RunData, runtime: str, confidence: float) -> Cost:
+def _cost(run: RunData, runtime: str, kind: tuple[str, str], confidence: float) -> Cost:
     estimate = statistics.median(run.values(MEMORY, runtime), confidence)
     assert estimate is not None
-    return Cost(runtime, estimate, is_emulated(run, runtime))
+    return Cost(runtime, estimate, kind[0] not in MACHINES or _is_true_machine(run, runtime, kind))
 
 
 def _undecided(run: RunData, classes: Mapping[str, tuple[str, str]]) -> Undecided | None:
@@ -306,12 +322,15 @@ def _undecided(run: RunData, classes: Mapping[str, tuple[str, str]]) -> Undecide
     }
     if not machines and not skipped:
         return None
-    if any(_is_true_machine(run, n, classes[n]) and len(run.values(READY, n)) for n in machines):
+    if any(_is_comparable(run, n, classes[n]) for n in machines):
         return None
+    silent = tuple(n for n in machines if not len(run.values(READY, n)))
+    machines = [n for n in machines if n not in silent]
     emulated = tuple(n for n in machines if is_emulated(run, n))
     rest = [n for n in machines if n not in emulated]
     return Undecided(
         emulated=emulated,
+        silent=silent,
         skipped=skipped,
         guards=tuple(str(g.get("text", "")) for g in _blocking(run, machines=True)) if rest else (),
         unlike=tuple(n for n in rest if classes[n][1] not in HARDWARE),

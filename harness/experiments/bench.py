@@ -48,8 +48,7 @@ class Bench:
 
     `expected` maps each file that the workload executes, by its path inside the image, to the
     SHA-256 that the image's manifest gives it; `outside` is what the audit of a bare-metal
-    workload found beyond the image. `group` is the run's control group or None, `round_trip_s`
-    the channel's p99.
+    workload found beyond the image. `group` is the run's control group or None.
     """
 
     runtime: Runtime
@@ -63,7 +62,6 @@ class Bench:
     scratch: Path
     state: Path
     group: Group | None
-    round_trip_s: float = 0.0
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @contextlib.contextmanager

@@ -4,8 +4,9 @@ The ledger of an instance has two independent sides. *Charged*: what its control
 charged, and the PSS of those of its processes that live outside of it (shim, VMM, the growth
 of a daemon). *Host*: by how much the host's free and reclaimable memory fell. Instances are
 added one after another, each point is read on both sides, and the cost of one is the slope.
-The remainder is printed. The host's side moves by itself, so its slope counts only when the
-ramp moved it ten times as much as it moves while nothing happens; otherwise it is absent.
+The remainder is printed. The host's side moves by itself: by how much is seen in an idle
+moment before the ramp, and in what has not come back after it. Its slope counts only when the
+ramp moved it ten times as much; otherwise it is absent.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from harness.scenario import Memory
 _SIGNAL_TO_IDLE = 10.0
 _IDLE_READINGS = 5
 _IDLE_PAUSE_S = 0.04
+_STAT_THRESHOLD_PAGES = 125
 _MACHINES = (RuntimeClass.MACHINE, RuntimeClass.EMULATED)
 
 Point = Mapping[str, float]
@@ -36,13 +38,15 @@ Point = Mapping[str, float]
 def measure(bench: Bench, settings: Memory) -> Measurement:
     """One ramp; every value is bytes an instance."""
     target = _target(bench, settings)
-    variation = max(idle_variation(), float(probe.counter_drift_bytes()))
+    begin, variation = probe.host_available_bytes(), idle_variation()
     boxes: list[Instance] = []
     with ExitStack() as stack:
         points = [(0, _point(bench, boxes))]
         for size in _steps(target, bench.runtime.runtime_class in _MACHINES):
             _grow(bench, settings, boxes, size, stack)
             points.append((size, _point(bench, boxes)))
+    drift = float(abs(probe.host_available_bytes() - begin))
+    variation = max(variation, drift, _counter_drift_bytes())
     slopes = {key: slope([(n, p[key]) for n, p in points if key in p]) for key in points[-1][1]}
     fell = points[-1][1]["host_delta"] - points[0][1]["host_delta"]
     if fell < _SIGNAL_TO_IDLE * variation:
@@ -145,6 +149,12 @@ def idle_variation() -> float:
         readings.append(probe.host_available_bytes())
         time.sleep(_IDLE_PAUSE_S)
     return float(max(readings) - min(readings))
+
+
+def _counter_drift_bytes() -> float:
+    """By how much /proc/meminfo may be off: each CPU keeps up to 125 pages a counter to itself
+    (`stat_threshold` in the kernel's mm/vmstat.c), so a smaller change means nothing."""
+    return float(_STAT_THRESHOLD_PAGES * os.sysconf("SC_PAGE_SIZE") * (os.cpu_count() or 1))
 
 
 def slope(points: Sequence[tuple[int, float]]) -> float:

@@ -19,6 +19,7 @@ from harness.scenario import Startup, Workload
 
 _MACHINES = (RuntimeClass.MACHINE, RuntimeClass.EMULATED)
 _CLOCK_TOLERANCE = 0.01
+_PINGS = 5
 _SCHEDULING_S = 0.1
 """A stamp may be late by what the host's scheduler takes; see `_check_clock`."""
 
@@ -38,7 +39,7 @@ def measure(bench: Bench, settings: Startup) -> Measurement:
     marks = Marks(before_request=note)
     with bench.instance(marks, settings.ready_timeout_s) as instance:
         conditions = _spent(bench, before)
-        job_ended_ns = first_job(instance, bench.workload, bench.round_trip_s)
+        job_ended_ns = first_job(instance, bench.workload)
         init_ns = getattr(getattr(instance, "agent", None), "init_ns", lambda: None)()
         if init_ns is not None:
             marks.at(Mark.INIT, init_ns)
@@ -51,7 +52,7 @@ def measure(bench: Bench, settings: Startup) -> Measurement:
     return Measurement(marks.freeze(), _samples(marks, job_ended_ns, conditions), proof, conditions)
 
 
-def first_job(instance: Instance, workload: Workload, round_trip_s: float) -> int:
+def first_job(instance: Instance, workload: Workload) -> int:
     """Run the workload, check what it printed, and return the host's stamp of its end."""
     scratch = instance.scratch()
     done = instance.run(
@@ -61,7 +62,7 @@ def first_job(instance: Instance, workload: Workload, round_trip_s: float) -> in
         )
     )  # fmt: skip
     _check_output(done, workload)
-    _check_clock(done, round_trip_s)
+    _check_clock(done, max(instance.round_trip_ns()[0] for _ in range(_PINGS)) / 1e9)
     return done.ended_ns
 
 

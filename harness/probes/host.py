@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def facts(cache: Path, results: Path) -> dict[str, Fact]:
 
 
 def parse_cpuinfo(text: str) -> dict[str, Fact]:
-    """`cpu_model`, `cpu_vendor`, `threads`, `cores`, `sockets`, `hypervisor`, where the text tells."""
+    """The processor's model, vendor, threads, cores, sockets and whether it is virtual."""
     blocks = [_colon_lines(block) for block in text.strip().split("\n\n") if block.strip()]
     blocks = [block for block in blocks if "processor" in block]
     if not blocks:
@@ -189,3 +190,8 @@ def _read(path: str | Path) -> str | None:
         return Path(path).read_text(errors="replace").strip() or None
     except OSError:
         return None
+
+
+def own_peak_rss_bytes() -> int:
+    """The most memory that this process has held resident so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

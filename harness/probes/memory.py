@@ -13,7 +13,7 @@ from harness.model import Frozen
 from harness.probes import cgroups
 
 
-class ProcessMemory(Frozen):
+class ProcessMemory(Frozen, frozen=True):
     """One process: PSS shares each page among those who map it, RSS counts it for each."""
 
     pss_bytes: int

@@ -11,17 +11,26 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from harness.clock import Marks
-from harness.errors import HarnessError, LaunchFailed, RuntimeUnavailable, UsageError
+from harness.errors import (
+    DeadlineExceeded,
+    HarnessError,
+    LaunchFailed,
+    RuntimeUnavailable,
+    UsageError,
+)
 from harness.model import MIB, Context, Image, InstanceSpec, Job, Limits
+from harness.probes.cgroups import Group, Layout
 from harness.process import become_subreaper
 from runtimes.bare import Bare
 from runtimes.box import AgentBox
 from runtimes.docker import KIND, Docker, containers
+from runtimes.docker_api import connect
 from runtimes.docker_engine import KIND as ENGINE
 from runtimes.docker_engine import engines, require_startable
 from tests.tiny import tiny_image
@@ -87,12 +96,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextlib.contextmanager
 def short_context(cache: Path, run_id: str) -> Iterator[tuple[Context, Notes]]:
     """A run's context; Unix sockets need a path shorter than pytest's."""
-    state = Path(tempfile.mkdtemp(prefix="tb-"))
+    state = Path(tempfile.mkdtemp(prefix="dk-"))
     state.chmod(0o711)
     notes = Notes()
     try:
         yield Context(run_id, cache, state, f"docktest-{run_id}", notes), notes
     finally:
+        Group(Layout.detect(), f"docktest-{run_id}").remove()  # the run's own, and its to remove
         shutil.rmtree(state)
 
 
@@ -217,6 +227,36 @@ def test_a_box_that_dies_says_why(
     runtime.close()
 
 
+def test_an_engine_that_hangs_costs_a_trial_and_not_the_run(
+    engine: tuple[Context, Notes], image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, notes = engine
+    monkeypatch.setattr("runtimes.docker.connect", partial(connect, timeout_s=1.0))
+    runtime = docker("none", context, image)
+    daemons = [
+        pid
+        for pid in runtime.daemon_processes()
+        if Path(f"/proc/{pid}/comm").read_text().strip() == "dockerd"
+    ]
+    for pid in daemons:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        with (
+            pytest.raises(DeadlineExceeded, match="no answer in time"),
+            launched(runtime, image, context),
+        ):
+            pass
+    finally:
+        for pid in daemons:
+            os.kill(pid, signal.SIGCONT)
+    assert daemons
+    left = [(kind, name) for kind, name in notes.made if kind == KIND]
+    for kind, name in left:  # what could not be removed then stays in the inventory
+        containers.remove(name, notes.made[kind, name])
+        notes.removed(kind, name)
+    runtime.close()
+
+
 def test_the_engine_s_own_words_reach_the_user(engine: tuple[Context, Notes], image: Image) -> None:
     context, notes = engine
     runtime = docker("none", context, image)
@@ -292,6 +332,4 @@ def test_a_killed_harness_leaves_nothing_that_clean_does_not_find(
             cleaner.remove(name, details)
             assert not cleaner.exists(name, details)
             cleaner.remove(name, details)
-    for path in sorted(Path("/sys/fs/cgroup").glob("*/docktest-killed")):
-        path.rmdir()  # the run's own group, which the run writes down and removes itself
     assert host_state() == before

@@ -1,0 +1,437 @@
+"""Virtual machines through libvirt: `kvm` (hardware-assisted) and `qemu` (emulated by TCG).
+
+A guest starts directly from a kernel, an initramfs whose /init is the agent, and the image on
+a disk with a fresh overlay; all three are made before the request. One call is timed,
+`createXML`, which both makes and starts the domain: so there is no mark `created`, and
+`started` is when the call returned. The VMM connects to the channel on which we listen, which
+is the mark `vmm`, and READY comes over it after switch_root. The end is asked of the agent,
+which resets the guest; a reset ends QEMU, and a pidfd tells when.
+
+Whether a guest runs under KVM or TCG is asked of its QEMU (`query-kvm`) after each READY, and
+a guest that runs under the other one is a failed trial.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import math
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.channel import Agent, Listener
+from harness.clock import Marks
+from harness.errors import DeadlineExceeded, HarnessError, LaunchFailed, RuntimeUnavailable
+from harness.image import store
+from harness.image.forms import ext4, initramfs, overlay_disk
+from harness.image.guest import GuestKernel, cached_kernel, guest_kernel
+from harness.model import (
+    MIB,
+    Context,
+    Image,
+    InstanceSpec,
+    Limits,
+    LimitSupport,
+    Mark,
+    Parameter,
+    Runtime,
+    RuntimeClass,
+    RuntimeFacts,
+    Support,
+)
+from harness.probes.cgroups import Layout
+from harness.process import become_subreaper
+from runtimes import kvm_verdict
+from runtimes.box import SOCKET, AgentBox, Ending, check_parameters, listen
+from runtimes.domain_parts import (
+    FirstByte,
+    GroupedThread,
+    joins_groups,
+    kill_machine,
+    machines_by_uuid,
+    resident_guest_memory,
+)
+from runtimes.domain_xml import Domain, GuestClock, command_line, domain_xml
+from runtimes.guest_kernel_options import host_mitigations, measure_clock
+from runtimes.libvirt_connection import EMBEDDED, Connection, Reaping, check_uri
+
+KIND = "domain"
+_EMULATOR = "qemu-system-x86_64"
+_DEFAULT_MEMORY_BYTES = 128 * MIB
+_GONE_TIMEOUT_S = 30.0
+_SLOW_START_S = 3.0
+_LOG_CHARACTERS = 800
+_UNPROBED = "unprobed until the image is built: only a boot tells whether KVM works here"
+
+
+@dataclass(frozen=True)
+class BootFiles:
+    """What `prepare` derives from an image: a guest's kernel, initramfs and base disk."""
+
+    kernel: GuestKernel
+    initramfs: Path
+    disk: Path
+
+
+class GuestBox(AgentBox):
+    """A guest; `pid` is its QEMU, and `accel` what that QEMU says it runs under."""
+
+    def __init__(self, agent: Agent, image: Image, pid: int, memory_bytes: int, accel: str) -> None:
+        super().__init__(agent, image, pid)
+        self.accel = accel
+        self._memory_bytes = memory_bytes
+
+    def guest_memory_bytes(self) -> int:
+        return resident_guest_memory(self.pid, self._memory_bytes)
+
+    def cgroups(self) -> Sequence[Path]:
+        """libvirt on v2 puts QEMU into a threaded leaf; memory is counted above it."""
+        return tuple(dict.fromkeys(map(_counting, super().cgroups())))
+
+
+def _counting(group: Path) -> Path:
+    kind = group / "cgroup.type"
+    while kind.exists() and kind.read_text().strip() == "threaded":
+        kind = kind.parent.parent / "cgroup.type"
+    return kind.parent
+
+
+class LibvirtDomain:
+    """What both runtimes share; `domain_type` and `accel` are libvirt's and QEMU's words."""
+
+    runtime_class: RuntimeClass
+    domain_type = ""
+    accel = ""
+    cpu_mode = ""
+    parameters: Mapping[str, Parameter] = {
+        "machine": Parameter("q35", ("q35", "microvm"), "QEMU's machine type"),
+        "uri": Parameter(
+            EMBEDDED, (), "embed (in this process), or a libvirt URI of this host (, is %2C)"
+        ),
+    }
+
+    def __init__(self, name: str, parameters: Mapping[str, str], context: Context) -> None:
+        chosen = check_parameters(name, parameters, self.parameters)
+        self.name = name
+        self._given = dict(parameters)
+        self._context = context
+        self._machine = chosen["machine"]
+        self._uri = check_uri(chosen["uri"])
+        self._instrumented = False
+        self._cache = context.cache / "libvirt"
+        self._connection: Connection | None = None
+        self._files: dict[str, BootFiles] = {}
+        self._clock: GuestClock | None = None
+        self._mitigations = host_mitigations()
+
+    def probe(self) -> RuntimeFacts:
+        """Also finds out what QEMU can do, which takes seconds the first time on a host."""
+        _require_tools()
+        connection = self._connect()
+        connection.capabilities(self._emulator(), self._machine, self.domain_type)
+        return RuntimeFacts(
+            versions=connection.versions() | self._guest_versions(),
+            accel=self.accel,
+            limits=LimitSupport(cpus=Support.SUPPORTED, memory=Support.SUPPORTED),
+            notes=self._notes(),
+        )
+
+    def _guest_versions(self) -> dict[str, str]:
+        kernel = cached_kernel(self._context.cache)
+        return {"guest-cpu": self.cpu_mode} | (
+            {} if kernel is None else {"guest-kernel": f"{kernel.version} {kernel.package_version}"}
+        )
+
+    def _notes(self) -> list[str]:
+        notes = [f"guest mitigations: {self._mitigations}, as the host's"]
+        if not joins_groups(Layout.detect()):
+            notes.append("a fraction of a CPU cannot be limited: vCPUs are rounded up")
+        return notes
+
+    def prepare(self, image: Image) -> None:
+        become_subreaper()  # a PID 1 that is slow to reap makes libvirt slow to see an end
+        kernel = guest_kernel(self._context.cache)
+        self._files[image.digest] = BootFiles(kernel, initramfs(image, kernel), ext4(image))
+        if self._clock is None and self.domain_type == "qemu" and self._machine == "microvm":
+            self._clock = measure_clock()
+        connection = self._connect()
+        connection.capabilities(self._emulator(), self._machine, self.domain_type)
+
+    @contextlib.contextmanager
+    def launch(self, spec: InstanceSpec, marks: Marks) -> Iterator[GuestBox]:
+        if spec.image.digest not in self._files:
+            self.prepare(spec.image)
+        connection = self._connect()
+        with ExitStack() as stack:
+            listener = stack.enter_context(listen(spec))
+            serial = None
+            if self._instrumented:
+                serial = stack.enter_context(FirstByte(spec.sockets / "serial"))
+            domain = self._describe(spec, serial)
+            overlay_disk(domain.backing, domain.disk)
+            stack.callback(domain.disk.unlink, missing_ok=True)
+            gone = stack.enter_context(connection.watched(domain.uuid))
+            box = stack.enter_context(self._running(spec, domain, connection, listener, marks))
+            if serial is not None and serial.arrived_ns is not None:
+                marks.at(Mark.KERNEL, serial.arrived_ns)
+            ending = stack.enter_context(Ending(box.pid))
+            yield box
+            ending.exit(box.agent, marks)
+            gone(_GONE_TIMEOUT_S)
+            stack.close()
+            marks.stamp(Mark.REMOVED)
+
+    @contextlib.contextmanager
+    def _running(
+        self, spec: InstanceSpec, domain: Domain, connection: Connection, listener: Listener,
+        marks: Marks,
+    ) -> Iterator[GuestBox]:  # fmt: skip
+        """Start a domain and bring it to READY; at the end whatever is left of it is ended."""
+        xml = domain_xml(domain)
+        flags = connection.start_flags
+        inventory = self._context.inventory
+
+        def create() -> Any:  # noqa: ANN401 (libvirt has no types)
+            marks.stamp(Mark.REQUEST)
+            handle = connection.handle.createXML(xml, flags)
+            marks.stamp(Mark.STARTED)
+            return handle
+
+        with ExitStack() as stack:
+            inventory.will_make(KIND, spec.name, uuid=domain.uuid, uri=self._uri)
+            stack.callback(inventory.removed, KIND, spec.name)
+            group = f"{self._context.cgroup}/{spec.name}"
+            thread = stack.enter_context(GroupedThread(group, spec.limits))
+            stack.callback(_destroy, connection, domain)
+            with _explained(connection, domain):
+                with Reaping(after_s=_SLOW_START_S):
+                    handle = thread.call(create)
+                alive = _Alive(connection, handle)
+                ready_ns = listener.wait_ready(spec.ready_timeout_s, alive)
+            marks.at(Mark.READY, ready_ns)
+            if listener.connected_ns is not None:
+                marks.at(Mark.VMM, listener.connected_ns)
+            accel = ask_accelerator(handle)
+            if accel != self.accel:
+                raise LaunchFailed(f"QEMU runs the guest under {accel}, not {self.accel}")
+            assert listener.peer_pid is not None
+            agent = Agent(listener, shares_clock=False)
+            yield GuestBox(agent, spec.image, listener.peer_pid, domain.memory_bytes, accel)
+
+    def _describe(self, spec: InstanceSpec, serial: FirstByte | None) -> Domain:
+        files = self._files[spec.image.digest]
+        wanted = spec.limits.memory_bytes or _DEFAULT_MEMORY_BYTES
+        return Domain(
+            name=spec.name,
+            uuid=str(uuid.uuid4()),
+            domain_type=self.domain_type,
+            machine=self._machine,
+            emulator=self._emulator(),
+            cpu_mode=self.cpu_mode,
+            vcpus=math.ceil(spec.limits.cpus or 1),
+            memory_bytes=-(-wanted // MIB) * MIB,
+            kernel=files.kernel.boot_file,
+            initramfs=files.initramfs,
+            command_line=command_line(
+                mitigations=self._mitigations, clock=self._clock, instrumented=serial is not None
+            ),
+            disk=spec.directory / "disk.qcow2",
+            backing=files.disk,
+            channel=spec.sockets / SOCKET,
+            serial=None if serial is None else serial.path,
+        )
+
+    def instrumented(self) -> Runtime:
+        """The same with the mark `kernel`, at the cost of a serial port and a few messages."""
+        other = type(self)(self.name, self._given, self._context)
+        other._instrumented = True
+        return other
+
+    def _connect(self) -> Connection:
+        if self._connection is None:
+            self._connection = Connection(
+                self._uri, self._context.state / "libvirt", self._cache / "capabilities",
+                groups=not joins_groups(Layout.detect()),
+            )  # fmt: skip
+        return self._connection
+
+    def _emulator(self) -> str:
+        return shutil.which(_EMULATOR) or f"/usr/bin/{_EMULATOR}"
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+class Qemu(LibvirtDomain):
+    """A machine in software: QEMU's translator, TCG. Never to be compared as a machine."""
+
+    runtime_class = RuntimeClass.EMULATED
+    domain_type = "qemu"
+    accel = "tcg"
+    cpu_mode = "maximum"
+
+
+class Kvm(LibvirtDomain):
+    """A machine with hardware virtualization, offered only where a guest really boots.
+
+    `probe` decides by a boot when an image is there; else its facts carry the note
+    `unprobed …`, and `prepare` decides, which then raises RuntimeUnavailable.
+    """
+
+    runtime_class = RuntimeClass.MACHINE
+    domain_type = "kvm"
+    accel = "kvm"
+    cpu_mode = "host-passthrough"
+
+    def probe(self) -> RuntimeFacts:
+        _require_tools()
+        if self._uri == EMBEDDED:
+            kvm_verdict.check_device()
+        known = self._recall()
+        if known is not None:
+            kvm_verdict.require(known)
+        facts = super().probe()
+        if known is None:
+            image = store.find(self._context.cache)
+            if image is None:
+                return RuntimeFacts(
+                    facts.versions, facts.accel, facts.limits, [*facts.notes, _UNPROBED]
+                )
+            self.prepare(image)
+        return facts
+
+    def prepare(self, image: Image) -> None:
+        """Derive the forms, then decide by a boot unless that is known. RuntimeUnavailable."""
+        if self._uri == EMBEDDED:
+            kvm_verdict.check_device()
+        known = self._recall()
+        if known is not None:
+            kvm_verdict.require(known)
+        super().prepare(image)
+        if known is None:
+            verdict = self._try(image)
+            kvm_verdict.remember(self._cache, verdict)
+            kvm_verdict.require(verdict)
+
+    def _conditions(self) -> dict[str, str]:
+        return kvm_verdict.conditions(Path(self._emulator()), self._machine, self._uri)
+
+    def _recall(self) -> kvm_verdict.Verdict | None:
+        return kvm_verdict.recall(self._cache, self._conditions())
+
+    def _try(self, image: Image) -> kvm_verdict.Verdict:
+        """Boot one guest under a deadline."""
+        try:
+            with tempfile.TemporaryDirectory(dir=self._context.state) as folder:
+                spec = InstanceSpec(
+                    name=f"tarebench-kvm-{uuid.uuid4().hex[:8]}", run_id=self._context.run_id,
+                    image=image, limits=Limits(), directory=Path(folder), sockets=Path(folder),
+                    ready_timeout_s=kvm_verdict.DEADLINE_S,
+                )  # fmt: skip
+                with self.launch(spec, Marks()):
+                    pass
+            return kvm_verdict.Verdict(True, "", self._conditions())
+        except DeadlineExceeded:
+            reason = (
+                f"{kvm_verdict.DEVICE} exists but a guest did not boot under it within "
+                f"{kvm_verdict.DEADLINE_S:g} s (KVM without hardware virtualization?)"
+            )
+        except HarnessError as error:
+            reason = f"{kvm_verdict.DEVICE} exists but no guest starts under it: {error.message}"
+        return kvm_verdict.Verdict(False, reason, self._conditions())
+
+
+class _Alive:
+    """Asked now and then while READY is awaited: whether libvirt still has the domain."""
+
+    def __init__(self, connection: Connection, handle: Any) -> None:  # noqa: ANN401
+        self._error = connection.libvirt.libvirtError
+        self._handle = handle
+
+    def __call__(self) -> bool:
+        try:
+            return bool(self._handle.isActive())
+        except self._error:
+            return False
+
+
+def ask_accelerator(handle: Any) -> str:  # noqa: ANN401
+    """`kvm` or `tcg`, as the QEMU of a running domain answers `query-kvm`."""
+    monitor = importlib.import_module("libvirt_qemu")
+    told = json.loads(monitor.qemuMonitorCommand(handle, '{"execute":"query-kvm"}', 0))
+    return "kvm" if told["return"]["enabled"] else "tcg"
+
+
+def _require_tools() -> None:
+    if shutil.which(_EMULATOR) is None:
+        raise RuntimeUnavailable(f"{_EMULATOR} is not installed", "apt-get install qemu-system-x86")
+    if shutil.which("qemu-img") is None:
+        raise RuntimeUnavailable("qemu-img is not installed", "apt-get install qemu-utils")
+
+
+@contextlib.contextmanager
+def _explained(connection: Connection, domain: Domain) -> Iterator[None]:
+    """Failures of a start as our own errors, with the end of what QEMU said."""
+    try:
+        yield
+    except connection.libvirt.libvirtError as error:
+        raise LaunchFailed(f"libvirt could not start the guest: {error}") from error
+    except (DeadlineExceeded, LaunchFailed) as error:
+        said = _qemu_said(connection, domain)
+        raise type(error)(f"{error.message}{said}", error.hint) from error
+
+
+def _qemu_said(connection: Connection, domain: Domain) -> str:
+    """The end of QEMU's log after the command line that libvirt wrote there."""
+    if connection.root is None:
+        return ""
+    try:
+        text = connection.root.log_of(domain.name).read_text(errors="replace")
+    except OSError:
+        return ""
+    said = text.rpartition("-msg timestamp=on")[2].strip()[-_LOG_CHARACTERS:]
+    return f"; QEMU said: {said}" if said else "; QEMU said nothing"
+
+
+def _destroy(connection: Connection, domain: Domain) -> None:
+    """End a domain that has not ended by itself; that it has is no error."""
+    error_type = connection.libvirt.libvirtError
+    with Reaping(), contextlib.suppress(error_type):
+        connection.handle.lookupByUUIDString(domain.uuid).destroy()
+    kill_machine(domain.uuid)
+    if connection.root is not None:
+        with contextlib.suppress(OSError):
+            connection.root.log_of(domain.name).unlink()
+
+
+def left(name: str, details: Mapping[str, str]) -> bool:
+    """Whether a domain of the inventory still runs on this host."""
+    del name
+    return any(True for _ in machines_by_uuid(details["uuid"]))
+
+
+def clean_domain(name: str, details: Mapping[str, str]) -> None:
+    """Remove what a dead run left of a domain.
+
+    An embedded driver died with its process, and nobody but the QEMU itself is left. A
+    daemon is told, so that it forgets the domain too.
+    """
+    uri = details.get("uri", EMBEDDED)
+    if uri != EMBEDDED:
+        with contextlib.suppress(HarnessError), tempfile.TemporaryDirectory() as folder:
+            connection = Connection(uri, Path(folder), Path(folder), groups=False)
+            with contextlib.suppress(connection.libvirt.libvirtError):
+                connection.handle.lookupByUUIDString(details["uuid"]).destroy()
+            connection.close()
+    kill_machine(details["uuid"])
+    if left(name, details):
+        raise HarnessError(f"the domain {name} could not be removed")

@@ -1,0 +1,94 @@
+"""What is asked of Docker Engine, word by word, and where a private engine's bridge may lie."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.errors import RuntimeUnavailable
+from harness.model import MIB, Image, InstanceSpec, Limits
+from runtimes import bridge
+from runtimes.docker import container_config
+from runtimes.docker_api import require_local
+from runtimes.docker_engine import EngineCleaner, containerd_config, daemon_config
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+LIMITS = Limits(cpus=1.5, memory_bytes=256 * MIB, pids=100)
+
+
+def spec(limits: Limits) -> InstanceSpec:
+    image = Image("sha256:0", Path("/image"), "", ())
+    return InstanceSpec("box-1", "run-1", image, limits, Path("/layer"), Path("/run/tarebench/s1"))
+
+
+def test_the_create_call_is_the_golden_one() -> None:
+    body = container_config(spec(LIMITS), "sha256:1", "none", "/tarebench-run-1")
+    golden = GOLDEN / "docker-create.json"
+    assert body == json.loads(golden.read_text())
+
+
+def test_without_limits_the_engine_s_defaults_hold() -> None:
+    host = container_config(spec(Limits()), "sha256:1", "host", "")["HostConfig"]
+    assert not {"Memory", "MemorySwap", "NanoCpus", "PidsLimit", "CgroupParent"} & host.keys()
+
+
+def test_a_private_engine_touches_the_host_s_network_nowhere_but_at_its_bridge() -> None:
+    config = daemon_config(Path("/state/docker"), Path("/cache/docker"), "tb-1")
+    assert config["bridge"] == "tb-1"
+    assert not any(config[key] for key in ("iptables", "ip6tables", "ip-forward", "ip-masq"))
+    assert config["containerd"] == "/state/docker/containerd.sock"
+
+
+def test_containerd_s_configuration_quotes_its_paths() -> None:
+    text = containerd_config(Path('/a "b"'), Path("/c"))
+    assert r'address = "/a \"b\"/containerd.sock"' in text
+
+
+ROUTES = """Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
+eth0\t00000000\t0100A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0
+eth0\t{}\t00000000\t0001\t0\t0\t0\t{}\t0\t0\t0
+"""
+
+
+def routed(network: str) -> str:
+    parsed = ipaddress.IPv4Network(network)
+    address, mask = (
+        int(value).to_bytes(4, "little").hex().upper()
+        for value in (parsed.network_address, parsed.netmask)
+    )
+    return ROUTES.format(address, mask)
+
+
+def test_the_bridge_s_network_avoids_what_is_routed() -> None:
+    free = bridge.free_network(routed("10.0.0.0/8"))
+    assert free == ipaddress.IPv4Network("172.31.240.0/20")
+    assert not bridge.free_network(routed("172.16.0.0/12")).overlaps(
+        ipaddress.IPv4Network("172.16.0.0/12")
+    )
+
+
+def test_no_network_is_left_when_all_are_routed() -> None:
+    with pytest.raises(OSError, match="routed elsewhere"):
+        bridge.free_network(routed("0.0.0.0/1") + routed("128.0.0.0/1").splitlines()[2])
+
+
+def test_a_bridge_s_name_fits_and_belongs_to_one_run() -> None:
+    names = {bridge.name_of(f"run-{number}") for number in range(100)}
+    assert len(names) == 100
+    assert max(map(len, names)) <= 15
+
+
+@pytest.mark.parametrize("host", ["tcp://192.0.2.1:2375", "ssh://x@example.org", "npipe:////x"])
+def test_an_engine_elsewhere_is_refused(host: str) -> None:
+    with pytest.raises(RuntimeUnavailable, match="remote"):
+        require_local(host)
+
+
+def test_cleaning_what_never_was_does_nothing(tmp_path: Path) -> None:
+    cleaner, name = EngineCleaner(), str(tmp_path / "docker")
+    details = {"bridge": "tb-none", "cgroup": "docktest-none", "mount_points": str(tmp_path / "no")}
+    assert not cleaner.exists(name, details)
+    cleaner.remove(name, details)
