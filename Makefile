@@ -24,11 +24,8 @@ help: ## Show this list
 run: setup ## Set up, build the image once, run SCENARIO, print where the report is
 	@trap : INT; $(VENV)/tarebench image build \
 	    || echo 'tarebench: the image was not built; going on' >&2
-	@trap : INT; folder=$$($(VENV)/tarebench run $(SCENARIO) $(RUN_ARGS)); status=$$?; \
-	    $(BOOTSTRAP) --give-back; \
-	    if [ -n "$$folder" ]; then echo "run:    $$folder"; fi; \
-	    if [ -e "$$folder/report.html" ]; then echo "report: $$folder/report.html"; fi; \
-	    exit $$status
+	@trap : INT; $(VENV)/tarebench run $(SCENARIO) $(RUN_ARGS); status=$$?; \
+	    $(BOOTSTRAP) --give-back; exit $$status
 
 setup: ## Install what is missing; nothing is done twice
 	@$(BOOTSTRAP)

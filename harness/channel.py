@@ -108,7 +108,8 @@ class Listener:
                 if deadline.over:
                     raise DeadlineExceeded(f"not ready after {timeout_s:g} s") from None
             except ChannelError as error:
-                raise LaunchFailed("the box hung up before it was ready") from error
+                why = "the box hung up" if self._ended else error.message
+                raise LaunchFailed(f"{why} before it was ready") from error
         if frame.type != b"REDY" or frame.payload:
             raise LaunchFailed(f"the box said {frame.type!r} instead of READY")
         assert self._connection is not None
@@ -159,11 +160,11 @@ class Listener:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        for end in (self._socket, self._connection):
-            if end is not None:
-                with contextlib.suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
-        while self._thread.is_alive():  # it may wait for room in the queue
+        while self._thread.is_alive():  # it may accept just now, or wait for room in the queue
+            for end in (self._socket, self._connection):
+                if end is not None:
+                    with contextlib.suppress(OSError):
+                        end.shutdown(socket.SHUT_RDWR)
             with contextlib.suppress(queue.Empty):
                 self._chunks.get_nowait()
             self._thread.join(0.05)

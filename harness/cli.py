@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -81,6 +81,7 @@ def options(
 ) -> None:
     """Options before the command's name."""
     _State.debug = debug
+    logging.raiseExceptions = debug  # a log that cannot be written must not disturb
     if debug:
         logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")
     if version:
@@ -94,14 +95,16 @@ def options(
 @app.command()
 def doctor(
     as_json: Json = False,
-    tune: Annotated[bool, typer.Option("--tune", help="Make the host quieter; kept until --untune.")] = False,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Make the host quieter; kept until --untune.")
+    ] = False,
     untune: Annotated[bool, typer.Option("--untune", help="Put back what --tune changed.")] = False,
 ) -> None:
     """What this host can run and why not, with the command that mends it."""
     from harness import tuning
 
     if tune and untune:
-        raise UsageError("--tune and --untune exclude each other")
+        raise UsageError("--tune and --untune exclude each other", "give one of them")
     if tune or untune:
         for line in tuning.tune() if tune else tuning.untune():
             _say(line)
@@ -183,15 +186,37 @@ _LISTS = {
 @app.command()
 def run(
     scenario: Annotated[str, typer.Argument(help="A scenario's name, or a path to a TOML file.")],
-    runtime: Annotated[list[str] | None, typer.Option(help="Only this runtime; may be repeated.")] = None,
-    repeat: Annotated[int | None, typer.Option(min=1, max=10000, help="Blocks: one measured trial a runtime, experiment and block.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the scenario.")] = None,
+    runtime: Annotated[
+        list[str] | None, typer.Option(help="Only this runtime; may be repeated.")
+    ] = None,
+    repeat: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=10000, help="Blocks: one measured trial a runtime, experiment and block."
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the scenario."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the random order.")] = None,
-    until: Annotated[str | None, typer.Option(metavar="5%", help="Go on until each median of startup.ready is known this well.")] = None,
-    time_budget: Annotated[str | None, typer.Option(metavar="T", help="Stop after the block that exceeds it: 90s, 10m, 2h.")] = None,
-    strict: Annotated[bool, typer.Option(help="Refuse to run where a guard would block a verdict.")] = False,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="5%", help="Go on until each median of startup.ready is known this well."
+        ),
+    ] = None,
+    time_budget: Annotated[
+        str | None,
+        typer.Option(metavar="T", help="Stop after the block that exceeds it: 90s, 10m, 2h."),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option(help="Refuse to run where a guard would block a verdict.")
+    ] = False,
     quiet: Annotated[bool, typer.Option(help="No progress on standard error.")] = False,
-    out: Annotated[Path | None, typer.Option(help="The run folder itself; must be new or empty.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder itself; must be new or empty.")
+    ] = None,
 ) -> None:
     """Run a scenario. Prints the run folder on standard output."""
     from harness import paths, registry
@@ -235,7 +260,13 @@ def _execute(request: Request, quiet: bool) -> None:
     new = request.earlier is None
     if new:
         journal.create_folder(request.folder)
-    log = logging.FileHandler(request.folder / "log.txt")
+    try:
+        log = logging.FileHandler(request.folder / "log.txt")
+    except OSError as error:
+        raise UsageError(
+            f"the run folder {request.folder} cannot be written: {error.strerror}",
+            "give --out another folder",
+        ) from error
     log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger().addHandler(log)
     console = _console()
@@ -246,7 +277,7 @@ def _execute(request: Request, quiet: bool) -> None:
             observe(Finishing("writing the report"))
             runner.make_report(request.folder)
     except KeyboardInterrupt:
-        _say("Interrupted before the first trial; nothing was left behind.")
+        _say(_interrupted(request, result))
         raise typer.Exit(INTERRUPTED) from None
     finally:
         log.close()
@@ -256,6 +287,14 @@ def _execute(request: Request, quiet: bool) -> None:
         console.print(results_table(journal.records(request.folder)))
         _say(f"report: {request.folder / 'report.html'}")
     raise typer.Exit(_status(result))
+
+
+def _interrupted(request: Request, result: Result | None) -> str:
+    if result is not None:
+        return f"Interrupted; every trial is kept. The report: tarebench report {request.folder}"
+    if request.earlier is not None:
+        return f"Interrupted before a trial. Go on with: tarebench resume {request.folder}"
+    return "Interrupted before the first trial; nothing was left behind."
 
 
 def _leave_folder(folder: Path, new: bool) -> None:
@@ -288,7 +327,9 @@ def report(
     runs: Annotated[list[str], typer.Argument(help="Run folders, reports, `latest`, or `demo`.")],
     out: Annotated[Path | None, typer.Option(help="Where to write it.")] = None,
     format_: Annotated[str, typer.Option("--format", help="html or md.")] = "html",
-    charts: Annotated[Path | None, typer.Option(help="Also save the charts here, SVG and PNG.")] = None,
+    charts: Annotated[
+        Path | None, typer.Option(help="Also save the charts here, SVG and PNG.")
+    ] = None,
     lang: Annotated[str, typer.Option(help="en or zh.")] = "en",
 ) -> None:
     """Make the report of one or more runs; `demo` is a shipped reference run."""
@@ -317,7 +358,9 @@ def _default_report(name: str, found: Path, format_: str) -> Path:
 def export(
     run: Annotated[str, typer.Argument(help="A run folder, a report, or `latest`.")],
     to: Annotated[str, typer.Option(help="csv or parquet.")],
-    out: Annotated[Path | None, typer.Option(help="Where to write it; standard output if not given.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write it; standard output if not given.")
+    ] = None,
 ) -> None:
     """Write a run's samples in another format."""
     if to not in ("csv", "parquet"):
@@ -334,7 +377,9 @@ def export(
 
 @image_app.command()
 def build(
-    refresh: Annotated[bool, typer.Option(help="Build anew with the archive's newest packages.")] = False,
+    refresh: Annotated[
+        bool, typer.Option(help="Build anew with the archive's newest packages.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Build the image unless it is there already."""
@@ -350,10 +395,9 @@ def build(
 @image_app.command()
 def show(as_json: Json = False) -> None:
     """Digest, packages, excluded paths and derived forms of the image."""
-    from harness import paths
     from harness.imagecheck import describe, require
 
-    found = describe(require(paths.cache()))
+    found = describe(require())
     if as_json:
         _print_json(found)
         return
@@ -366,7 +410,9 @@ def show(as_json: Json = False) -> None:
 
 @image_app.command()
 def verify(
-    runtime: Annotated[list[str] | None, typer.Option(help="Only this runtime; may be repeated.")] = None,
+    runtime: Annotated[
+        list[str] | None, typer.Option(help="Only this runtime; may be repeated.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Derive the digest again from inside an instance of each runtime."""
@@ -429,6 +475,10 @@ def clean(
 # ---------------------------------------------------------------- the way out
 
 
+_WrongCommandLine = cast("type[Exception]", typer.BadParameter.__mro__[2])
+"""ClickException, wherever typer keeps it."""
+
+
 def main() -> None:
     """The entry point: turns every error into one sentence, a hint and a status."""
     try:
@@ -440,18 +490,25 @@ def main() -> None:
         if error.hint:
             _say(f"  hint: {error.hint}")
         status = error.exit_code
-    except typer.BadParameter.__mro__[2] as error:  # ClickException, wherever typer keeps it
-        error.show()  # type: ignore[attr-defined]
-        status = error.exit_code  # type: ignore[attr-defined]
+    except _WrongCommandLine as error:
+        context = getattr(error, "ctx", None)
+        _say(f"tarebench: {cast('typer.BadParameter', error).format_message()}")
+        _say(f"  hint: {context.command_path if context else 'tarebench'} -h")
+        status = UsageError.exit_code
     except (typer.Abort, KeyboardInterrupt):
         _say("Interrupted.")
         status = INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         status = 0
+    except Exception as error:
+        if _State.debug:
+            raise
+        _say(f"tarebench: unexpected {type(error).__name__}: {error}")
+        _say("  hint: the same command after `tarebench --debug` shows where")
+        status = 1
     sys.exit(status if isinstance(status, int) else 0)
 
 
 if __name__ == "__main__":
     main()
-

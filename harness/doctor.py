@@ -10,9 +10,12 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
+import msgspec
+
 from harness import paths, registry
 from harness.errors import HarnessError, RuntimeUnavailable
 from harness.image import store
+from harness.imagecheck import built
 from harness.inventory import Inventory, sweep
 from harness.model import Context, Frozen, Image
 from harness.probes import guards, host
@@ -20,7 +23,7 @@ from harness.probes.cgroups import run_group
 from harness.probes.guards import Guard
 
 
-class RuntimeState(Frozen, rename={"kind": "class"}):
+class RuntimeState(Frozen, frozen=True, rename={"kind": "class"}):
     """One row of `list runtimes` and of the doctor."""
 
     name: str
@@ -29,12 +32,12 @@ class RuntimeState(Frozen, rename={"kind": "class"}):
     reason: str
     remedy: str
     parameters: dict[str, dict[str, str | list[str]]]
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = msgspec.field(default_factory=dict)
     accel: str = ""
-    notes: list[str] = []
+    notes: list[str] = msgspec.field(default_factory=list)
 
 
-class Diagnosis(Frozen):
+class Diagnosis(Frozen, frozen=True):
     """All that the doctor found."""
 
     host: dict[str, str | int | float | bool]
@@ -63,7 +66,7 @@ def probed_runtimes() -> Sequence[RuntimeState]:
 
 def examine() -> Diagnosis:
     """Look at everything; machines boot a guest when the image is built."""
-    image = store.find(paths.cache())
+    image = built()
     with _context() as context, ExitStack() as stack:
         states = [
             _look(name, context, image, stack)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,14 +15,20 @@ from harness.image import store
 from harness.inventory import Inventory, sweep
 from harness.lineup import assemble, prove
 from harness.model import Context, Frozen, Image
-from harness.process import become_subreaper
 from harness.place import make_place
+from harness.process import become_subreaper
 from harness.scenario import load
 
 
-def require(cache: Path) -> Image:
+def built() -> Image | None:
+    """The built image: our own, or else the one that root shares."""
+    found = (store.find(cache) for cache in paths.image_caches())
+    return next((image for image in found if image is not None), None)
+
+
+def require() -> Image:
     """The built image; raises EnvironmentRefused when there is none."""
-    image = store.find(cache)
+    image = built()
     if image is None:
         raise EnvironmentRefused("the image has not been built yet", "tarebench image build")
     return image
@@ -52,7 +57,7 @@ def describe(image: Image) -> dict[str, Any]:
     }
 
 
-class Row(Frozen):
+class Row(Frozen, frozen=True):
     """What one runtime's instance derived; `identical` is None for one that cannot run here."""
 
     runtime: str
@@ -66,7 +71,7 @@ def verify_everywhere(named: Sequence[str], say: Callable[[str], None]) -> Seque
 
     Raises RuntimeUnavailable for a named runtime that cannot run, ImageError without an image.
     """
-    image = require(paths.cache())
+    image = require()
     wanted = [registry.canonical(name) for name in named]
     every = [name for name in registry.names() if name not in registry.HIDDEN]
     scenario = load("quick", runtimes=wanted or every)
@@ -79,7 +84,10 @@ def verify_everywhere(named: Sequence[str], say: Callable[[str], None]) -> Seque
             say(f"{event.runtime}: {event.step} …")
         elif isinstance(event, events.Skipped):
             rows[event.runtime] = Row(
-                runtime=event.runtime, digest="", identical=None, text=f"unavailable: {event.reason}"
+                runtime=event.runtime,
+                digest="",
+                identical=None,
+                text=f"unavailable: {event.reason}",
             )
 
     with Inventory(f"verify-{token}") as inventory:

@@ -8,6 +8,7 @@ dies, so whoever can take the lock knows that the run is dead and may be cleaned
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import logging
@@ -46,13 +47,25 @@ class Inventory:
         self.path = self._folder / f"{run_id}.jsonl"
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            self._file = self._open()
         except OSError as error:
-            raise EnvironmentRefused(
-                f"the inventory {self.path} cannot be written: {error.strerror}",
-                "set TAREBENCH_STATE to a folder of yours",
-            ) from error
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+            raise self._refused(error) from error
+
+    def _open(self) -> int:
+        """Open and lock the file; once more when a clean removed it in between."""
+        while True:
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            file = os.open(self.path, flags, 0o600)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_at(self.path, file):
+                return file
+            os.close(file)
+
+    def _refused(self, error: OSError) -> EnvironmentRefused:
+        return EnvironmentRefused(
+            f"the inventory {self.path} cannot be written: {error.strerror}",
+            "free some space, or set TAREBENCH_STATE to a folder of yours",
+        )
 
     def will_make(self, kind: str, name: str, **details: str) -> None:
         """Write a thing down; it may be made once this has returned."""
@@ -63,7 +76,14 @@ class Inventory:
         self._write({"op": "gone", "kind": kind, "name": name})
 
     def _write(self, line: Mapping[str, object]) -> None:
-        os.write(self._file, json.dumps(line).encode() + b"\n")
+        data = json.dumps(line).encode() + b"\n"
+        size = os.fstat(self._file).st_size
+        try:
+            if os.write(self._file, data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            os.ftruncate(self._file, size)  # half a line would spoil the next one too
+            raise self._refused(error) from error
 
     def entries(self) -> Sequence[Entry]:
         """What is on the list now, newest first."""
@@ -76,6 +96,14 @@ class Inventory:
         if not read(self.path):
             self.path.unlink(missing_ok=True)
         os.close(self._file)
+
+
+def _is_at(path: Path, file: int) -> bool:
+    """Whether a path still names the open file."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file))
+    except FileNotFoundError:
+        return False
 
 
 def read(path: Path) -> Sequence[Entry]:
@@ -100,13 +128,16 @@ def dead_inventories(folder: Path | None = None) -> Iterator[Sequence[Path]]:
     held: list[tuple[Path, int]] = []
     for path in sorted((folder or paths.inventories()).glob("*.jsonl")):
         with contextlib.suppress(FileNotFoundError):
-            file = os.open(path, os.O_RDWR)
+            file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 os.close(file)
-            else:
+                continue
+            if _is_at(path, file):
                 held.append((path, file))
+            else:  # its run has just ended, and removed it
+                os.close(file)
     try:
         yield [path for path, _ in held]
     finally:

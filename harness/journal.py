@@ -7,6 +7,8 @@ again. This is the runner's side; readers are in harness/analysis and need no jo
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,23 +24,42 @@ MANIFEST = "manifest.json"
 
 
 class Journal:
-    """Appends records; a context manager."""
+    """Appends records; a context manager. A lock keeps a second process from the same run.
+
+    Raises HarnessError when the folder cannot be written, UsageError when the run goes on
+    elsewhere.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / JOURNAL
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            self._file = os.open(self._path, flags, 0o644)
+        except OSError as error:
+            raise HarnessError(
+                f"the journal {self._path} cannot be written: {error.strerror}",
+                "give --out another folder",
+            ) from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._file)
+            raise UsageError(
+                f"the run {folder.name} is still going on in another process", "wait for its end"
+            ) from None
         _cut_torn_line(self._path)
-        self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         self._encode = msgspec.json.Encoder().encode
 
     def append(self, record: TrialRecord) -> None:
         """Write one record and wait until it is on the disk. Raises HarnessError."""
         line = self._encode(record) + b"\n"
+        size = os.fstat(self._file).st_size
         try:
-            written = os.write(self._file, line)
-            if written != len(line):
-                raise OSError(28, "No space left on device")
+            if os.write(self._file, line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._file)
         except OSError as error:
+            os.ftruncate(self._file, size)
             raise HarnessError(
                 f"the trial {record.trial} could not be stored: {error.strerror}",
                 f"free some space on the disk of {self._path.parent}; finished trials are safe",
@@ -80,6 +101,7 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
             os.fsync(file.fileno())
         partial.replace(folder / MANIFEST)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise HarnessError(
             f"the manifest in {folder} could not be written: {error.strerror}",
             "free some space, or give --out another folder",

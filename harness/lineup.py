@@ -115,6 +115,9 @@ def prove(
         except HarnessError as error:
             log.exception("verifying %s", name)
             found[name] = failed(error.message)
+        except Exception as error:  # one runtime's fault must not lose the run
+            log.exception("verifying %s", name)
+            found[name] = failed(f"{type(error).__name__}: {error}")
         observe(events.Proven(name, found[name].identical, found[name].note))
     return found
 
@@ -122,4 +125,4 @@ def prove(
 def ready_timeout_s(scenario: Scenario) -> float:
     """The time limit of an instance that belongs to no experiment: the longest of them."""
     settings = [getattr(scenario.experiments, name) for name in scenario.experiments.names()]
-    return max(each.ready_timeout_s for each in settings)
+    return max(float(each.ready_timeout_s) for each in settings)

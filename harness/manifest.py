@@ -26,7 +26,16 @@ from harness.verification import Verified
 if TYPE_CHECKING:
     from harness.runner import Request
 
-_PARTS = ("msgspec", "psutil", "docker", "libvirt-python", "pandas", "pyarrow", "scipy", "matplotlib")
+_PARTS = (
+    "msgspec",
+    "psutil",
+    "docker",
+    "libvirt-python",
+    "pandas",
+    "pyarrow",
+    "scipy",
+    "matplotlib",
+)
 
 
 def begin(
@@ -47,6 +56,7 @@ def begin(
         "seed": request.seed,
         "plan": list(trials),
         "stopping": request.rule.text(),
+        "rule": request.rule,
         "image": {
             "digest": image.digest, "agent_sha256": image.agent_sha256,
             "excludes": list(image.excludes), "packages": read_record(image.directory).packages,

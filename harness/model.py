@@ -71,7 +71,7 @@ class Frozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of everything that is read from or written to a file."""
 
 
-class Limits(Frozen):
+class Limits(Frozen, frozen=True):
     """What each instance is given, as an *inside budget*: what the workload sees.
 
     `cpus` is a number of processors (a guest gets that many vCPUs, rounded up, and a
@@ -84,7 +84,7 @@ class Limits(Frozen):
     pids: int | None = None
 
 
-class LimitSupport(Frozen):
+class LimitSupport(Frozen, frozen=True):
     """Which limits a runtime enforces; what it cannot limit is recorded as `unsupported`."""
 
     cpus: Support = Support.UNSUPPORTED
@@ -92,7 +92,7 @@ class LimitSupport(Frozen):
     pids: Support = Support.UNSUPPORTED
 
 
-class Sample(Frozen):
+class Sample(Frozen, frozen=True):
     """One measured value."""
 
     metric: str
@@ -101,7 +101,7 @@ class Sample(Frozen):
     dimensions: dict[str, str] = {}
 
 
-class Metric(Frozen):
+class Metric(Frozen, frozen=True):
     """What a metric means; `better` says which direction an improvement has."""
 
     name: str
@@ -110,7 +110,7 @@ class Metric(Frozen):
     description: str
 
 
-class RuntimeFacts(Frozen):
+class RuntimeFacts(Frozen, frozen=True):
     """What a runtime is on this host, found out by `probe()` without starting an instance.
 
     `accel` is `none` for boxes on the host's kernel, else `kvm`, `tcg`, …; it is what the
@@ -123,7 +123,7 @@ class RuntimeFacts(Frozen):
     notes: list[str] = []
 
 
-class Identity(Frozen):
+class Identity(Frozen, frozen=True):
     """What was proven about the files that a trial executed.
 
     `files` maps a path inside the image to the SHA-256 that the agent took of it, from
@@ -136,7 +136,7 @@ class Identity(Frozen):
     outside: list[str] = []
 
 
-class Trial(Frozen):
+class Trial(Frozen, frozen=True):
     """One planned execution: an experiment on a runtime at one place of a block."""
 
     trial: str
@@ -147,7 +147,7 @@ class Trial(Frozen):
     warmup: bool = False
 
 
-class TrialRecord(Frozen):
+class TrialRecord(Frozen, frozen=True):
     """What happened in a trial: the line of the journal that is on disk before the next begins.
 
     `marks` are nanoseconds of CLOCK_MONOTONIC; `wall_s` is the whole trial including its

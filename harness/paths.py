@@ -1,23 +1,39 @@
 """Where things are kept: the cache, a run's own state, the inventories, the results.
 
 Root's cache is world-readable, because a bare-metal job runs as an ordinary user and must
-reach the image; everyone else's is their own. `TAREBENCH_CACHE` and `TAREBENCH_STATE` override.
+reach the image; so an ordinary user who has built none can use root's. Everyone else's is
+their own. `TAREBENCH_CACHE` and `TAREBENCH_STATE` override.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+
+SHARED_CACHE = Path("/var/cache/tarebench")
+"""Root's cache, which everyone can read."""
 
 
 def cache() -> Path:
     """What outlives runs: images, kernels, a private engine's data."""
     if given := os.environ.get("TAREBENCH_CACHE"):
         return Path(given).absolute()
+    return _own_cache()
+
+
+def _own_cache() -> Path:
     if os.geteuid() == 0:
-        return Path("/var/cache/tarebench")
+        return SHARED_CACHE
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tarebench"
+
+
+def image_caches() -> Sequence[Path]:
+    """Where to look for a built image: our own cache, then the one that root shares."""
+    if os.environ.get("TAREBENCH_CACHE"):
+        return (cache(),)
+    return tuple(dict.fromkeys((cache(), SHARED_CACHE)))
 
 
 def inventories() -> Path:
@@ -41,8 +57,10 @@ def run_state(run_id: str) -> Path:
 
 
 def scratch(run_id: str) -> Path:
-    """Where a run's writable layers lie: on the cache's disk."""
-    return cache() / "scratch" / run_id
+    """Where a run's writable layers lie: on the cache's disk, unless it is someone else's."""
+    given = cache()
+    base = _own_cache() if given.exists() and not os.access(given, os.W_OK) else given
+    return base / "scratch" / run_id
 
 
 def results() -> Path:

@@ -41,5 +41,3 @@ def make_place(token: str, inventory: Inventory, stack: ExitStack) -> Place:
         ) from error
     group = stack.enter_context(run_group(group_name))
     return Place(token, scratch, state, group)
-
-

@@ -132,7 +132,7 @@ def spawn(
     try:
         pid = os.posix_spawn(
             argv[0], list(argv), os.environ if env is None else env,
-            file_actions=actions,  # type: ignore[arg-type]
+            file_actions=actions,
             setsigmask=[], setsigdef=[signal.SIGPIPE, signal.SIGINT], **group,  # type: ignore[arg-type]
         )  # fmt: skip
     except OSError as error:

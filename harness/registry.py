@@ -37,7 +37,7 @@ def parse(text: str) -> tuple[str, dict[str, str]]:
                 "write parameters as in docker,network=none",
             )
         if key.strip() in parameters:
-            raise UsageError(f"the runtime {text!r} gives {key.strip()} twice")
+            raise UsageError(f"the runtime {text!r} gives {key.strip()} twice", "give it once")
         parameters[key.strip()] = value.strip()
     return name.strip(), parameters
 

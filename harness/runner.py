@@ -21,6 +21,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import msgspec
+
 from harness import events, manifest, paths, plan
 from harness.clock import now_ns
 from harness.errors import DeadlineExceeded, EnvironmentRefused, HarnessError, UsageError
@@ -31,10 +33,10 @@ from harness.inventory import Inventory, sweep
 from harness.journal import Journal, records, write_manifest
 from harness.lineup import Lineup, assemble, prove
 from harness.model import Context, Image, Outcome, Trial, TrialRecord
-from harness.probes import guards
 from harness.place import Place, make_place
+from harness.probes import guards
 from harness.process import become_subreaper, run
-from harness.scenario import Scenario
+from harness.scenario import Memory, Phases, Scenario, Startup
 from harness.stopping import Rule
 from harness.verification import Verified
 
@@ -78,7 +80,7 @@ def new_run_id(scenario: str) -> str:
 def execute(request: Request, observe: events.Observer) -> Result:
     """Run, from the empty folder to the finished report. Raises HarnessError before the
     first trial; from then on failures are records."""
-    image = require(paths.cache())
+    image = require()
     become_subreaper()
     run_id = request.folder.name
     token = secrets.token_hex(4)
@@ -92,6 +94,7 @@ def execute(request: Request, observe: events.Observer) -> Result:
                 )  # fmt: skip
                 result = _execute(request, image, context, place, observe, stack)
         finally:
+            _ignore_stop_signals()
             for entry, why in sweep(inventory):
                 log.error("left behind: %s %s: %s", entry.kind, entry.name, why)
     return result
@@ -112,17 +115,18 @@ def _execute(
     lineup = assemble(scenario, image, context, place, request.named, observe, stack)
     trials = _trials(request, lineup)
     document = manifest.begin(request, context.run_id, image, lineup, trials, found)
-    write_manifest(request.folder, document)
-    observe(events.Planned(trials))
-    done = {} if request.earlier is None else finished(request.folder)
     executed, verified, interrupted = trials, dict[str, Verified](), False
     with Journal(request.folder) as journal:
+        write_manifest(request.folder, document)
+        observe(events.Planned(trials))
+        done = {} if request.earlier is None else finished(request.folder)
         try:
             executed = _run_trials(request, lineup, trials, done, journal, observe)
             verified |= prove(lineup, scenario, is_owned(image), observe)
+            _ignore_stop_signals()  # what is left is tearing down
         except KeyboardInterrupt:
             interrupted = True
-    write_manifest(request.folder, manifest.end(document, executed, verified, interrupted))
+        write_manifest(request.folder, manifest.end(document, executed, verified, interrupted))
     last = {record.trial: record for record in records(request.folder)}
     return Result(
         folder=request.folder,
@@ -136,15 +140,16 @@ def _trials(request: Request, lineup: Lineup) -> Sequence[Trial]:
     """A new plan, or the earlier one of a run that is resumed."""
     offers = {n: e.experiments(request.scenario) for n, e in lineup.entrants.items()}
     trials = plan.make_plan(request.scenario, offers, request.seed)
-    if request.earlier is not None:
-        planned = [trial["trial"] for trial in request.earlier["plan"]]
-        if planned != [trial.trial for trial in trials]:
-            raise UsageError(
-                "the run cannot be resumed: other runtimes are available than when it began",
-                "tarebench doctor says what has changed",
-            )
+    earlier = request.earlier
+    if earlier is not None and msgspec.convert(earlier["plan"], list[Trial]) != list(trials):
+        raise UsageError(
+            "the run cannot be resumed: other runtimes are available than when it began",
+            "tarebench doctor says what has changed",
+        )
     if not trials:
-        raise UsageError("no runtime here can do what the scenario asks for")
+        raise UsageError(
+            "no runtime here can do what the scenario asks for", "tarebench doctor says why"
+        )
     return trials
 
 
@@ -199,9 +204,7 @@ def _left_s(rest: Sequence[Trial], seen: Sequence[TrialRecord]) -> float | None:
     return sum(known) / max(1, len(known)) * len(kinds)
 
 
-def run_trial(
-    trial: Trial, lineup: Lineup, scenario: Scenario, journal: Journal
-) -> TrialRecord:
+def run_trial(trial: Trial, lineup: Lineup, scenario: Scenario, journal: Journal) -> TrialRecord:
     """One trial, recorded whatever happens; an interruption is recorded and goes on."""
     bench = _bench(trial, lineup)
     begin, started = now_ns(), datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -247,10 +250,10 @@ def _experiment(name: str, scenario: Scenario) -> Callable[[Bench], Measurement]
     known: dict[str, Callable[[Bench], Measurement]] = {
         "canary": controls.canary,
         "floor": controls.floor,
-        "repeat": lambda bench: controls.repeat(bench, settings.startup or startup.Startup()),
-        "startup": lambda bench: startup.measure(bench, settings.startup or startup.Startup()),
-        "memory": lambda bench: memory.measure(bench, settings.memory or memory.Memory()),
-        "phases": lambda bench: phases.measure(bench, settings.phases or phases.Phases()),
+        "repeat": lambda bench: controls.repeat(bench, settings.startup or Startup()),
+        "startup": lambda bench: startup.measure(bench, settings.startup or Startup()),
+        "memory": lambda bench: memory.measure(bench, settings.memory or Memory()),
+        "phases": lambda bench: phases.measure(bench, settings.phases or Phases()),
     }
     return known[name]
 
@@ -260,8 +263,7 @@ def _interruptible() -> Iterator[None]:
     """The first stop signal interrupts; further ones do not disturb the tearing down."""
 
     def interrupt(number: int, frame: object) -> None:
-        for each in _STOP_SIGNALS:
-            signal.signal(each, signal.SIG_IGN)
+        _ignore_stop_signals()
         raise KeyboardInterrupt
 
     before = {each: signal.signal(each, interrupt) for each in _STOP_SIGNALS}
@@ -270,6 +272,11 @@ def _interruptible() -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+def _ignore_stop_signals() -> None:
+    for each in _STOP_SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
 
 
 def make_report(folder: Path) -> None:

@@ -55,7 +55,9 @@ def find_run(name: str) -> Path:
     if name == "latest":
         runs = known_runs()
         if not runs:
-            raise UsageError(f"there is no run in {paths.results()}", "tarebench run quick makes one")
+            raise UsageError(
+                f"there is no run in {paths.results()}", "tarebench run quick makes one"
+            )
         return runs[-1].folder
     for path in (Path(name), paths.results() / name):
         if path.exists():
@@ -65,7 +67,7 @@ def find_run(name: str) -> Path:
 
 def request_to_resume(folder: Path) -> Request:
     """What a cut-off run was asked for; raises UsageError when it cannot go on."""
-    from harness.image.store import find as find_image
+    from harness.imagecheck import built
     from harness.runner import Request
 
     try:
@@ -75,17 +77,28 @@ def request_to_resume(folder: Path) -> Request:
             f"{folder} is not a run folder that can be resumed", "tarebench list runs"
         ) from None
     if manifest.get("schema") != SCHEMA_VERSION:
-        raise UsageError(f"{folder.name} was written in another schema of tarebench")
+        raise UsageError(
+            f"{folder.name} was written in another schema of tarebench", "start a new run"
+        )
     if manifest.get("outcome") == "complete":
         raise UsageError(f"the run {folder.name} is complete", f"tarebench report {folder}")
-    image = find_image(paths.cache())
-    if image is None or image.digest != manifest["image"]["digest"]:
+    try:
+        scenario = msgspec.convert(manifest["scenario"], Scenario)
+        rule = msgspec.convert(manifest["rule"], Rule)
+        request = Request(
+            scenario=scenario, folder=folder, seed=manifest["seed"], rule=rule,
+            command=tuple(manifest["command"]), earlier=manifest,
+        )  # fmt: skip
+        digest = manifest["image"]["digest"]
+    except (KeyError, TypeError, msgspec.ValidationError) as error:
+        raise UsageError(
+            f"the run {folder.name} cannot be resumed: its manifest lacks what is needed ({error})",
+            "start a new run; finished trials of the old one stay in its folder",
+        ) from error
+    image = built()
+    if image is None or image.digest != digest:
         raise UsageError(
             "the run cannot be resumed: the image has changed since it began",
             "start a new run; finished trials of the old one stay in its folder",
         )
-    scenario = msgspec.convert(manifest["scenario"], Scenario)
-    return Request(
-        scenario=scenario, folder=folder, seed=manifest["seed"], rule=Rule(blocks=scenario.blocks),
-        command=tuple(manifest["command"]), earlier=manifest,
-    )  # fmt: skip
+    return request

@@ -23,6 +23,10 @@ from harness.metrics import METRICS
 from harness.model import MIB, Frozen, Limits
 
 _MIN_MEMORY_BYTES = 16 * MIB
+_MAX_MEMORY_BYTES = 1 << 50
+_MAX_PIDS = 1 << 22
+"""The kernel's own limit (PID_MAX_LIMIT); its CFS quotas begin at a hundredth of a CPU."""
+
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]i?B|B)?\s*", re.IGNORECASE)
 _UNITS = {"B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40,
           "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}  # fmt: skip
@@ -33,33 +37,33 @@ PositiveInt = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 
 
-class LimitsText(Frozen):
+class LimitsText(Frozen, frozen=True):
     """Limits as they are written: `memory = "128 MiB"`."""
 
-    cpus: Annotated[float, Meta(gt=0, le=4096)] | None = None
+    cpus: Annotated[float, Meta(ge=0.01, le=4096)] | None = None
     memory: str | PositiveInt | None = None
-    pids: PositiveInt | None = None
+    pids: Annotated[int, Meta(ge=1, le=_MAX_PIDS)] | None = None
 
 
-class Workload(Frozen):
+class Workload(Frozen, frozen=True):
     """What runs inside: the job after READY, and what its output must be."""
 
     argv: Annotated[list[str], Meta(min_length=1)]
-    env: dict[str, str] = {}
+    env: dict[str, str] = msgspec.field(default_factory=dict)
     uid: Annotated[int, Meta(ge=0, le=2**31)] = 65534
     gid: Annotated[int, Meta(ge=0, le=2**31)] = 65534
     timeout_s: Seconds = 60.0
     expected_output: str | None = None
 
 
-class Startup(Frozen):
+class Startup(Frozen, frozen=True):
     """Settings of the experiment `startup`."""
 
     regime: Literal["warm"] = "warm"
     ready_timeout_s: Seconds = 60.0
 
 
-class Memory(Frozen):
+class Memory(Frozen, frozen=True):
     """Settings of the experiment `memory`: how many instances a ramp ends with, a class."""
 
     instances: Annotated[int, Meta(ge=2, le=64)] = 8
@@ -69,13 +73,13 @@ class Memory(Frozen):
     ready_timeout_s: Seconds = 60.0
 
 
-class Phases(Frozen):
+class Phases(Frozen, frozen=True):
     """Settings of the experiment `phases`: instrumented boots of machines."""
 
     ready_timeout_s: Seconds = 90.0
 
 
-class Experiments(Frozen):
+class Experiments(Frozen, frozen=True):
     """Which experiments the scenario runs; an absent one is not run."""
 
     startup: Startup | None = None
@@ -86,13 +90,13 @@ class Experiments(Frozen):
         return [name for name in self.__struct_fields__ if getattr(self, name) is not None]
 
 
-class Threshold(Frozen):
+class Threshold(Frozen, frozen=True):
     """The smallest difference that matters in practice: a ratio of medians."""
 
     ratio: Annotated[float, Meta(gt=1, le=100)]
 
 
-class ScenarioFile(Frozen):
+class ScenarioFile(Frozen, frozen=True):
     """The file as written."""
 
     name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
@@ -105,10 +109,10 @@ class ScenarioFile(Frozen):
     limits: LimitsText = LimitsText()
     blocks: Annotated[int, Meta(ge=1, le=10000)] = 10
     warmup_blocks: Annotated[int, Meta(ge=0, le=100)] = 1
-    thresholds: dict[str, Threshold] = {}
+    thresholds: dict[str, Threshold] = msgspec.field(default_factory=dict)
 
 
-class Scenario(Frozen):
+class Scenario(Frozen, frozen=True):
     """A scenario as resolved: what the plan is made of, and what the manifest keeps."""
 
     name: str
@@ -127,9 +131,7 @@ class Scenario(Frozen):
 def available() -> Mapping[str, Path]:
     """The shipped scenarios by name."""
     folder = resources.scenarios()
-    return {
-        path.stem: path for path in sorted(folder.glob("*.toml")) if path.stem != "workloads"
-    }
+    return {path.stem: path for path in sorted(folder.glob("*.toml")) if path.stem != "workloads"}
 
 
 def find(name: str) -> Path:
@@ -174,13 +176,17 @@ def load(
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ScenarioError(f"{path.name} is not valid TOML: {error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ScenarioError(
+            f"{path.name} is not valid TOML: {error}", "see the shipped scenarios for the format"
+        ) from error
     except OSError as error:
-        raise ScenarioError(f"{path.name} cannot be read: {error.strerror}") from error
+        raise ScenarioError(
+            f"{path.name} cannot be read: {error.strerror}", "give a name or a TOML file"
+        ) from error
 
 
-def _convert(raw: Any, kind: type[T], where: str) -> T:  # noqa: ANN401
+def _convert(raw: Any, kind: type[T], where: str) -> T:
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
@@ -203,14 +209,14 @@ def _known_keys(text: str) -> str:
     return f"did you mean {near[0]}?" if near else f"known keys: {', '.join(every)}"
 
 
-def _fields(kind: Any, prefix: str = "") -> Iterator[tuple[str, str]]:  # noqa: ANN401
+def _fields(kind: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
     """Each key of the format with its dotted path, through nested tables."""
     for field in msgspec.structs.fields(kind):
         yield field.name, prefix + field.name
         for part in getattr(field.type, "__args__", (field.type,)):
-            if isinstance(part, type) and issubclass(part, msgspec.Struct):
-                if part is not Threshold:
-                    yield from _fields(part, f"{prefix}{field.name}.")
+            nested = isinstance(part, type) and issubclass(part, msgspec.Struct)
+            if nested and part is not Threshold:
+                yield from _fields(part, f"{prefix}{field.name}.")
 
 
 def _override(raw: dict[str, Any], setting: str) -> None:
@@ -231,7 +237,9 @@ def _override(raw: dict[str, Any], setting: str) -> None:
     for part in place[:-1]:
         child = table.setdefault(part, {})
         if not isinstance(child, dict):
-            raise UsageError(f"--set {key}: {part} is not a table")
+            raise UsageError(
+                f"--set {key}: {part} is not a table", "write the whole table in a TOML file"
+            )
         table = child
     table[place[-1]] = _value(text.strip())
 
@@ -245,17 +253,19 @@ def _has(raw: Mapping[str, Any], path: Sequence[str]) -> bool:
     return True
 
 
-def _value(text: str) -> Any:  # noqa: ANN401
+def _value(text: str) -> Any:
     """A TOML value where it is one, else the text itself."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
 
 
 def _resolve(file: ScenarioFile, where: str) -> Scenario:
     if not file.experiments.names():
-        raise ScenarioError(f"{where}: experiments: none is named", "for example [experiments.startup]")
+        raise ScenarioError(
+            f"{where}: experiments: none is named", "for example [experiments.startup]"
+        )
     for metric in file.thresholds:
         if metric not in METRICS:
             near = difflib.get_close_matches(metric, METRICS, 1)
@@ -283,10 +293,13 @@ def _workload(given: str | Workload, where: str) -> Workload:
         given = shared[given]
     if not given.argv[0].startswith("/"):
         raise ScenarioError(
-            f"{where}: workload.argv: {given.argv[0]!r} is not an absolute path inside the image"
+            f"{where}: workload.argv: {given.argv[0]!r} is not an absolute path inside the image",
+            "for example /usr/bin/echo",
         )
     if any("\0" in word for word in (*given.argv, *given.env, *given.env.values())):
-        raise ScenarioError(f"{where}: workload: a NUL byte cannot be passed to a program")
+        raise ScenarioError(
+            f"{where}: workload: a NUL byte cannot be passed to a program", "leave it out"
+        )
     return given
 
 
@@ -302,9 +315,14 @@ def _bytes(text: str | int, where: str) -> int:
             raise ScenarioError(
                 f"{where}: limits.memory: {text!r} is not a size", 'write it as "128 MiB"'
             )
-        size = int(float(match[1]) * _UNITS[(match[2] or "B").upper()])
+        exact = float(match[1]) * _UNITS[(match[2] or "B").upper()]
+        size = int(min(exact, 2.0 * _MAX_MEMORY_BYTES))
     else:
         size = text
+    if size > _MAX_MEMORY_BYTES:
+        raise ScenarioError(
+            f"{where}: limits.memory: {text!r} is more than any host has", 'write it as "128 MiB"'
+        )
     if size < _MIN_MEMORY_BYTES:
         raise ScenarioError(
             f"{where}: limits.memory: {size} bytes is less than any box can start with",

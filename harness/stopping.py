@@ -20,7 +20,7 @@ MAX_BLOCKS = 1000
 _UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
-class Rule(Frozen):
+class Rule(Frozen, frozen=True):
     """`relative_width` is half the interval over the median; None where not asked for."""
 
     blocks: int
@@ -30,7 +30,9 @@ class Rule(Frozen):
     def text(self) -> str:
         parts = []
         if self.relative_width is not None:
-            parts.append(f"until every median of startup.ready is known to ±{self.relative_width:.1%}")
+            parts.append(
+                f"until every median of startup.ready is known to ±{self.relative_width:.1%}"
+            )
         if self.budget_s is not None:
             parts.append(f"within {self.budget_s:g} s")
         limit = f"at most {self.blocks} blocks" if parts else f"fixed: {self.blocks} blocks"

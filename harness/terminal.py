@@ -128,7 +128,9 @@ class LiveProgress(Quiet):
             parts.append(table)
         if self._now is not None:
             trial, left = self._now.trial, self._now.left_s
-            parts.append(ProgressBar(total=self._now.total, completed=self._now.number - 1, width=60))
+            parts.append(
+                ProgressBar(total=self._now.total, completed=self._now.number - 1, width=60)
+            )
             when = "warm-up" if trial.warmup else f"block {trial.block}"
             rest = "" if left is None else f" · {duration(left)} left"
             parts.append(
@@ -187,7 +189,10 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     """A plain table: first column left, the rest right."""
     built = Table(title=title, box=None, pad_edge=False, title_justify="left", header_style="bold")
     for number, column in enumerate(columns):
-        built.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+        first = number == 0  # only names may be folded: a number that is broken is misread
+        built.add_column(
+            column, justify="left" if first else "right", overflow="fold", no_wrap=not first
+        )
     for row in rows:
         built.add_row(*(Text(cell) for cell in row))
     return built
@@ -206,9 +211,7 @@ def results_table(records: Sequence[TrialRecord]) -> Table:
             own.setdefault(sample.metric, []).append(sample.value)
     rows = [_result_row(name, own, failed[name]) for name, own in values.items()]
     rows.sort(key=lambda row: median(values[row[0]].get("startup.ready", [1e9])))
-    return table(
-        "", ("runtime", "ready (median)", "lowest … highest", "cpu", "memory each", "failed"), rows
-    )
+    return table("", ("runtime", "ready", "lowest … highest", "CPU", "memory", "failed"), rows)
 
 
 def _result_row(name: str, own: Mapping[str, list[float]], failed: int) -> Sequence[str]:

@@ -42,8 +42,7 @@ def tune(sysfs: Path = Path("/sys")) -> Sequence[str]:
         if now == value:
             continue
         saved.setdefault(str(path), now)
-        saved_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        saved_file.write_text(json.dumps(saved))
+        _save(saved_file, saved)
         _write(path, value)
         changed.append(f"{path}: {now} → {value}")
     return changed
@@ -56,9 +55,23 @@ def untune() -> Sequence[str]:
         return []
     saved: dict[str, str] = json.loads(saved_file.read_text())
     for name, value in saved.items():
-        _write(Path(name), value)
+        if Path(name).exists():  # a CPU may have gone offline, and its settings with it
+            _write(Path(name), value)
     saved_file.unlink()
     return [f"{name}: back to {value}" for name, value in saved.items()]
+
+
+def _save(path: Path, saved: Mapping[str, str]) -> None:
+    """In one step: half a file could not be read when it is needed most."""
+    partial = path.with_suffix(".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        partial.write_text(json.dumps(saved))
+        partial.replace(path)
+    except OSError as error:
+        raise EnvironmentRefused(
+            f"{path} cannot be written: {error.strerror}", "run the same command with sudo"
+        ) from error
 
 
 def _write(path: Path, value: str) -> None:

@@ -7,6 +7,9 @@ the first trial, so that every file it opens is known.
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from harness.clock import Marks
 from harness.errors import HarnessError
 from harness.experiments import identity, limits
@@ -18,14 +21,14 @@ ROUND_TRIPS = 100
 _SHOWN = 5
 
 
-class Channel(Frozen):
+class Channel(Frozen, frozen=True):
     """Round trips of the channel; `send_to_stamp_ns` only where box and host share a clock."""
 
     round_trip_ns: list[int]
     send_to_stamp_ns: list[int]
 
 
-class Verified(Frozen):
+class Verified(Frozen, frozen=True):
     """What the unmeasured instance of a runtime proved."""
 
     digest: str
@@ -83,6 +86,15 @@ def failed(why: str) -> Verified:
     )  # fmt: skip
 
 
+def _is_hidden(root: Path, path: str) -> bool:
+    """Whether this user may not look at a path of an image that belongs to someone else."""
+    whole = root / path.lstrip("/")
+    above = [parent for parent in whole.parents if parent.is_relative_to(root)]
+    if not all(os.access(parent, os.R_OK | os.X_OK) for parent in above):
+        return True
+    return whole.exists() and not os.access(whole, os.R_OK)
+
+
 def _judge(bench: Bench, found: bytes, owned: bool) -> tuple[str, bool, str]:
     digest = digest_of(found)
     if digest == bench.image.digest:
@@ -91,5 +103,10 @@ def _judge(bench: Bench, found: bytes, owned: bool) -> tuple[str, bool, str]:
     other = differences(expected, found, ignore_ownership=not owned)
     if not other:
         return digest, True, "identical but for owners, which an ordinary user cannot set"
-    shown = ", ".join(other[:_SHOWN]) + (f" and {len(other) - _SHOWN} more" if other[_SHOWN:] else "")
+    hidden = [line for line in other if _is_hidden(bench.image.root, line.rpartition(": ")[0])]
+    if bench.runtime.runtime_class is RuntimeClass.BARE and len(hidden) == len(other):
+        return digest, True, f"identical but for {len(hidden)} paths that only root can read"
+    shown = ", ".join(other[:_SHOWN]) + (
+        f" and {len(other) - _SHOWN} more" if other[_SHOWN:] else ""
+    )
     return digest, False, f"differs from the image: {shown}"

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -34,7 +32,7 @@ from harness.model import (
 from harness.process import run
 from runtimes.box import SOCKET, AgentBox, Ending, check_parameters, listen
 from runtimes.docker_api import CALL_TIMEOUT_S, Api, NotThere, asking, connect, find, versions
-from runtimes.docker_engine import PrivateEngine, parent_of, require_startable
+from runtimes.docker_engine import PrivateEngine, find_program, parent_of, require_startable
 from runtimes.grouped import ALL_LIMITS
 
 KIND = "docker-container"
@@ -115,6 +113,8 @@ class Docker:
         name = f"{REPOSITORY}:{tag}"
         if _digest_of(api, name) != image.digest:
             _import(self._host, image, tag)
+            if self._holds_private:
+                _drop_others(api, name)
         with asking(f"docker inspect {name}", LaunchFailed):
             self._image_id = str(api.inspect_image(name)["Id"])
 
@@ -133,11 +133,13 @@ class Docker:
     @contextlib.contextmanager
     def launch(self, spec: InstanceSpec, marks: Marks) -> Iterator[AgentBox]:
         api = self._connected()
-        parent = f"/{self._context.cgroup}" if self._holds_private else ""
-        config = container_config(spec, self._image_id, self._network, parent)
+        config = container_config(spec, self._image_id, self._network)
         with ExitStack() as stack:
             listener = stack.enter_context(listen(spec))
-            self._context.inventory.will_make(KIND, spec.name, host=self._host, run=spec.run_id)
+            self._context.inventory.will_make(
+                KIND, spec.name, host=self._host, run=spec.run_id,
+                private="yes" if self._holds_private else "no",
+            )  # fmt: skip
             stack.callback(self._forget, api, spec.name)
             with asking("the Docker Engine", LaunchFailed):
                 api.ping()  # the timed calls find the connection warm
@@ -216,6 +218,15 @@ def _digest_of(api: Api, name: str) -> str | None:
     return str(labels.get(DIGEST_LABEL))
 
 
+def _drop_others(api: Api, name: str) -> None:
+    """Earlier images leave a private engine's data, which would else grow with every build."""
+    for known in api.images(REPOSITORY):
+        for tag in known.get("RepoTags") or ():
+            if tag != name:
+                with asking(f"docker rmi {tag}", LaunchFailed):
+                    api.remove_image(tag)
+
+
 def _import(host: str, image: Image, tag: str) -> None:
     """`docker import` of the image's tar; raises LaunchFailed with the engine's message."""
     changes = [f"LABEL {DIGEST_LABEL}={image.digest}"]
@@ -233,11 +244,10 @@ def _import(host: str, image: Image, tag: str) -> None:
             raise LaunchFailed(f"docker import: {answer['error']}")
 
 
-def container_config(
-    spec: InstanceSpec, image_id: str, network: str, cgroup_parent: str
-) -> dict[str, Any]:
+def container_config(spec: InstanceSpec, image_id: str, network: str) -> dict[str, Any]:
     """The body of the create call: a pure function of the instance (golden file in the tests).
 
+    The cgroup's parent is the engine's to choose: a private one has the run's as its default.
     Mounts, privileges and swap are those of the native OCI runtimes, so that rows differ in
     the engine. Its default seccomp profile stays: it is part of what Docker is.
     """
@@ -252,8 +262,6 @@ def container_config(
         "AutoRemove": False,
         "Init": False,
     }  # fmt: skip
-    if cgroup_parent:
-        host["CgroupParent"] = cgroup_parent
     limits = spec.limits
     if limits.memory_bytes is not None:
         host |= {"Memory": limits.memory_bytes, "MemorySwap": -1}
@@ -281,7 +289,7 @@ def _installed() -> dict[str, str]:
     """Versions of what `prepare` would start, by asking the programs."""
     found: dict[str, str] = {}
     for program, place in (("dockerd", 2), ("containerd", 2), ("runc", 2)):
-        if path := shutil.which(program):
+        if path := find_program(program):
             words = run([path, "--version"]).stdout.decode().split()
             name = "docker" if program == "dockerd" else program
             found[name] = words[place].rstrip(",") if len(words) > place else "unknown"
@@ -289,37 +297,42 @@ def _installed() -> dict[str, str]:
 
 
 class ContainerCleaner:
-    """Removes a container by its inventory entry. One of a private engine goes with it."""
+    """Removes a container by its inventory entry, if the label says that it is that run's."""
 
     def exists(self, name: str, details: Mapping[str, str]) -> bool:
-        api = self._engine(details)
-        if api is None:
-            return False
+        """A container of an engine that does not answer may exist, unless its engine was ours:
+        what that one left is removed with it, or when it next starts."""
         try:
-            with asking("docker inspect", HarnessError):
-                labels = api.inspect_container(name)["Config"].get("Labels") or {}
-        except NotThere:
-            return False
+            api = connect(details.get("host", ""))
+        except (RuntimeUnavailable, DeadlineExceeded):
+            return details.get("private") != "yes"
+        try:
+            return _is_of_run(api, name, details.get("run", ""))
         finally:
             api.close()
-        return bool(labels.get(RUN_LABEL) == details.get("run"))
 
     def remove(self, name: str, details: Mapping[str, str]) -> None:
-        if self.exists(name, details) and (api := self._engine(details)) is not None:
-            try:
-                _remove(api, name)
-            finally:
-                api.close()
-
-    def _engine(self, details: Mapping[str, str]) -> Api | None:
-        """A connection to the engine that made it; None when that engine is no more."""
-        host = details.get("host", "")
-        if not os.path.exists(host.removeprefix("unix://")):  # noqa: PTH110
-            return None
+        """Raises RuntimeUnavailable when its engine does not answer now."""
         try:
-            return connect(host)
+            api = connect(details.get("host", ""))
         except (RuntimeUnavailable, DeadlineExceeded):
-            return None
+            if details.get("private") == "yes":
+                return
+            raise
+        try:
+            if _is_of_run(api, name, details.get("run", "")):
+                _remove(api, name)
+        finally:
+            api.close()
+
+
+def _is_of_run(api: Api, name: str, run_id: str) -> bool:
+    try:
+        with asking(f"docker inspect {name}", HarnessError):
+            labels = api.inspect_container(name)["Config"].get("Labels") or {}
+    except NotThere:
+        return False
+    return bool(labels.get(RUN_LABEL) == run_id)
 
 
 containers = ContainerCleaner()

@@ -35,11 +35,17 @@ class Api(Protocol):
     def wait(self, container: str, timeout: float) -> Mapping[str, Any]: ...
     def inspect_container(self, container: str) -> Mapping[str, Any]: ...
     def remove_container(self, container: str, *, v: bool, force: bool) -> None: ...
+    def images(self, name: str) -> Sequence[Mapping[str, Any]]: ...
+    def remove_image(self, image: str) -> object: ...
     def inspect_image(self, image: str) -> Mapping[str, Any]: ...
     def import_image(
         self, src: IO[bytes], *, repository: str, tag: str, changes: Sequence[str]
     ) -> str: ...
     def close(self) -> None: ...
+
+
+class NobodyListens(RuntimeUnavailable):
+    """There is a socket's name, but no engine behind it."""
 
 
 class NotThere(HarnessError):
@@ -54,7 +60,9 @@ def connect(host: str, timeout_s: float = CALL_TIMEOUT_S) -> Api:
         raise RuntimeUnavailable("the Docker SDK for Python is not installed", _INSTALL) from None
     _knock(host)
     with asking(f"the Docker Engine at {host}", RuntimeUnavailable):
-        return cast("Api", docker.APIClient(base_url=host, version="auto", timeout=timeout_s))
+        client = docker.APIClient(base_url=host, version="auto", timeout=timeout_s)
+    client.trust_env = False  # else every call looks for proxies, which no socket has
+    return cast("Api", client)
 
 
 def _knock(host: str) -> None:
@@ -62,9 +70,15 @@ def _knock(host: str) -> None:
     with socket.socket(socket.AF_UNIX) as end:
         try:
             end.connect(host.removeprefix("unix://"))
-        except OSError as error:
+        except PermissionError:
             raise RuntimeUnavailable(
-                f"the Docker Engine at {host}: {error.strerror}", "is it running?"
+                f"this user may not use the Docker Engine at {host}",
+                "sudo usermod -aG docker $USER, then log in again",
+            ) from None
+        except OSError as error:
+            raise NobodyListens(
+                f"the Docker Engine at {host}: {error.strerror}",
+                "start it (systemctl start docker), or unset DOCKER_HOST",
             ) from error
 
 
@@ -104,16 +118,9 @@ def find() -> str | None:
         return named
     for path in _default_sockets():
         if path.is_socket():
-            try:
+            with contextlib.suppress(NobodyListens):
                 connect(f"unix://{path}", _PROBE_TIMEOUT_S).close()
-            except RuntimeUnavailable as error:
-                if not os.access(path, os.R_OK | os.W_OK):
-                    raise RuntimeUnavailable(
-                        f"this user may not use the Docker Engine at {path}",
-                        "sudo usermod -aG docker $USER, then log in again",
-                    ) from error
-                continue  # a socket that nobody listens on any more
-            return f"unix://{path}"
+                return f"unix://{path}"
     return None
 
 

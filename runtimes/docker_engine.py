@@ -40,6 +40,7 @@ _PROGRAMS = ("dockerd", "containerd", "containerd-shim-runc-v2", "runc")
 _OURS = frozenset({"tini", "dockerd", "containerd", "docker-proxy", "docker-init"})
 _SHIM = "containerd-shim"
 _COVERED = ("/etc/docker", "/run/containerd")
+_MARKER = ".tarebench-"
 _START_TIMEOUT_S = 90.0
 _STOP_TIMEOUT_S = 20.0
 _LOG_CHARACTERS = 800
@@ -48,7 +49,7 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 def require_startable() -> None:
     """Raises RuntimeUnavailable with the reason why no private engine can be started here."""
-    if _find("dockerd") is None:
+    if find_program("dockerd") is None:
         raise RuntimeUnavailable("Docker Engine is not installed", "apt-get install docker.io")
     if os.geteuid() != 0:
         raise RuntimeUnavailable(
@@ -56,7 +57,7 @@ def require_startable() -> None:
             "start it (systemctl start docker), or run the same command with sudo",
         )
     for program in _PROGRAMS:
-        if _find(program) is None:
+        if find_program(program) is None:
             raise RuntimeUnavailable(
                 f"no Docker Engine runs, and {program} is missing to start one",
                 "apt-get install docker.io",
@@ -68,7 +69,8 @@ def require_startable() -> None:
         )
 
 
-def _find(program: str) -> str | None:
+def find_program(program: str) -> str | None:
+    """A program's path, also where an ordinary user's search path does not lead."""
     return shutil.which(program, path=f"{os.environ.get('PATH', '')}:{_PATH}")
 
 
@@ -110,11 +112,12 @@ class PrivateEngine:
         return [pid for pid, program in _processes(self.folder) if program in _OURS]
 
     def _details(self) -> Mapping[str, str]:
-        missing = [path for path in _COVERED if not Path(path).is_dir()]
+        own = bridge.name_of(self._context.run_id)
         return {
-            "bridge": bridge.name_of(self._context.run_id),
+            "bridge": own,
             "cgroup": f"{self._context.cgroup}/engine",
-            "mount_points": ":".join(missing),
+            "mount_points": ":".join(path for path in _COVERED if _made_to_be_covered(Path(path))),
+            "marker": f"{_MARKER}{own}",
         }
 
     def _start(self) -> None:
@@ -122,17 +125,19 @@ class PrivateEngine:
         self._context.inventory.will_make(KIND, str(self.folder), **details)
         try:
             with ExitStack() as stack:
-                lock = stack.enter_context(_locked(self._data))
+                stack.enter_context(_locked(self._data))
                 self._write_files(details)
                 bridge.create(details["bridge"])
                 output = os.open(self.folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
                 stack.callback(os.close, output)
                 mounts = stack.enter_context(PrivateMounts())
+                for point in _mount_points(details):
+                    point.mkdir(exist_ok=True)
+                    (point / details["marker"]).touch()
                 for path in _COVERED:
-                    Path(path).mkdir(exist_ok=True)
                     mounts.bind(self.folder / "covers" / Path(path).name, Path(path))
                 daemons = [
-                    mounts.call(functools.partial(_spawn_daemon, argv, output, lock))
+                    mounts.call(functools.partial(_spawn_daemon, argv, output))
                     for argv in self._commands()
                 ]
                 self._wait(daemons)
@@ -162,17 +167,27 @@ class PrivateEngine:
             (self.folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
         (self.folder / "details.json").write_text(json.dumps(details))
         (self.folder / "daemon.json").write_text(
-            json.dumps(daemon_config(self.folder, self._data, details["bridge"]), indent=1)
+            json.dumps(daemon_config(self.folder, self._data, details), indent=1)
         )
         (self.folder / "containerd.toml").write_text(containerd_config(self.folder, self._data))
 
     def _commands(self) -> Sequence[Sequence[str]]:
         """tini reaps what the daemons orphan: PID 1 may be slow to (PLATFORM)."""
-        tini = _find("tini")
+        tini = find_program("tini")
         reaper = [tini, "-s", "--"] if tini else []
         return [
-            [*reaper, str(_find("containerd")), "--config", str(self.folder / "containerd.toml")],
-            [*reaper, str(_find("dockerd")), "--config-file", str(self.folder / "daemon.json")],
+            [
+                *reaper,
+                str(find_program("containerd")),
+                "--config",
+                str(self.folder / "containerd.toml"),
+            ],
+            [
+                *reaper,
+                str(find_program("dockerd")),
+                "--config-file",
+                str(self.folder / "daemon.json"),
+            ],
         ]
 
     def _wait(self, daemons: Sequence[Process]) -> None:
@@ -221,20 +236,19 @@ class PrivateEngine:
         api.close()
 
 
-def _spawn_daemon(argv: Sequence[str], output: int, lock: int) -> Process:
-    env = {"PATH": _PATH}
-    return spawn(argv, stdout=output, stderr=output, env=env, keep=[lock])
+def _spawn_daemon(argv: Sequence[str], output: int) -> Process:
+    return spawn(argv, stdout=output, stderr=output, env={"PATH": _PATH})
 
 
 @contextlib.contextmanager
-def _locked(data: Path) -> Iterator[int]:
+def _locked(data: Path) -> Iterator[None]:
     """A lock on the data root that the daemons inherit: it is free when the last has ended."""
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.set_inheritable(lock, True)
-        yield lock
+        yield
     except BlockingIOError:
         raise RuntimeUnavailable(
             f"another run's Docker Engine uses {data}",
@@ -244,7 +258,7 @@ def _locked(data: Path) -> Iterator[int]:
         os.close(lock)
 
 
-def daemon_config(folder: Path, data: Path, bridge_name: str) -> Mapping[str, object]:
+def daemon_config(folder: Path, data: Path, details: Mapping[str, str]) -> Mapping[str, object]:
     """dockerd's configuration: nothing of the host is changed for it but its own bridge."""
     return {
         "hosts": [f"unix://{folder / 'docker.sock'}"],
@@ -254,7 +268,8 @@ def daemon_config(folder: Path, data: Path, bridge_name: str) -> Mapping[str, ob
         "pidfile": str(folder / "dockerd.pid"),
         "storage-driver": "overlay2",
         "exec-opts": ["native.cgroupdriver=cgroupfs"],
-        "bridge": bridge_name,
+        "bridge": details["bridge"],
+        "cgroup-parent": f"/{Path(details['cgroup']).parent}",
         "iptables": False,
         "ip6tables": False,
         "ip-forward": False,
@@ -290,7 +305,7 @@ class EngineCleaner:
             folder.exists()
             or bool(_processes(folder))
             or bridge.exists(details.get("bridge", ""))
-            or any(point.is_dir() and not any(point.iterdir()) for point in points)
+            or any((point / details.get("marker", _MARKER)).exists() for point in points)
         )
 
     def remove(self, name: str, details: Mapping[str, str]) -> None:
@@ -301,10 +316,23 @@ class EngineCleaner:
         if cgroup := details.get("cgroup"):
             Group(Layout.detect(), cgroup).remove()
         for point in _mount_points(details):
+            (point / details.get("marker", _MARKER)).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # another engine uses it now
                 point.rmdir()
         if folder.exists():
             shutil.rmtree(folder)
+
+
+def _made_to_be_covered(path: Path) -> bool:
+    """Whether a folder is there only for engines of ours: the last of them removes it.
+
+    Each leaves a marker in it, because removing a folder takes away what any other mount
+    namespace has mounted on it.
+    """
+    if not path.exists():
+        return True
+    found = [entry.name for entry in path.iterdir()]
+    return bool(found) and all(name.startswith(_MARKER) for name in found)
 
 
 def _mount_points(details: Mapping[str, str]) -> Sequence[Path]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness.channel import SpooledOutput
 from harness.clock import Marks, now_ns
-from harness.errors import DeadlineExceeded, LaunchFailed, RuntimeUnavailable
+from harness.errors import DeadlineExceeded, LaunchFailed, RuntimeUnavailable, UsageError
 from harness.image.manifest import parse_manifest
 from harness.model import (
     Completed,
@@ -81,7 +81,10 @@ class Fake:
     def __init__(self, name: str, parameters: Mapping[str, str], context: Context) -> None:
         given = check_parameters("fake", parameters, self.parameters)
         self.name = name
-        self._ready_ns = int(float(given["ready_ms"]) * 1e6)
+        try:
+            self._ready_ns = int(float(given["ready_ms"]) * 1e6)
+        except (ValueError, OverflowError):
+            raise UsageError(f"{given['ready_ms']!r} is no ready_ms", "give a number") from None
         self._fail = given["fail"]
         self._launches = 0
 

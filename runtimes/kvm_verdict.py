@@ -18,6 +18,9 @@ from harness.errors import RuntimeUnavailable
 from harness.model import Frozen
 
 DEADLINE_S = 20.0
+CPUS: tuple[tuple[str, ...], ...] = ((), ("arch-capabilities",))
+"""The host's CPU as it is; and without a register that some nested KVMs refuse to set, at
+which QEMU dies before the guest starts."""
 DEVICE = Path("/dev/kvm")
 _HINT = (
     "enable virtualization in the firmware, or nested virtualization in the host of this "
@@ -26,11 +29,15 @@ _HINT = (
 
 
 class Verdict(Frozen, frozen=True):
-    """What a boot under KVM came to; `reason` is empty where it worked."""
+    """What a boot under KVM came to; `reason` is empty where it worked.
+
+    `cpu_without` are the features that a guest's CPU must not have here for QEMU to start.
+    """
 
     usable: bool
     reason: str
     conditions: dict[str, str]
+    cpu_without: tuple[str, ...] = ()
 
 
 def conditions(emulator: Path, machine: str, uri: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ import contextlib
 import functools
 import importlib
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,12 +32,15 @@ _QEMU_CONF = """\
 # Written by tarebench: no log daemon, and nothing that needs the host to be prepared.
 stdio_handler = "file"
 security_driver = "none"
-user = "root"
-group = "root"
 namespaces = []
 # Owners of files are not changed to start a guest: the image belongs to the image store.
 dynamic_ownership = 0
 remember_owner = 0
+"""
+_AS_ROOT = """\
+# As the harness itself, so that a guest reaches the channel's socket.
+user = "root"
+group = "root"
 """
 _NO_GROUPS = """\
 # The thread that starts a guest has joined the instance's control groups already.
@@ -147,16 +151,18 @@ class EmbeddedRoot:
     def __init__(self, path: Path, cache: Path, *, groups: bool) -> None:
         self.path = path
         self._cache = cache
-        self._groups = groups
+        self._conf = _QEMU_CONF + ("" if groups else _NO_GROUPS)
+        if os.geteuid() == 0:
+            self._conf += _AS_ROOT
         self._folders: tuple[Path, ...] = ()
+        self.users = 0
         self.make()
 
     def make(self) -> None:
         """Make it, or make it again after the run that it belonged to was removed."""
         etc = self.path / "etc"
         etc.mkdir(parents=True, exist_ok=True, mode=0o700)
-        text = _QEMU_CONF if self._groups else _QEMU_CONF + _NO_GROUPS
-        (etc / "qemu.conf").write_text(text)
+        (etc / "qemu.conf").write_text(self._conf)
         self._cache.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not (self.path / "cache").is_symlink():
             (self.path / "cache").symlink_to(self._cache)
@@ -167,6 +173,12 @@ class EmbeddedRoot:
         """Note the folders that libvirt made when it was opened: it makes them only once."""
         self._folders = tuple(path for path in self.path.rglob("*") if path.is_dir())
 
+    def remove(self) -> None:
+        """Remove it where the run that it belonged to is no longer there to do so."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self.path.parent.rmdir()
+
     @property
     def uri(self) -> str:
         return f"qemu:///embed?root={quote(str(self.path))}"
@@ -174,6 +186,24 @@ class EmbeddedRoot:
     def log_of(self, domain: str) -> Path:
         """What QEMU said on its standard error, and the command line that started it."""
         return self.path / "log" / "qemu" / f"{domain}.log"
+
+
+@contextlib.contextmanager
+def _homes_in(state: Path) -> Iterator[None]:
+    """Let libvirt keep a user's few files with the run, while it decides where they go.
+
+    For root they are two empty folders below /run, and nothing can change that.
+    """
+    names = () if os.geteuid() == 0 else ("XDG_CACHE_HOME", "XDG_RUNTIME_DIR")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, str(state)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 @functools.cache
@@ -218,8 +248,9 @@ class Connection:
             self.root = _embedded_root(state, cache, groups=groups)
             uri = self.root.uri
         self.uri = uri
+        self._state = state
         self._gone: dict[str, threading.Event] = {}
-        with Reaping():
+        with Reaping(), _homes_in(state):
             try:
                 self.handle: Any = self.libvirt.open(uri)
             except self.libvirt.libvirtError as error:
@@ -229,6 +260,7 @@ class Connection:
                 ) from error
         if self.root is not None:
             self.root.remember()
+            self.root.users += 1
         self._callback = self.handle.domainEventRegisterAny(
             None, self.libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_event, None
         )
@@ -297,6 +329,10 @@ class Connection:
         with contextlib.suppress(self.libvirt.libvirtError), Reaping():
             self.handle.domainEventDeregisterAny(self._callback)
             self.handle.close()
+        if self.root is not None:
+            self.root.users -= 1
+            if self.root.users == 0 and self.root.path != self._state:
+                self.root.remove()
 
 
 def _dotted(number: int) -> str:

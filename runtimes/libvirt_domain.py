@@ -129,6 +129,7 @@ class LibvirtDomain:
         self._connection: Connection | None = None
         self._files: dict[str, BootFiles] = {}
         self._clock: GuestClock | None = None
+        self._cpu_without: tuple[str, ...] = ()
         self._mitigations = host_mitigations()
 
     def probe(self) -> RuntimeFacts:
@@ -145,7 +146,8 @@ class LibvirtDomain:
 
     def _guest_versions(self) -> dict[str, str]:
         kernel = cached_kernel(self._context.cache)
-        return {"guest-cpu": self.cpu_mode} | (
+        cpu = " without ".join((self.cpu_mode, *self._cpu_without))
+        return {"guest-cpu": cpu} | (
             {} if kernel is None else {"guest-kernel": f"{kernel.version} {kernel.package_version}"}
         )
 
@@ -246,6 +248,7 @@ class LibvirtDomain:
             backing=files.disk,
             channel=spec.sockets / SOCKET,
             serial=None if serial is None else serial.path,
+            cpu_without=self._cpu_without,
         )
 
     def instrumented(self) -> Runtime:
@@ -294,60 +297,73 @@ class Kvm(LibvirtDomain):
 
     def probe(self) -> RuntimeFacts:
         _require_tools()
-        if self._uri == EMBEDDED:
-            kvm_verdict.check_device()
-        known = self._recall()
-        if known is not None:
-            kvm_verdict.require(known)
-        facts = super().probe()
-        if known is None:
-            image = store.find(self._context.cache)
-            if image is None:
-                return RuntimeFacts(
-                    facts.versions, facts.accel, facts.limits, [*facts.notes, _UNPROBED]
-                )
+        image = None if self._known() else store.find(self._context.cache)
+        if image is not None:
             self.prepare(image)
-        return facts
+        facts = super().probe()
+        if self._known():
+            return facts
+        return RuntimeFacts(facts.versions, facts.accel, facts.limits, [*facts.notes, _UNPROBED])
 
     def prepare(self, image: Image) -> None:
         """Derive the forms, then decide by a boot unless that is known. RuntimeUnavailable."""
-        if self._uri == EMBEDDED:
-            kvm_verdict.check_device()
-        known = self._recall()
-        if known is not None:
-            kvm_verdict.require(known)
+        known = self._known()
         super().prepare(image)
-        if known is None:
+        if not known:
             verdict = self._try(image)
             kvm_verdict.remember(self._cache, verdict)
-            kvm_verdict.require(verdict)
+            self._heed(verdict)
+
+    def _known(self) -> bool:
+        """Whether it is known that guests boot; raises RuntimeUnavailable if they do not."""
+        if self._uri == EMBEDDED:
+            kvm_verdict.check_device()
+        verdict = kvm_verdict.recall(self._cache, self._conditions())
+        if verdict is not None:
+            self._heed(verdict)
+        return verdict is not None
+
+    def _heed(self, verdict: kvm_verdict.Verdict) -> None:
+        kvm_verdict.require(verdict)
+        self._cpu_without = verdict.cpu_without
 
     def _conditions(self) -> dict[str, str]:
         return kvm_verdict.conditions(Path(self._emulator()), self._machine, self._uri)
 
-    def _recall(self) -> kvm_verdict.Verdict | None:
-        return kvm_verdict.recall(self._cache, self._conditions())
-
     def _try(self, image: Image) -> kvm_verdict.Verdict:
-        """Boot one guest under a deadline."""
-        try:
-            with tempfile.TemporaryDirectory(dir=self._context.state) as folder:
-                spec = InstanceSpec(
-                    name=f"tarebench-kvm-{uuid.uuid4().hex[:8]}", run_id=self._context.run_id,
-                    image=image, limits=Limits(), directory=Path(folder), sockets=Path(folder),
-                    ready_timeout_s=kvm_verdict.DEADLINE_S,
-                )  # fmt: skip
-                with self.launch(spec, Marks()):
+        """Boot one guest under a deadline; where QEMU itself fails, with a simpler CPU."""
+        reason = ""
+        for without in kvm_verdict.CPUS:
+            self._cpu_without = without
+            try:
+                with self._trial_spec(image) as spec, self.launch(spec, Marks()):
                     pass
-            return kvm_verdict.Verdict(True, "", self._conditions())
-        except DeadlineExceeded:
-            reason = (
-                f"{kvm_verdict.DEVICE} exists but a guest did not boot under it within "
-                f"{kvm_verdict.DEADLINE_S:g} s (KVM without hardware virtualization?)"
-            )
-        except HarnessError as error:
-            reason = f"{kvm_verdict.DEVICE} exists but no guest starts under it: {error.message}"
+                return kvm_verdict.Verdict(True, "", self._conditions(), without)
+            except DeadlineExceeded:
+                reason = (
+                    f"{kvm_verdict.DEVICE} exists but a guest did not boot under it within "
+                    f"{kvm_verdict.DEADLINE_S:g} s (KVM without hardware virtualization?)"
+                )
+                break
+            except LaunchFailed as error:
+                reason = (
+                    f"{kvm_verdict.DEVICE} exists but no guest starts under it: {error.message}"
+                )
         return kvm_verdict.Verdict(False, reason, self._conditions())
+
+    @contextlib.contextmanager
+    def _trial_spec(self, image: Image) -> Iterator[InstanceSpec]:
+        """Folders for one guest; the state folder may lie in memory, where O_DIRECT fails."""
+        self._cache.mkdir(parents=True, exist_ok=True)
+        with (
+            tempfile.TemporaryDirectory(dir=self._cache) as disk,
+            tempfile.TemporaryDirectory(dir=self._context.state) as sockets,
+        ):
+            yield InstanceSpec(
+                name=f"tarebench-kvm-{uuid.uuid4().hex[:8]}", run_id=self._context.run_id,
+                image=image, limits=Limits(), directory=Path(disk), sockets=Path(sockets),
+                ready_timeout_s=kvm_verdict.DEADLINE_S,
+            )  # fmt: skip
 
 
 class _Alive:
@@ -398,7 +414,9 @@ def _qemu_said(connection: Connection, domain: Domain) -> str:
         text = connection.root.log_of(domain.name).read_text(errors="replace")
     except OSError:
         return ""
-    said = text.rpartition("-msg timestamp=on")[2].strip()[-_LOG_CHARACTERS:]
+    lines = text.rpartition("-msg timestamp=on")[2].splitlines()
+    said = "\n".join(line for line in lines if "is tainted" not in line).strip()
+    said = said[-_LOG_CHARACTERS:]
     return f"; QEMU said: {said}" if said else "; QEMU said nothing"
 
 
@@ -413,25 +431,32 @@ def _destroy(connection: Connection, domain: Domain) -> None:
             connection.root.log_of(domain.name).unlink()
 
 
-def left(name: str, details: Mapping[str, str]) -> bool:
-    """Whether a domain of the inventory still runs on this host."""
-    del name
-    return any(True for _ in machines_by_uuid(details["uuid"]))
-
-
-def clean_domain(name: str, details: Mapping[str, str]) -> None:
-    """Remove what a dead run left of a domain.
+class DomainCleaner:
+    """Finds and removes what a dead run left of a domain, by the UUID on QEMU's command line.
 
     An embedded driver died with its process, and nobody but the QEMU itself is left. A
-    daemon is told, so that it forgets the domain too.
+    daemon is told too, so that it forgets the domain.
     """
-    uri = details.get("uri", EMBEDDED)
-    if uri != EMBEDDED:
-        with contextlib.suppress(HarnessError), tempfile.TemporaryDirectory() as folder:
-            connection = Connection(uri, Path(folder), Path(folder), groups=False)
-            with contextlib.suppress(connection.libvirt.libvirtError):
-                connection.handle.lookupByUUIDString(details["uuid"]).destroy()
-            connection.close()
-    kill_machine(details["uuid"])
-    if left(name, details):
-        raise HarnessError(f"the domain {name} could not be removed")
+
+    def exists(self, name: str, details: Mapping[str, str]) -> bool:
+        del name
+        return any(True for _ in machines_by_uuid(details["uuid"]))
+
+    def remove(self, name: str, details: Mapping[str, str]) -> None:
+        del name
+        if details["uri"] != EMBEDDED:
+            with contextlib.suppress(HarnessError):
+                _destroy_by_daemon(details["uri"], details["uuid"])
+        kill_machine(details["uuid"])
+
+
+def _destroy_by_daemon(uri: str, identity: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        connection = Connection(uri, Path(folder), Path(folder), groups=False)
+        with contextlib.suppress(connection.libvirt.libvirtError):
+            connection.handle.lookupByUUIDString(identity).destroy()
+        connection.close()
+
+
+domains = DomainCleaner()
+"""What the group `tarebench.cleaners` names for the kind `domain`."""

@@ -50,7 +50,7 @@ class PrivateMounts:
         _checked(_libc.unshare(_CLONE_NEWNS), "unshare")
         _checked(_libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None), "private mounts")
 
-    def call(self, function: Callable[..., T], *arguments: Any) -> T:  # noqa: ANN401
+    def call(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run a function in the namespace and return what it returns."""
         return self._thread.submit(function, *arguments).result()
 

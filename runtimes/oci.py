@@ -98,7 +98,9 @@ class Oci:
             process = mounts.call(self._spawn, spec, errors, marks)
             _finish(process, errors)
             marks.stamp(Mark.STARTED)
-            marks.at(Mark.READY, listener.wait_ready(spec.ready_timeout_s))
+            group = Group(Layout.detect(), f"{self._context.cgroup}/{spec.name}")
+            ready_ns = listener.wait_ready(spec.ready_timeout_s, lambda: bool(group.members()))
+            marks.at(Mark.READY, ready_ns)
             agent = Agent(listener, shares_clock=True)
             assert listener.peer_pid is not None
             ending = stack.enter_context(Ending(listener.peer_pid))
@@ -135,6 +137,22 @@ class Oci:
 
     def close(self) -> None:
         """State of containers lies in the run's own folder, which the run removes."""
+
+
+class Containers:
+    """Cleans containers of dead runs, by the state that the OCI runtime keeps of them."""
+
+    def exists(self, name: str, details: Mapping[str, str]) -> bool:
+        return (Path(details["state"]) / name).is_dir()
+
+    def remove(self, name: str, details: Mapping[str, str]) -> None:
+        with PrivateMounts() as mounts:
+            _hide_unified(mounts)
+            argv = [details["program"], "--root", details["state"], "delete", "--force", name]
+            mounts.call(lambda: run(argv, timeout_s=_CALL_TIMEOUT_S))
+
+
+containers = Containers()
 
 
 class Runc(Oci):
@@ -200,9 +218,7 @@ def bundle_config(spec: InstanceSpec, root: Path, cgroup: str) -> dict[str, Any]
         ],
         "linux": {
             "cgroupsPath": cgroup,
-            "namespaces": [
-                {"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount")
-            ],
+            "namespaces": [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount")],
             "resources": _resources(spec),
             "maskedPaths": ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"],
             "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"],
@@ -223,5 +239,3 @@ def _resources(spec: InstanceSpec) -> dict[str, Any]:
     if limits.pids is not None:
         resources["pids"] = {"limit": limits.pids}
     return resources
-
-

@@ -136,9 +136,7 @@ class Apt:
 
     def update_if_stale(self) -> None:
         """Fetch the package lists where there are none, or none from the last day."""
-        lists = list(_LISTS.glob("*_Packages*"))
-        newest = max((path.stat().st_ctime for path in lists), default=0.0)
-        if time.time() - newest > _STALE_AFTER_S and self._run(["update"]) != 0:
+        if time.time() - _lists_fetched() > _STALE_AFTER_S and self._run(["update"]) != 0:
             say("apt-get update failed; going on with the lists that are here")
 
     def install(self, packages: Sequence[str]) -> bool:
@@ -177,6 +175,11 @@ class Apt:
         return subprocess.run(argv, check=False, stdin=subprocess.DEVNULL).returncode
 
 
+def _lists_fetched() -> float:
+    """When the newest list of packages was fetched; 0 where there is none."""
+    return max((path.stat().st_ctime for path in _LISTS.glob("*_Packages*")), default=0.0)
+
+
 def _sudo(interactive: bool) -> tuple[str, ...] | None:
     """How to call sudo: without a terminal it must not ask for a password."""
     if interactive:
@@ -203,7 +206,8 @@ def installable(apt: Apt, needs: Sequence[Need]) -> tuple[list[Need], list[tuple
 def command_for(needs: Sequence[Need]) -> str:
     """The command that an administrator types."""
     packages = " ".join(need.package for need in needs)
-    return f"apt-get install --no-install-recommends {packages}"
+    update = "" if _lists_fetched() else "apt-get update && "
+    return f"{update}apt-get install --no-install-recommends {packages}"
 
 
 def say(text: str) -> None:

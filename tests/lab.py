@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from harness import paths, registry
 from harness.clock import Marks
@@ -60,7 +59,6 @@ class Lab:
             shutil.rmtree(directory)
             shutil.rmtree(sockets)
 
-
     def inventory_entries(self) -> Sequence[Entry]:
         """What the lab's inventory lists now."""
         assert isinstance(self.context.inventory, Inventory)
@@ -84,4 +82,3 @@ def open_lab() -> Iterator[Lab]:
         finally:
             left = sweep(inventory)
     assert not left, left
-

@@ -70,7 +70,7 @@ def tiny_image(folder: Path) -> Image:
     with tarfile.open(folder / "rootfs.tar", "w") as tar:
         tar.add(root, ".")
     for path in (folder, *folder.parents):
-        if path.stat().st_uid == 0 and path.name.startswith("pytest-"):
+        if path == folder or path.name.startswith("pytest-"):
             path.chmod(0o755)  # jobs run as an ordinary user and must reach their files
     digest = hashlib.sha256((folder / "rootfs.tar").read_bytes()).hexdigest()
     sha256 = hashlib.sha256(agent.read_bytes()).hexdigest()

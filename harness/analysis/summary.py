@@ -111,9 +111,9 @@ class Undecided:
 class Summary:
     """The answer of one run, ready for a terminal, a report or a page of Markdown.
 
-    `ranking` compares each decided runtime (containers, and machines on hardware) with the
-    one that was ready first; `ready` holds the medians of these and of bare metal, and
-    `memory` those of every box, with simultaneous intervals. `family` is the number of simultaneous intervals.
+    `ranking` compares each decided runtime (containers, and machines on hardware) with the one
+    that was ready first. `ready` holds the medians of these and of bare metal, `memory` those
+    of every box, all with simultaneous intervals; `family` is how many there are.
     """
 
     run: str

@@ -38,7 +38,7 @@ class Measurement:
 
     marks: Mapping[str, int] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
-    identity: Identity = Identity()
+    identity: Identity = field(default_factory=Identity)
     conditions: Conditions = field(default_factory=dict)
 
 
@@ -93,7 +93,9 @@ class Bench:
         if self.group is not None:
             ns = self.group.cpu_ns()
             return None if ns is None else ns / 1e9
-        usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        usages = [
+            resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        ]
         return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
     def counts_cpu(self) -> bool:

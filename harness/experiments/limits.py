@@ -73,9 +73,7 @@ def _cpus(
     return []
 
 
-def _value(
-    seen: Mapping[str, str], groups: Sequence[Path], file: str, *keys: str
-) -> str | None:
+def _value(seen: Mapping[str, str], groups: Sequence[Path], file: str, *keys: str) -> str | None:
     """A limit as the box sees it, else as its group's file on the host says."""
     for key in keys:
         if key in seen:

@@ -60,16 +60,18 @@ def measure(bench: Bench, settings: Memory) -> Measurement:
     )
     return Measurement(
         samples=samples,
-        conditions={"idle_variation_bytes": variation, "host_fell_bytes": fell, "instances": target},
+        conditions={
+            "idle_variation_bytes": variation,
+            "host_fell_bytes": fell,
+            "instances": target,
+        },
     )
 
 
 def _target(bench: Bench, settings: Memory) -> int:
     if bench.runtime.runtime_class in _MACHINES:
         return settings.machine_instances
-    return (
-        settings.engine_instances if isinstance(bench.runtime, HasDaemon) else settings.instances
-    )
+    return settings.engine_instances if isinstance(bench.runtime, HasDaemon) else settings.instances
 
 
 def _steps(target: int, machines: bool) -> Sequence[int]:

@@ -24,9 +24,7 @@ def measure(bench: Bench, settings: Phases) -> Measurement:
     if Mark.KERNEL not in frozen:
         raise LaunchFailed("the guest's kernel gave no sign of life on its serial port")
     samples = tuple(
-        Sample(
-            metric=f"phases.{mark}", value=(frozen[mark] - frozen[Mark.REQUEST]) / 1e9, unit="s"
-        )
+        Sample(metric=f"phases.{mark}", value=(frozen[mark] - frozen[Mark.REQUEST]) / 1e9, unit="s")
         for mark in (Mark.KERNEL, Mark.READY)
     )
     return Measurement(frozen, samples)

@@ -24,7 +24,7 @@ _CONTROLLERS = ("memory", "cpu", "cpuacct", "pids")
 _REMOVE_TRIES = 50
 
 
-class Charge(Frozen):
+class Charge(Frozen, frozen=True):
     """Memory charged to a group, in bytes; each page is charged to one group only."""
 
     anon: int = 0
@@ -176,12 +176,20 @@ class Group:
             remove_tree(mount / self.name)
 
     def kill(self) -> None:
-        """End whatever is left in the group and below it."""
+        """End whatever is left in the group and below it, but never this process."""
+        for pid in self.members():
+            if pid != os.getpid():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def members(self) -> Sequence[int]:
+        """The processes in the group and below it, each once."""
+        found = dict[int, None]()
         for path in self.paths():
             for file in path.rglob("cgroup.procs"):
-                for pid in file.read_text().split():
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(int(pid), signal.SIGKILL)
+                with contextlib.suppress(OSError):  # removed, or ended, while we look
+                    found |= dict.fromkeys(map(int, file.read_text().split()))
+        return tuple(found)
 
 
 def remove_tree(path: Path) -> None:
@@ -278,7 +286,9 @@ def run_group(name: str) -> Iterator[Group | None]:
         yield group
     finally:
         _go_home(home)
-        group.remove()
+        group.kill()
+        with contextlib.suppress(OSError):  # what stays is on the inventory, and told
+            group.remove()
 
 
 def _go_home(home: Sequence[Path]) -> None:

@@ -97,9 +97,7 @@ def test_missing_program_is_an_error_and_the_box_goes_on(subject: Subject) -> No
 
 
 def test_large_and_binary_output_survives(subject: Subject) -> None:
-    done = subject.box.run(
-        Job([SHELL, "head", "-c", str(LARGE_BYTES), "/dev/zero"], timeout_s=120)
-    )
+    done = subject.box.run(Job([SHELL, "head", "-c", str(LARGE_BYTES), "/dev/zero"], timeout_s=120))
     assert done.stdout.size == LARGE_BYTES
     with done.stdout.open() as file:
         assert file.read(1 << 16) == bytes(1 << 16)
@@ -113,7 +111,9 @@ def test_killed_job_is_told_by_its_signal(subject: Subject) -> None:
 
 
 def test_hanging_job_is_ended_at_its_time_limit(subject: Subject) -> None:
-    done = subject.box.run(shell("echo before; trap '' TERM; while :; do sleep 1; done", timeout_s=1.5))
+    done = subject.box.run(
+        shell("echo before; trap '' TERM; while :; do sleep 1; done", timeout_s=1.5)
+    )
     assert done.timed_out
     assert done.stdout.read() == b"before\n"
     assert 1.0 < done.duration_s < 30
@@ -163,9 +163,7 @@ def test_limits_hold_as_seen_from_inside(subject: Subject) -> None:
 def test_memory_limit_kills(subject: Subject) -> None:
     if subject.runtime.probe().limits.memory is not Support.SUPPORTED:
         pytest.skip(f"{subject.name} does not limit memory, and says so")
-    done = subject.box.run(
-        Job([SHELL, "dd", "if=/dev/zero", "of=/dev/null", "bs=400M", "count=1"])
-    )
+    done = subject.box.run(Job([SHELL, "dd", "if=/dev/zero", "of=/dev/null", "bs=400M", "count=1"]))
     assert done.exit_status != 0
     assert subject.box.run(shell("exit 0")).exit_status == 0
 
@@ -188,12 +186,17 @@ def test_ends_when_asked_and_leaves_nothing(subject: Subject, lab: Lab) -> None:
 
 
 def test_instance_that_breaks_inside_is_torn_down(subject: Subject, lab: Lab) -> None:
-    pid = 0
-    with pytest.raises(RuntimeError, match="on purpose"), lab.instance(subject.name, GIVEN) as box:
-        pid = box.processes()[0]
-        raise RuntimeError("on purpose")
+    pids: list[int] = []
+
+    def break_inside() -> None:
+        with lab.instance(subject.name, GIVEN) as box:
+            pids.extend(box.processes()[:1])
+            raise RuntimeError("on purpose")
+
+    with pytest.raises(RuntimeError, match="on purpose"):
+        break_inside()
     with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+        os.kill(pids[0], 0)
 
 
 def test_cpu_limit_holds(subject: Subject, lab: Lab) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from harness.errors import (
 from harness.model import MIB, Context, Image, InstanceSpec, Job, Limits
 from harness.probes.cgroups import Group, Layout
 from harness.process import become_subreaper
+from runtimes import bridge
 from runtimes.bare import Bare
 from runtimes.box import AgentBox
 from runtimes.docker import KIND, Docker, containers
@@ -47,6 +49,9 @@ pytestmark = [
 ]
 
 
+_PREFIX = "docktest-"
+
+
 class Notes:
     """An inventory that only remembers."""
 
@@ -61,25 +66,29 @@ class Notes:
 
 
 def host_state() -> Mapping[str, object]:
-    """Everything of the host that an engine could change, but for other tests' doings."""
-    words = ("docker", "containerd", "runc")
+    """Everything of the host that an engine could change, but for what other runs do now."""
     lines = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            if any(Path(part).name.startswith(words) for part in line.split()[:4]):
+            if _PREFIX in line and "python" not in line:
                 lines.append(line)
-    groups = [path for path in Path("/sys/fs/cgroup").rglob("docktest*") if path.is_dir()]
+    ours = {bridge.name_of(run_id) for run_id in ("module", "other", "killed")}
+    interfaces = {path.name for path in Path("/sys/class/net").iterdir()}
+    others = {name for name in interfaces if name.startswith(("tb-", "veth"))} - ours
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
     rules = shutil.which("iptables-save")
     return {
-        "interfaces": sorted(path.name for path in Path("/sys/class/net").iterdir()),
-        "mounts": sorted(Path("/proc/self/mounts").read_text().splitlines()),
+        "interfaces": sorted(interfaces - others),
+        "mounts": sorted(line for line in mounts if _PREFIX in line or "docker" in line),
         "processes": sorted(lines),
-        "groups": sorted(map(str, groups)),
-        "rules": subprocess.run([rules], capture_output=True).stdout if rules else b"",
+        "groups": sorted(map(str, Path("/sys/fs/cgroup").rglob("docktest*"))),
+        "rules": subprocess.run([rules], capture_output=True).stdout.count(b"\n") if rules else 0,
         "forward": Path("/proc/sys/net/ipv4/ip_forward").read_text(),
-        "folders": sorted(path for path in ("/run/containerd", "/etc/docker", "/run/docker",
-                                            "/var/run/docker.sock") if Path(path).exists()),
+        "folders": [path for path in ("/etc/docker", "/run/docker", "/var/run/docker.sock")
+                    if Path(path).exists()],
+        "markers": [str(path) for path in Path("/run/containerd").glob(".tarebench-*")
+                    if path.name.removeprefix(".tarebench-") in ours],
     }  # fmt: skip
 
 
@@ -96,7 +105,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextlib.contextmanager
 def short_context(cache: Path, run_id: str) -> Iterator[tuple[Context, Notes]]:
     """A run's context; Unix sockets need a path shorter than pytest's."""
-    state = Path(tempfile.mkdtemp(prefix="dk-"))
+    state = Path(tempfile.mkdtemp(prefix=_PREFIX))
     state.chmod(0o711)
     notes = Notes()
     try:
@@ -285,6 +294,34 @@ def test_an_unknown_network_is_a_usage_error(tmp_path: Path) -> None:
         Docker("docker,network=slow", {"network": "slow"}, context)
     with pytest.raises(UsageError, match="speed"):
         Docker("docker,speed=1", {"speed": "1"}, context)
+
+
+def test_a_changed_image_takes_the_place_of_the_old_one(
+    image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    changed = replace(image, digest="sha256:" + "0" * 64)
+    with short_context(tmp_path, "other") as (context, _notes):
+        runtime = Docker("docker", {}, context)
+        runtime.prepare(changed)
+        for _ in range(2):
+            runtime.prepare(image)
+            with launched(runtime, image, context) as (box, _marks):
+                assert box.run(Job(["/usr/bin/tool", "echo", "x"])).exit_status == 0
+        api = connect(f"unix://{context.state / 'docker' / 'docker.sock'}")
+        tags = [tag for known in api.images("tarebench") for tag in known["RepoTags"]]
+        api.close()
+        runtime.close()
+    assert tags == [f"tarebench:{image.digest.removeprefix('sha256:')[:16]}"]
+
+
+def test_a_container_of_an_engine_that_is_away_is_not_forgotten() -> None:
+    away = {"host": "unix:///nowhere/docker.sock", "run": "r"}
+    assert containers.exists("box", away | {"private": "no"})
+    with pytest.raises(RuntimeUnavailable):
+        containers.remove("box", away | {"private": "no"})
+    assert not containers.exists("box", away | {"private": "yes"})
+    containers.remove("box", away | {"private": "yes"})
 
 
 _DIES = """

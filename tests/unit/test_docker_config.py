@@ -16,6 +16,7 @@ from runtimes.docker_api import require_local
 from runtimes.docker_engine import EngineCleaner, containerd_config, daemon_config
 
 GOLDEN = Path(__file__).parent.parent / "golden"
+DETAILS = {"bridge": "tb-1", "cgroup": "tarebench-1/engine"}
 LIMITS = Limits(cpus=1.5, memory_bytes=256 * MIB, pids=100)
 
 
@@ -25,19 +26,20 @@ def spec(limits: Limits) -> InstanceSpec:
 
 
 def test_the_create_call_is_the_golden_one() -> None:
-    body = container_config(spec(LIMITS), "sha256:1", "none", "/tarebench-run-1")
+    body = container_config(spec(LIMITS), "sha256:1", "none")
     golden = GOLDEN / "docker-create.json"
     assert body == json.loads(golden.read_text())
 
 
 def test_without_limits_the_engine_s_defaults_hold() -> None:
-    host = container_config(spec(Limits()), "sha256:1", "host", "")["HostConfig"]
-    assert not {"Memory", "MemorySwap", "NanoCpus", "PidsLimit", "CgroupParent"} & host.keys()
+    host = container_config(spec(Limits()), "sha256:1", "host")["HostConfig"]
+    assert not {"Memory", "MemorySwap", "NanoCpus", "PidsLimit"} & host.keys()
 
 
 def test_a_private_engine_touches_the_host_s_network_nowhere_but_at_its_bridge() -> None:
-    config = daemon_config(Path("/state/docker"), Path("/cache/docker"), "tb-1")
+    config = daemon_config(Path("/state/docker"), Path("/cache/docker"), DETAILS)
     assert config["bridge"] == "tb-1"
+    assert config["cgroup-parent"] == "/tarebench-1"
     assert not any(config[key] for key in ("iptables", "ip6tables", "ip-forward", "ip-masq"))
     assert config["containerd"] == "/state/docker/containerd.sock"
 

@@ -1,0 +1,183 @@
+"""Machines for real: guests boot, are what they say, and leave nothing, however they end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.clock import Marks, now_ns
+from harness.errors import DeadlineExceeded, LaunchFailed, RuntimeUnavailable
+from harness.model import MIB, GuestMemory, Instruments, Job, Limits, Mark, RuntimeClass
+from runtimes import kvm_verdict
+from runtimes.domain_parts import machines_by_uuid
+from runtimes.libvirt_domain import GuestBox, Kvm, LibvirtDomain, Qemu, domains
+from tests.conftest import runtime_or_skip
+from tests.lab import Lab
+
+pytestmark = pytest.mark.integration
+
+MACHINES = ("qemu", "qemu,machine=microvm")
+SLOWEST_VERDICT_S = 40.0
+
+
+def machine(lab: Lab, name: str) -> LibvirtDomain:
+    runtime = runtime_or_skip(lab, name)
+    assert isinstance(runtime, LibvirtDomain)
+    return runtime
+
+
+def guests() -> list[int]:
+    """Pids of this process's own guests: the embedded driver's folder is on their command line."""
+    mine = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (entry / "cmdline").read_bytes()
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        if line.split(b"\0")[0].endswith(b"qemu-system-x86_64") and parent == os.getpid():
+            mine.append(int(entry.name))
+    return mine
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_a_guest_boots_and_ends(lab: Lab, name: str) -> None:
+    machine(lab, name)
+    marks = Marks()
+    with lab.instance(name, Limits(cpus=2, memory_bytes=192 * MIB), marks) as box:
+        assert isinstance(box, GuestBox)
+        assert isinstance(box, GuestMemory)
+        assert box.accel == "tcg"
+        assert box.processes() == (*guests(),)
+        facts = box.facts()
+        assert (facts["pid"], facts["cpus"]) == ("1", "2")
+        total = int(facts["meminfo"].split()[1]) * 1024
+        assert 128 * MIB < total < 192 * MIB
+        assert 32 * MIB < box.guest_memory_bytes() <= 192 * MIB
+        done = box.run(Job(["/usr/bin/busybox", "uname", "-r"]))
+        assert done.stdout.read().decode().strip() in facts["kernel"]
+    order = [Mark.REQUEST, Mark.VMM, Mark.STARTED, Mark.READY, Mark.STOP, Mark.EXITED, Mark.REMOVED]
+    assert [str(mark) for mark in order] == list(marks.freeze())
+    assert not guests()
+
+
+def test_the_least_memory_boots(lab: Lab) -> None:
+    machine(lab, "qemu,machine=microvm")
+    with lab.instance("qemu,machine=microvm", Limits()) as box:
+        assert box.facts()["cpus"] == "1"
+
+
+def test_a_fraction_of_a_cpu_is_a_quota(lab: Lab) -> None:
+    runtime = machine(lab, "qemu,machine=microvm")
+    if any("cannot be limited" in note for note in runtime.probe().notes):
+        pytest.skip("no control groups in which one thread can lie")
+    with lab.instance("qemu,machine=microvm", Limits(cpus=1.5)) as box:
+        assert box.facts()["cpus"] == "2"
+        quotas = [file for group in box.cgroups() if (file := group / "cpu.cfs_quota_us").exists()]
+        assert [file.read_text().strip() for file in quotas[:1]] == ["150000"]
+
+
+def test_several_guests_at_once(lab: Lab) -> None:
+    machine(lab, "qemu,machine=microvm")
+
+    def one(_: int) -> int:
+        with lab.instance("qemu,machine=microvm") as box:
+            return int(box.run(Job(["/usr/bin/busybox", "true"])).exit_status or 0)
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(one, range(2))) == [0, 0]
+    assert not guests()
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_an_instrumented_guest_shows_its_kernel(lab: Lab, name: str) -> None:
+    runtime = machine(lab, name)
+    assert isinstance(runtime, Instruments)
+    lab.runtimes[f"{name} instrumented"] = runtime.instrumented()
+    marks = Marks()
+    with lab.instance(f"{name} instrumented", marks=marks):
+        pass
+    kernel = marks.get(Mark.KERNEL)
+    assert kernel is not None
+    assert (marks.get(Mark.VMM) or 0) < kernel < (marks.get(Mark.READY) or 0)
+
+
+@pytest.fixture
+def hanging(lab: Lab, tmp_path: Path) -> Iterator[str]:
+    """A runtime whose guests have no init."""
+    runtime = Qemu("qemu", {"machine": "microvm"}, lab.context)
+    machine(lab, "qemu,machine=microvm")
+    runtime.prepare(lab.image)
+    empty = tmp_path / "initramfs"
+    empty.write_bytes(b"\0" * 512)
+    files = runtime._files[lab.image.digest]
+    runtime._files[lab.image.digest] = replace(files, initramfs=empty)
+    lab.runtimes["hanging"] = runtime
+    yield "hanging"
+    runtime.close()
+
+
+def test_a_guest_that_cannot_boot_fails_and_is_gone(lab: Lab, hanging: str) -> None:
+    with pytest.raises((DeadlineExceeded, LaunchFailed)), lab.instance(hanging):
+        pass
+    assert not guests()
+    assert not [entry for entry in lab.inventory_entries() if entry.kind == "domain"]
+
+
+def test_a_killed_guest_is_found_by_its_uuid(lab: Lab) -> None:
+    machine(lab, "qemu,machine=microvm")
+    with pytest.raises(Exception, match=r".+"), lab.instance("qemu,machine=microvm") as box:
+        (entry,) = [entry for entry in lab.inventory_entries() if entry.kind == "domain"]
+        assert domains.exists(entry.name, entry.details)
+        assert (*machines_by_uuid(entry.details["uuid"]),) == box.processes()
+        domains.remove(entry.name, entry.details)
+        assert not domains.exists(entry.name, entry.details)
+        box.run(Job(["/usr/bin/busybox", "true"]))
+    assert not guests()
+
+
+def test_kvm_has_a_verdict_that_is_kept(lab: Lab) -> None:
+    def verdict() -> str:
+        runtime = Kvm("kvm", {}, lab.context)
+        try:
+            facts = runtime.probe()
+            runtime.prepare(lab.image)
+            assert runtime.runtime_class is RuntimeClass.MACHINE
+            return facts.accel
+        except RuntimeUnavailable as error:
+            assert error.hint
+            return error.message
+        finally:
+            runtime.close()
+
+    machine(lab, "qemu")
+    start = now_ns()
+    first = verdict()
+    assert (now_ns() - start) / 1e9 < SLOWEST_VERDICT_S
+    start = now_ns()
+    assert verdict() == first
+    if first != "kvm" and kvm_verdict.DEVICE.exists():
+        assert (now_ns() - start) / 1e9 < 0.2
+
+
+def test_without_libvirt_the_rest_works_and_the_reason_is_clear(lab: Lab) -> None:
+    del lab
+    code = (
+        "import sys; sys.modules['libvirt'] = None\n"
+        "from pathlib import Path\n"
+        "from harness.errors import RuntimeUnavailable\n"
+        "import runtimes.libvirt_domain\n"
+        "from runtimes.libvirt_connection import libvirt_module\n"
+        "try: libvirt_module()\n"
+        "except RuntimeUnavailable as error: print(error.message, error.hint)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "libvirt-python is not installed" in done.stdout
+    assert "tarebench[machines]" in done.stdout

@@ -1,0 +1,141 @@
+"""The numbers: known answers, small and awkward samples, and coverage that is measured."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from harness.analysis import statistics
+from harness.analysis.statistics import MIN_BLOCKS
+
+
+def series(values: list[float]) -> pd.Series[float]:
+    return pd.Series(values, index=range(len(values)), dtype=float)
+
+
+def test_median_and_its_interval_hold_the_sample() -> None:
+    found = statistics.median(series([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]))
+    assert found is not None
+    assert found.value == 5.5
+    assert found.interval is not None
+    assert 1 <= found.interval.low < 5.5 < found.interval.high <= 10
+
+
+def test_same_data_give_the_same_interval() -> None:
+    data = series(list(np.random.default_rng(1).normal(size=12)))
+    assert statistics.median(data) == statistics.median(data)
+
+
+def test_no_value_is_no_estimate() -> None:
+    assert statistics.median(series([])) is None
+    assert statistics.median(series([math.nan, math.nan])) is None
+
+
+@pytest.mark.parametrize("n", range(1, MIN_BLOCKS))
+def test_small_samples_have_a_value_and_a_reason_for_no_interval(n: int) -> None:
+    found = statistics.median(series([3.0] * n))
+    assert found is not None
+    assert (found.value, found.n, found.interval) == (3.0, n, None)
+    assert str(n) in found.absent
+
+
+def test_ties_do_not_crash() -> None:
+    found = statistics.ratio(series([2.0] * 8), series([1.0] * 8))
+    assert found is not None
+    assert found.interval is not None
+    assert (found.value, found.interval.low, found.interval.high) == (2.0, 2.0, 2.0)
+
+
+def test_several_values_of_a_block_count_as_one() -> None:
+    data = pd.Series([1.0, 3.0, 10.0], index=[0, 0, 1])
+    found = statistics.median(data)
+    assert found is not None
+    assert (found.n, found.value) == (2, 6.0)
+
+
+def test_ratio_pairs_by_block_and_leaves_out_what_has_no_partner() -> None:
+    disturbed = np.array([1, 5, 1, 7, 1, 3, 1, 9.0])
+    a = pd.Series(2 * disturbed, index=range(8))
+    b = pd.Series([*disturbed, 100.0], index=range(9))
+    found = statistics.ratio(a, b)
+    assert found is not None
+    assert found.interval is not None
+    assert found.n == 8
+    assert (found.interval.low, found.interval.high) == (2.0, 2.0)
+
+
+def test_ratio_needs_positive_values_and_common_blocks() -> None:
+    assert statistics.ratio(series([1, 2]), series([0, 1])) is None
+    assert statistics.ratio(series([1]), pd.Series([1.0], index=[5])) is None
+
+
+def test_difference_may_be_negative() -> None:
+    found = statistics.difference(series([1, 1, 1, 1, 1]), series([2, 2, 2, 2, 2]))
+    assert found is not None
+    assert found.value == -1
+
+
+def test_success_rate_is_clopper_and_pearsons() -> None:
+    found = statistics.success_rate(10, 10)
+    assert found is not None
+    assert found.high == 1
+    assert found.low == pytest.approx(0.025 ** (1 / 10))
+    assert statistics.success_rate(0, 0) is None
+
+
+def test_quantile_needs_its_number_of_trials() -> None:
+    assert statistics.quantile([1.0] * 99, 0.9) is not None
+    assert statistics.quantile([1.0] * 99, 0.95) is None
+    assert statistics.quantile([1.0] * 200, 0.95) == 1.0
+    assert statistics.quantile([1.0] * 999, 0.99) is None
+    assert statistics.quantile([1.0] * 1000, 0.99) is not None
+    assert statistics.quantile([1.0] * 99, 0.05) is None
+
+
+def test_upper_percentile_is_a_value_that_was_seen() -> None:
+    values = [float(v) for v in range(1, 101)]
+    assert statistics.upper_percentile(values, 0.99) == 99.0
+    assert statistics.upper_percentile([], 0.99) is None
+
+
+def test_drift_is_seen_and_stillness_is_not_called_drift() -> None:
+    rising = statistics.drift(series([1 + 0.1 * k for k in range(10)]))
+    assert rising is not None
+    assert rising.moved
+    still = statistics.drift(series([1.0] * 10))
+    assert still is not None
+    assert not still.moved
+    assert statistics.drift(series([1.0] * 4)) is None
+
+
+def test_bonferroni() -> None:
+    assert statistics.simultaneous(10) == pytest.approx(0.995)
+    assert statistics.simultaneous(0) == 0.95
+
+
+def _covered(n: int, confidence: float, runs: int = 400) -> float:
+    """Share of skewed samples of size n whose interval holds the true median, 1."""
+    dice = np.random.default_rng(7)
+    hits = 0
+    for _ in range(runs):
+        found = statistics.median(series(list(np.exp(dice.normal(0, 0.3, n)))), confidence)
+        assert found is not None
+        assert found.interval is not None
+        hits += found.interval.low <= 1.0 <= found.interval.high
+    return hits / runs
+
+
+def test_coverage_at_ten_blocks_is_what_the_report_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "RESAMPLES", 999)
+    covered = _covered(10, 0.95)
+    low, high = stats.binom.interval(0.999, 400, 0.935)
+    assert low / 400 - 0.01 <= covered <= max(high / 400, 0.97)
+
+
+def test_simultaneous_intervals_cover_more_at_ten_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "RESAMPLES", 1999)
+    assert _covered(10, statistics.simultaneous(10), runs=250) >= 0.975

@@ -1,0 +1,154 @@
+"""The domain XML and the guest's command line: golden files, libvirt's schema, hostile names."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from harness.errors import UsageError
+from runtimes.domain_xml import Domain, GuestClock, command_line, domain_xml
+from runtimes.guest_kernel_options import host_mitigations, measure_clock
+from runtimes.libvirt_connection import check_uri
+
+GOLDEN = Path(__file__).resolve().parent.parent / "golden"
+CLOCK = GuestClock(tsc_khz=2_600_000)
+
+Q35 = Domain(
+    name="tarebench-1",
+    uuid="6b35c797-4702-4f40-a8d3-0ae2ef4e56b9",
+    domain_type="qemu",
+    machine="q35",
+    emulator="/usr/bin/qemu-system-x86_64",
+    cpu_mode="maximum",
+    vcpus=1,
+    memory_bytes=128 * 1024 * 1024,
+    kernel=Path("/cache/vmlinux"),
+    initramfs=Path("/cache/initramfs.cpio"),
+    command_line=command_line(mitigations="auto"),
+    disk=Path("/run/instance/disk.qcow2"),
+    backing=Path("/cache/root.ext4"),
+    channel=Path("/run/instance/channel"),
+)
+MICROVM = replace(
+    Q35, machine="microvm", command_line=command_line(mitigations="auto", clock=CLOCK)
+)
+DOMAINS = {
+    "qemu-q35": Q35,
+    "qemu-microvm": MICROVM,
+    "kvm-q35": replace(
+        Q35, domain_type="kvm", cpu_mode="host-passthrough", vcpus=2,
+        cpu_without=("arch-capabilities",),
+    ),
+    "qemu-microvm-instrumented": replace(
+        MICROVM,
+        command_line=command_line(mitigations="auto", clock=CLOCK, instrumented=True),
+        serial=Path("/run/instance/serial"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_the_xml_is_the_golden_one(name: str) -> None:
+    golden = GOLDEN / f"domain-{name}.xml"
+    made = domain_xml(DOMAINS[name])
+    if os.environ.get("TAREBENCH_WRITE_GOLDEN"):
+        golden.write_text(made)
+    assert made == golden.read_text()
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_the_xml_is_valid_by_libvirts_schema(name: str) -> None:
+    if shutil.which("virt-xml-validate") is None or shutil.which("xmllint") is None:
+        pytest.skip("virt-xml-validate or xmllint is not installed")
+    done = subprocess.run(
+        ["virt-xml-validate", GOLDEN / f"domain-{name}.xml", "domain"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_hostile_names_stay_text() -> None:
+    hostile = "a</name><devices>&\"'<!--"
+    made = ElementTree.fromstring(
+        domain_xml(replace(Q35, name=hostile, disk=Path("/a'b\"<c>&.qcow2")))
+    )
+    assert made.findtext("name") == hostile
+    source = made.find("devices/disk/source")
+    assert source is not None
+    assert source.get("file") == "/a'b\"<c>&.qcow2"
+    assert len(made.findall("devices")) == 1
+
+
+def test_only_a_microvm_has_mmio_addresses() -> None:
+    for domain, count in ((Q35, 0), (MICROVM, 2)):
+        found = ElementTree.fromstring(domain_xml(domain)).findall(".//address")
+        assert [address.get("type") for address in found] == ["virtio-mmio"] * count
+
+
+def test_the_command_line_ends_with_the_agents_channel() -> None:
+    for line in (domain.command_line for domain in DOMAINS.values()):
+        assert line.endswith(" -- virtio:org.tarebench.channel")
+        assert {"panic=-1", "reboot=t", "mitigations=auto"} <= set(line.split())
+
+
+def test_the_clock_is_told_in_the_kernels_units() -> None:
+    words = command_line(mitigations="off", clock=CLOCK).split()
+    assert {"quiet", "tsc_early_khz=2600000", "lpj=10400000", "mitigations=off"} <= set(words)
+
+
+def test_an_instrumented_kernel_speaks_early() -> None:
+    words = command_line(mitigations="auto", instrumented=True).split()
+    assert "quiet" not in words
+    assert "earlyprintk=ttyS0" in words
+
+
+@pytest.mark.parametrize(
+    ("said", "states", "expected"),
+    [
+        ("quiet mitigations=off", ["Mitigation: PTI"], "off"),
+        ("mitigations=auto,nosmt", ["Vulnerable"], "auto"),
+        ("mitigations=auto mitigations=off", ["Mitigation: PTI"], "off"),
+        ("quiet", ["Vulnerable", "Vulnerable: no microcode", "Not affected"], "off"),
+        ("quiet", ["Vulnerable", "Mitigation: PTI"], "auto"),
+        ("quiet", ["Not affected"], "auto"),
+    ],
+)
+def test_guests_take_the_hosts_mitigations(
+    tmp_path: Path, said: str, states: list[str], expected: str
+) -> None:
+    line = tmp_path / "cmdline"
+    line.write_text(said + "\n")
+    folder = tmp_path / "vulnerabilities"
+    folder.mkdir()
+    for number, state in enumerate(states):
+        (folder / str(number)).write_text(state + "\n")
+    assert host_mitigations(line, folder) == expected
+
+
+def test_the_counters_rate_is_repeatable() -> None:
+    first, second = measure_clock(), measure_clock()
+    if first is None or second is None:
+        pytest.skip("the counter cannot be read here")
+    assert second.tsc_khz == pytest.approx(first.tsc_khz, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "uri", ["embed", "qemu:///system", "qemu:///session?socket=/a%2Cb=c", "qemu+unix:///system"]
+)
+def test_uris_of_this_host_are_taken_as_they_are(uri: str) -> None:
+    assert check_uri(uri) == uri
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["", "system", "qemu+ssh://far/system", "qemu://far/system", "qemu:///a b", "qemu:///embed"],
+)
+def test_other_uris_are_refused(uri: str) -> None:
+    with pytest.raises(UsageError):
+        check_uri(uri)
