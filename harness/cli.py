@@ -64,6 +64,13 @@ def _console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
+def _width() -> int:
+    """Columns to write for; a pipe gets what a narrow terminal would."""
+    import shutil
+
+    return max(40, min(100, shutil.get_terminal_size().columns))
+
+
 def _say(text: str) -> None:
     typer.echo(text, err=True)
 
@@ -118,7 +125,7 @@ def doctor(
     else:
         from harness.terminal import diagnosis_text
 
-        typer.echo(diagnosis_text(found))
+        typer.echo(diagnosis_text(found, _width()))
 
 
 @app.command(name="list")
@@ -132,7 +139,7 @@ def list_(
         return
     from harness.terminal import listing_text
 
-    typer.echo(listing_text(rows))
+    typer.echo(listing_text(rows, _width()))
 
 
 def _list_runtimes() -> Sequence[dict[str, Any]]:

@@ -5,6 +5,7 @@ All of it goes to standard error; standard output holds the run folder alone.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Any, Protocol
@@ -227,41 +228,47 @@ def _result_row(name: str, own: Mapping[str, list[float]], failed: int) -> Seque
     )
 
 
-def listing_text(rows: Sequence[Mapping[str, Any]]) -> str:
+def listing_text(rows: Sequence[Mapping[str, Any]], width: int) -> str:
     """Rows of `tarebench list` for people: the name, and what is worth saying."""
+    names = [str(row["name"]) for row in rows]
+    column = min(max(map(len, names), default=0), width // 2) + 2
     lines = []
-    for row in rows:
+    for name, row in zip(names, rows, strict=True):
         about = row.get("description") or row.get("class") or ""
         parameters = ", ".join(
             f"{key}={'|'.join(p['choices']) or p['default'] or '…'}"
             for key, p in (row.get("parameters") or {}).items()
         )
         extra = [row.get("unit", ""), row.get("outcome", ""), parameters, row.get("reason", "")]
-        lines.append(f"{row['name']:<26} {about}" + "".join(f" · {text}" for text in extra if text))
+        text = " · ".join(part for part in (about, *extra) if part)
+        lines.append(_hanging(name.ljust(column), text, width))
     return "\n".join(lines) or "nothing yet"
 
 
-def diagnosis_text(found: Diagnosis) -> str:
+def diagnosis_text(found: Diagnosis, width: int) -> str:
     """The doctor's findings for people."""
     lines = ["Runtimes"]
     for state in found.runtimes:
         versions = ", ".join(f"{name} {text}" for name, text in state.versions.items())
-        lines.append(f"  {'✓' if state.status == 'ready' else '✗'} {state.name:<8} {state.kind}"
-                     + (f" · {versions}" if versions else ""))  # fmt: skip
-        if state.reason:
-            lines.append(f"      {state.reason}")
-        if state.remedy:
-            lines.append(f"      → {state.remedy}")
-        lines += [f"      {note}" for note in state.notes]
+        sign = "✓" if state.status == "ready" else "✗"
+        text = f"{state.kind} · {versions}" if versions else state.kind
+        lines.append(_hanging(f"  {sign} {state.name:<8} ", text, width))
+        rest = [state.reason, f"→ {state.remedy}" if state.remedy else "", *state.notes]
+        lines += [_hanging(" " * 13, text, width) for text in rest if text]
     lines += ["", "Guards: conditions that travel with every number"]
     for guard in found.guards:
-        sign = {"info": "·", "warn": "!", "block": "✗"}[guard.severity]
-        lines.append(f"  {sign} {guard.name} = {guard.value}: {guard.text}")
+        mark = {"info": "·", "warn": "!", "block": "✗"}[guard.severity]
+        lines.append(_hanging(f"  {mark} ", f"{guard.name}: {guard.value}", width))
+        lines.append(_hanging(" " * 6, guard.text, width))
     lines += ["", "Image"]
-    if found.image:
-        lines.append(f"  {found.image['digest']}")
-    else:
-        lines.append("  not built yet → tarebench image build")
-    size = int(found.cache["bytes"])
-    lines.append(f"  cache {found.cache['path']}: {bytes_text(size)}")
+    lines.append(f"  {found.image.get('digest', 'not built yet → tarebench image build')}")
+    lines.append(f"  cache {found.cache['path']}: {bytes_text(int(found.cache['bytes']))}")
     return "\n".join(lines)
+
+
+def _hanging(lead: str, text: str, width: int) -> str:
+    """A paragraph whose further lines stand under its first word after the lead."""
+    return textwrap.fill(
+        text, width, initial_indent=lead, subsequent_indent=" " * len(lead),
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip

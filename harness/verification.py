@@ -15,7 +15,7 @@ from harness.errors import HarnessError
 from harness.experiments import identity, limits
 from harness.experiments.bench import Bench
 from harness.image.manifest import differences, digest_of
-from harness.model import Frozen, Job
+from harness.model import Frozen, Job, RuntimeClass
 
 ROUND_TRIPS = 100
 _SHOWN = 5

@@ -30,6 +30,7 @@ def name_of(run_id: str) -> str:
 
 
 def exists(name: str) -> bool:
+    """Whether there is a bridge of that name; another kind of interface is none."""
     return Path("/sys/class/net", name, "bridge").is_dir()
 
 

@@ -8,6 +8,7 @@ spoke, how much of its RAM is resident, and whether it is still there after we h
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import signal
@@ -161,7 +162,7 @@ def machines_by_uuid(uuid: str) -> Iterator[int]:
             continue
         with contextlib.suppress(OSError):
             arguments = (entry / "cmdline").read_bytes().split(b"\0")
-            pairs = zip(arguments, arguments[1:], strict=False)
+            pairs = itertools.pairwise(arguments)
             if b"qemu" in arguments[0] and (b"-uuid", uuid.encode()) in pairs:
                 yield int(entry.name)
 

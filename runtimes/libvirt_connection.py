@@ -266,7 +266,7 @@ class Connection:
         )
 
     def _on_event(
-        self, _handle: object, domain: Any, event: int, _detail: int, _data: object  # noqa: ANN401
+        self, _handle: object, domain: Any, event: int, _detail: int, _data: object
     ) -> None:  # fmt: skip
         if event in (
             self.libvirt.VIR_DOMAIN_EVENT_STOPPED,

@@ -41,7 +41,6 @@ from harness.model import (
     LimitSupport,
     Mark,
     Parameter,
-    Runtime,
     RuntimeClass,
     RuntimeFacts,
     Support,
@@ -200,7 +199,7 @@ class LibvirtDomain:
         flags = connection.start_flags
         inventory = self._context.inventory
 
-        def create() -> Any:  # noqa: ANN401 (libvirt has no types)
+        def create() -> Any:
             marks.stamp(Mark.REQUEST)
             handle = connection.handle.createXML(xml, flags)
             marks.stamp(Mark.STARTED)
@@ -251,7 +250,7 @@ class LibvirtDomain:
             cpu_without=self._cpu_without,
         )
 
-    def instrumented(self) -> Runtime:
+    def instrumented(self) -> LibvirtDomain:
         """The same with the mark `kernel`, at the cost of a serial port and a few messages."""
         other = type(self)(self.name, self._given, self._context)
         other._instrumented = True
@@ -369,7 +368,7 @@ class Kvm(LibvirtDomain):
 class _Alive:
     """Asked now and then while READY is awaited: whether libvirt still has the domain."""
 
-    def __init__(self, connection: Connection, handle: Any) -> None:  # noqa: ANN401
+    def __init__(self, connection: Connection, handle: Any) -> None:
         self._error = connection.libvirt.libvirtError
         self._handle = handle
 
@@ -380,7 +379,7 @@ class _Alive:
             return False
 
 
-def ask_accelerator(handle: Any) -> str:  # noqa: ANN401
+def ask_accelerator(handle: Any) -> str:
     """`kvm` or `tcg`, as the QEMU of a running domain answers `query-kvm`."""
     monitor = importlib.import_module("libvirt_qemu")
     told = json.loads(monitor.qemuMonitorCommand(handle, '{"execute":"query-kvm"}', 0))

@@ -181,8 +181,8 @@ def give_back() -> None:
         or not owner.st_uid
     ):
         return
-    for folder, _, files in os.walk(TOP):
-        for name in ("", *files):
+    for folder, folders, files in os.walk(TOP):
+        for name in (*folders, *files):
             path = Path(folder, name)
             if path.lstat().st_uid == 0:
                 os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)

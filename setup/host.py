@@ -134,10 +134,13 @@ class Apt:
         """Whether packages can be installed here and now."""
         return self.present and self._prefix is not None
 
-    def update_if_stale(self) -> None:
-        """Fetch the package lists where there are none, or none from the last day."""
-        if time.time() - _lists_fetched() > _STALE_AFTER_S and self._run(["update"]) != 0:
+    def update_if_stale(self) -> bool:
+        """Fetch the package lists where there are none from the last day; True when it did."""
+        if time.time() - _lists_fetched() < _STALE_AFTER_S:
+            return False
+        if self._run(["update"]) != 0:
             say("apt-get update failed; going on with the lists that are here")
+        return True
 
     def install(self, packages: Sequence[str]) -> bool:
         """Install packages without their recommendations; True when apt succeeded."""
@@ -229,15 +232,22 @@ def provide(ask: bool) -> None:
         say(f"{why}; going on with what works. To have the rest, as root:")
         say(f"  {command_for(needs)}")
         return
-    if ask and not _agreed():
-        say(f"nothing installed; going on with what works. Later: {command_for(needs)}")
+    kept = _without_harmful(apt, needs) if _lists_fetched() else needs
+    if kept and ask and not _agreed():
+        say(f"nothing installed; going on with what works. Later: {command_for(kept)}")
         return
-    apt.update_if_stale()
+    if kept and apt.update_if_stale():
+        kept = _without_harmful(apt, kept)
+    if kept and not apt.install([need.package for need in kept]):
+        say(f"apt-get failed; going on with what works. To try again: {command_for(kept)}")
+
+
+def _without_harmful(apt: Apt, needs: Sequence[Need]) -> list[Need]:
+    """What can be installed without loss; the rest is told with its reason."""
     kept, left = installable(apt, needs)
     for need, reason in left:
         say(f"  {need.package} is left out: {reason}")
-    if kept and not apt.install([need.package for need in kept]):
-        say(f"apt-get failed; going on with what works. To try again: {command_for(kept)}")
+    return kept
 
 
 def _agreed() -> bool:

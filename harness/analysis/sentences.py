@@ -58,11 +58,20 @@ def _with_intervals(summary: Summary, first: str, told: Sequence[Comparison]) ->
         for c in told
         if c.ratio and c.ratio.interval
     ]
-    text = f"Intervals: {_list(ranges)} (95 %, all {summary.family} of this answer at once)."
+    text = f"Intervals: {_list(ranges)} (95 %, {_at_once(summary.ready_family)})."
     bare = summary.ready.get(BARE)
     if bare is not None and bare.interval:
         text += f" With no box at all: {with_interval(bare, 's')}."
+    if summary.nested:
+        text += (
+            f" This host is itself a virtual machine, so {_list(summary.nested)} ran nested, "
+            "which costs more than on hardware."
+        )
     return text
+
+
+def _at_once(family: int) -> str:
+    return f"all {family} behind this sentence at once" if family > 1 else "bootstrap"
 
 
 def _alone(summary: Summary) -> Sentence | None:
@@ -72,7 +81,7 @@ def _alone(summary: Summary) -> Sentence | None:
         return None
     told = [f"{name} is ready in {quantity(e.value, 's')}" for name, e in known.items()]
     ranges = [f"{name} {span(e.interval, 's')}" for name, e in known.items()]
-    detail = f"Intervals: {_list(ranges)} (95 %, at once)."
+    detail = f"Intervals: {_list(ranges)} (95 %, {_at_once(summary.ready_family)})."
     return Sentence("ready", f"{_list(told)}.", detail)
 
 
@@ -91,7 +100,7 @@ def _memory(summary: Summary) -> Sentence | None:
 
 def _memory_detail(known: Sequence[Cost], few: Sequence[str], absent: Sequence[str]) -> str:
     ranges = [f"{c.runtime} {span(c.estimate.interval, 'bytes')}" for c in known]
-    parts = [f"Intervals: {_list(ranges)} (95 %, at once)."] if ranges else []
+    parts = [f"Intervals: {_list(ranges)} (95 %, all at once)."] if ranges else []
     if few:
         parts.append(f"{_list(few)}: too few blocks for an interval.")
     if absent:

@@ -5,9 +5,9 @@ missing or includes both answers, where the difference is below the channel's ow
 where a guard of severity `block` stands against it, and always where a machine was emulated
 in software: nothing is ever said of virtual machines from emulated ones (DESIGN 1.4).
 
-All intervals in sentences are simultaneous (Bonferroni over every interval that a sentence
-could have used, including the pairs that were not mentioned), so the choice of what to say
-after looking at the data costs nothing.
+The intervals of a sentence are simultaneous (Bonferroni over every interval that it could have
+used, the pairs that were not mentioned included), so that the choice of what to say after
+looking at the data costs nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ HARDWARE = frozenset({"kvm", "xen", "hvf", "whpx", "nvmm", "bhyve"})
 
 CONTAINERS = (RuntimeClass.CONTAINER.value, RuntimeClass.SANDBOX.value)
 MACHINES = (RuntimeClass.MACHINE.value, RuntimeClass.EMULATED.value)
-MACHINE_GUARDS = frozenset({"kvm", "accel", "nesting", "virtualization", "guest_mitigations"})
+MACHINE_GUARDS = frozenset({"kvm", "accel", "guest_mitigations"})
 """Guards that concern machines alone; any other `block` stands against every comparison."""
 
 BLOCK = "block"
@@ -113,7 +113,9 @@ class Summary:
 
     `ranking` compares each decided runtime (containers, and machines on hardware) with the one
     that was ready first. `ready` holds the medians of these and of bare metal, `memory` those
-    of every box, all with simultaneous intervals; `family` is how many there are.
+    of every box; their intervals are simultaneous, `ready_family` (ratios and medians, all
+    pairs) and `memory_family` telling over how many. `nested` are the compared machines when
+    the host is itself a machine.
     """
 
     run: str
@@ -124,7 +126,9 @@ class Summary:
     ranking: tuple[Comparison, ...]
     memory: tuple[Cost, ...]
     undecided: Undecided | None
-    family: int
+    nested: tuple[str, ...]
+    ready_family: int
+    memory_family: int
     floor: Estimate | None
     warmups: int
     blocking: tuple[str, ...]
@@ -144,8 +148,9 @@ def summarise(run: RunData) -> Summary:
     compared = [n for n in names if _is_comparable(run, n, classes[n])]
     held = [n for n in names if statistics.median(run.values(MEMORY, n)) is not None]
     single = [*compared, *(n for n in names if n == BARE)]
-    family = len(compared) * (len(compared) - 1) // 2 + len(single) + len(held)
+    family = len(compared) * (len(compared) - 1) // 2 + len(single)
     confidence = statistics.simultaneous(family)
+    sure = statistics.simultaneous(len(held))
     scenario = run.manifest.get("scenario", {})
     return Summary(
         run=run.run,
@@ -158,9 +163,15 @@ def summarise(run: RunData) -> Summary:
             if (estimate := statistics.median(run.values(READY, name), confidence)) is not None
         },
         ranking=_ranking(run, compared, confidence),
-        memory=tuple(_cost(run, name, classes[name], confidence) for name in held),
+        memory=tuple(_cost(run, name, classes[name], sure) for name in held),
         undecided=_undecided(run, classes),
-        family=family,
+        nested=tuple(
+            n
+            for n in compared
+            if classes[n][0] in MACHINES and run.manifest.get("host", {}).get("hypervisor")
+        ),
+        ready_family=family,
+        memory_family=len(held),
         floor=statistics.median(run.values(FLOOR)),
         warmups=int(run.trials["warmup"].sum()),
         blocking=tuple(g["text"] for g in _blocking(run)),

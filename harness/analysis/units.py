@@ -17,7 +17,7 @@ def digits(value: float, significant: int = 3) -> str:
     """A number with its significant digits and no exponent: 0.0123, 1.50, 27.4, 1234."""
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else MISSING
-    places = significant - 1 - math.floor(math.log10(abs(value)))
+    places = max(significant - 1 - math.floor(math.log10(abs(value))), 0)
     rounded = round(value, places)
     places = significant - 1 - math.floor(math.log10(abs(rounded)))
     return f"{rounded:.{max(places, 0)}f}".replace("-", "\N{MINUS SIGN}")

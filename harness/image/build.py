@@ -42,6 +42,7 @@ from harness.image.store import (
     find,
     images_directory,
     load,
+    read_record,
     remember,
 )
 from harness.model import Image
@@ -248,15 +249,10 @@ def verify_image(image: Image) -> None:
     manifest = image.manifest.read_bytes()
     if digest_of(manifest) != image.digest:
         raise ImageError(f"{image.manifest} was changed", "tarebench image build --refresh")
-    record = load_record(image)
+    record = read_record(image.directory)
     agent = image.root / record.recipe.agent_path.lstrip("/")
     exact = record.ownership == "exact"
     verify(image.root, agent, manifest, image.excludes, ignore_ownership=not exact)
-
-
-def load_record(image: Image) -> ImageRecord:
-    """The record of a stored image."""
-    return msgspec.json.decode((image.directory / RECORD).read_bytes(), type=ImageRecord)
 
 
 def _record(

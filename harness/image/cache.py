@@ -36,7 +36,11 @@ def locked(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        try:
+            yield
+        finally:
+            # Closing is not enough: a forked child that inherited the file would keep the lock.
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 @contextmanager

@@ -26,6 +26,12 @@ SLACK_BYTES = 256 * MIB
 _BLOCK = 4096
 _EXT4_OVERHEAD_BYTES = 64 * MIB  # journal, inode tables, bitmaps
 
+_UNLISTED = (
+    "/proc", "/sys", "/dev", "/run", "/run/lock", "/tmp",
+    "/etc/hosts", "/etc/hostname", "/etc/resolv.conf",
+)  # fmt: skip
+"""What the image holds of the paths that no manifest lists."""
+
 
 def ext4(image: Image) -> Path:
     """The image as a raw, sparse disk with an ext4 file system on it and no partitions.
@@ -115,7 +121,7 @@ def _set_owners(disk: Path, entries: dict[str, ManifestEntry]) -> None:
             raise ImageError(f"the owner of {path} cannot be set on a disk")
         commands.append(f'set_inode_field "{path}" uid {entry.uid}\n')
         commands.append(f'set_inode_field "{path}" gid {entry.gid}\n')
-    for path in ("/proc", "/sys", "/dev", "/run", "/tmp", "/etc/hosts", "/etc/hostname"):
+    for path in _UNLISTED:
         commands.append(f"set_inode_field {path} uid 0\nset_inode_field {path} gid 0\n")
     process.run(
         ["debugfs", "-w", "-f", "/dev/stdin", disk],

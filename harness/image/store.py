@@ -109,10 +109,11 @@ def prune(cache: Path, keep_current: bool) -> list[Path]:
     With `keep_current` the image of the current recipe stays.
     """
     directory = images_directory(cache)
+    removed = [*remove_stale_partials(cache / "agent"), *remove_stale_partials(cache / "kernels")]
     if not directory.is_dir():
-        return []
+        return removed
     with locked(directory / ".lock"):
-        removed = remove_stale_partials(directory)
+        removed += remove_stale_partials(directory)
         current = find(cache) if keep_current else None
         for entry in sorted(directory.glob("[0-9a-f]*")):
             is_image = entry.is_dir() and len(entry.name) == 16

@@ -178,7 +178,7 @@ def _canary(run: RunData) -> Control | None:
         f"The host drifted during the run: a fixed piece of work took a different time at the "
         f"end ({numbers}). Blocks are still compared with themselves, but read totals with care."
         if found.moved
-        else f"No drift was seen in a fixed piece of work done once a block ({numbers})."
+        else f"No drift that matters (5 %) in a fixed piece of work done once a block ({numbers})."
     )
     return Control("Canary", text, found.moved)
 

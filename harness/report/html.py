@@ -8,6 +8,7 @@ images that it carries.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -18,6 +19,8 @@ from harness.analysis import embedded
 from harness.analysis.export import samples_parquet, to_csv
 from harness.report.charts import Chart
 from harness.report.view import View
+
+_LOOSE = re.compile(r"(\d) (?=(?:ns|µs|ms|s|B|KiB|MiB|GiB|%|times)(?![A-Za-z]))")
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'"
 
@@ -32,10 +35,16 @@ def render(views: Sequence[View]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["picture"] = picture
+    environment.filters["tied"] = tied
     template = environment.get_template("report.html.j2")
     return template.render(
         views=views, policy=POLICY, version=__version__, downloads=[_downloads(v) for v in views]
     )
+
+
+def tied(text: str) -> str:
+    """Keeps a number and its unit on one line."""
+    return _LOOSE.sub("\\1\N{NO-BREAK SPACE}", text)
 
 
 def picture(chart: Chart) -> Markup:

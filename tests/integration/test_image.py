@@ -36,7 +36,8 @@ def escaped(name: str) -> str:
 def walk(root: Path, inside: str = "") -> list[str]:
     """The manifest by other means than the agent's: os.lstat and hashlib."""
     lines = []
-    for name in sorted(os.listdir(root / inside.lstrip("/")), key=os.fsencode):
+    folder = root / inside.lstrip("/")
+    for name in sorted((file.name for file in folder.iterdir()), key=os.fsencode):
         path = f"{inside}/{name}"
         file = root / path.lstrip("/")
         status = file.lstat()
@@ -45,7 +46,7 @@ def walk(root: Path, inside: str = "") -> list[str]:
             size = status.st_size
             content = hashlib.sha256(file.read_bytes()).hexdigest()
         elif stat.S_ISLNK(status.st_mode):
-            content = "->" + escaped(os.readlink(file))
+            content = "->" + escaped(str(file.readlink()))
         owner = f"{status.st_uid}:{status.st_gid}"
         lines.append(f"{escaped(path)}\t{status.st_mode:o}\t{owner}\t{size}\t{content}\n")
         if stat.S_ISDIR(status.st_mode):

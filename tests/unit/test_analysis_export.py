@@ -22,7 +22,7 @@ BAD = {
     25: (Outcome.TIMEOUT, "-2 seconds"),
     30: (Outcome.FAILED, "@x"),
 }
-PLAN = Plan(runtimes=("bare", "runc", "qemu"), blocks=BLOCKS, fail=BAD, stop_after=50)
+PLAN = Plan(runtimes=("bare", "runc", "qemu"), blocks=BLOCKS, fail=BAD, stop_after=40)
 
 
 @pytest.fixture
@@ -59,10 +59,12 @@ def test_trials_that_were_not_run_have_no_value(rows: list[dict[str, str]]) -> N
 
 def test_blocks_count_measured_trials_alone(rows: list[dict[str, str]]) -> None:
     for runtime in ("bare", "runc", "qemu"):
+        wanted = ("startup", runtime, "trial.wall")
         planned = [
-            row["block"] for row in rows
-            if (row["experiment"], row["runtime"], row["metric"]) == ("startup", runtime, "trial.wall")
-        ]  # fmt: skip
+            row["block"]
+            for row in rows
+            if (row["experiment"], row["runtime"], row["metric"]) == wanted
+        ]
         assert sorted(planned) == [str(block) for block in range(BLOCKS)]
 
 

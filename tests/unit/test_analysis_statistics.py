@@ -10,7 +10,6 @@ import pytest
 from scipy import stats
 
 from harness.analysis import statistics
-from harness.analysis.statistics import MIN_BLOCKS
 
 
 def series(values: list[float]) -> pd.Series[float]:
@@ -35,7 +34,7 @@ def test_no_value_is_no_estimate() -> None:
     assert statistics.median(series([math.nan, math.nan])) is None
 
 
-@pytest.mark.parametrize("n", range(1, MIN_BLOCKS))
+@pytest.mark.parametrize("n", range(1, 6))
 def test_small_samples_have_a_value_and_a_reason_for_no_interval(n: int) -> None:
     found = statistics.median(series([3.0] * n))
     assert found is not None
@@ -88,7 +87,8 @@ def test_success_rate_is_clopper_and_pearsons() -> None:
 
 
 def test_quantile_needs_its_number_of_trials() -> None:
-    assert statistics.quantile([1.0] * 99, 0.9) is not None
+    assert statistics.quantile([1.0] * 100, 0.9) is not None
+    assert statistics.quantile([1.0] * 99, 0.9) is None
     assert statistics.quantile([1.0] * 99, 0.95) is None
     assert statistics.quantile([1.0] * 200, 0.95) == 1.0
     assert statistics.quantile([1.0] * 999, 0.99) is None
@@ -117,25 +117,39 @@ def test_bonferroni() -> None:
     assert statistics.simultaneous(0) == 0.95
 
 
-def _covered(n: int, confidence: float, runs: int = 400) -> float:
-    """Share of skewed samples of size n whose interval holds the true median, 1."""
+def test_blocks_needed_is_what_the_range_can_promise() -> None:
+    for confidence in (0.8, 0.95, 0.99, 0.999):
+        n = statistics.blocks_needed(confidence)
+        assert 1 - 2 ** (1 - n) >= confidence
+        assert 1 - 2 ** (2 - n) < confidence
+    assert statistics.blocks_needed() == 6
+
+
+def _covered(n: int, confidence: float, runs: int) -> tuple[float, float]:
+    """Shares of skewed, paired samples whose intervals hold the true median and ratio, 1."""
     dice = np.random.default_rng(7)
-    hits = 0
+    hits = [0, 0]
     for _ in range(runs):
-        found = statistics.median(series(list(np.exp(dice.normal(0, 0.3, n)))), confidence)
-        assert found is not None
-        assert found.interval is not None
-        hits += found.interval.low <= 1.0 <= found.interval.high
-    return hits / runs
+        block = dice.normal(0, 0.1, n)
+        a, b = (series(list(np.exp(dice.normal(0, 0.2, n) + block))) for _ in range(2))
+        found = (statistics.median(a, confidence), statistics.ratio(a, b, confidence))
+        for index, estimate in enumerate(found):
+            assert estimate is not None
+            assert estimate.interval is not None
+            hits[index] += estimate.interval.low <= 1.0 <= estimate.interval.high
+    return hits[0] / runs, hits[1] / runs
 
 
-def test_coverage_at_ten_blocks_is_what_the_report_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statistics, "RESAMPLES", 999)
-    covered = _covered(10, 0.95)
-    low, high = stats.binom.interval(0.999, 400, 0.935)
-    assert low / 400 - 0.01 <= covered <= max(high / 400, 0.97)
-
-
-def test_simultaneous_intervals_cover_more_at_ten_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("n", [7, 10, 30])
+def test_intervals_cover_what_they_promise(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statistics, "RESAMPLES", 1999)
-    assert _covered(10, statistics.simultaneous(10), runs=250) >= 0.975
+    runs = 300
+    allowed = stats.binom.ppf(0.001, runs, 0.95) / runs
+    assert min(_covered(n, 0.95, runs)) >= allowed
+
+
+def test_simultaneous_intervals_cover_what_they_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "RESAMPLES", 4999)
+    runs, confidence = 300, statistics.simultaneous(7)
+    allowed = stats.binom.ppf(0.001, runs, confidence) / runs
+    assert min(_covered(10, confidence, runs)) >= allowed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,16 +35,22 @@ def test_no_folder_is_no_error(tmp_path: Path) -> None:
     assert cache.remove_stale_partials(tmp_path / "absent") == []
 
 
-def test_a_failed_maker_leaves_nothing(tmp_path: Path) -> None:
-    def fail() -> None:
+def fail_in_a_folder(final: Path) -> None:
+    with cache.partial_directory(final) as partial:
+        (partial / "x").write_text("x")
         raise RuntimeError
 
-    with pytest.raises(RuntimeError), cache.partial_directory(tmp_path / "d") as partial:
-        (partial / "x").write_text("x")
-        fail()
-    with pytest.raises(RuntimeError), cache.partial_file(tmp_path / "f") as partial:
+
+def fail_in_a_file(final: Path) -> None:
+    with cache.partial_file(final) as partial:
         partial.write_text("x")
-        fail()
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("fail", [fail_in_a_folder, fail_in_a_file])
+def test_a_failed_maker_leaves_nothing(tmp_path: Path, fail: Callable[[Path], None]) -> None:
+    with pytest.raises(RuntimeError):
+        fail(tmp_path / "final")
     assert list(tmp_path.iterdir()) == []
 
 

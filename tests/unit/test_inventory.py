@@ -1,0 +1,243 @@
+"""The inventory: written before things are made, readable after any death, and cleaned."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from harness import inventory, paths
+from harness.errors import EnvironmentRefused
+from harness.inventory import Inventory, clean, dead_inventories, left_over, read, sweep
+from harness.probes.cgroups import Group, Layout
+
+CHILD = """
+import sys
+from harness.inventory import Inventory
+inventory = Inventory("child")
+inventory.will_make("directory", sys.argv[1])
+print("holding", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TAREBENCH_STATE", str(tmp_path / "state"))
+    return tmp_path / "state" / "inventory"
+
+
+@contextmanager
+def living_run(thing: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process that has a thing on its inventory and holds the lock."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(thing)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"holding\n"
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def test_thing_is_written_down_before_it_is_made(own_state: Path, tmp_path: Path) -> None:
+    with Inventory("run") as living:
+        living.will_make("directory", str(tmp_path / "thing"), why="a test")
+        (line,) = (own_state / "run.jsonl").read_text().splitlines()
+        assert json.loads(line)["name"] == str(tmp_path / "thing")
+        (entry,) = living.entries()
+        assert (entry.kind, entry.details) == ("directory", {"why": "a test"})
+        living.removed("directory", str(tmp_path / "thing"))
+        assert living.entries() == []
+    assert list(own_state.iterdir()) == []
+
+
+def test_list_that_is_not_empty_stays(own_state: Path) -> None:
+    with Inventory("run") as living:
+        living.will_make("directory", "/nowhere/first")
+        living.will_make("directory", "/nowhere/second")
+    assert [entry.name for entry in read(own_state / "run.jsonl")] == [
+        "/nowhere/second",
+        "/nowhere/first",
+    ]
+
+
+def test_living_run_is_never_cleaned_and_a_killed_one_is(own_state: Path, tmp_path: Path) -> None:
+    thing = tmp_path / "made" / "thing"
+    thing.mkdir(parents=True)
+    with living_run(thing) as child:
+        with dead_inventories() as dead:
+            assert dead == []
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        with dead_inventories() as dead:
+            assert [path.name for path in dead] == ["child.jsonl"]
+            assert [entry.name for entry in left_over(dead[0])] == [str(thing)]
+            assert thing.is_dir()
+            assert clean(dead[0]) == []
+    assert not thing.exists()
+    assert list(own_state.iterdir()) == []
+
+
+def test_own_inventory_is_alive(tmp_path: Path) -> None:
+    with Inventory("run") as living:
+        living.will_make("directory", str(tmp_path))
+        with dead_inventories() as dead:
+            assert dead == []
+
+
+def test_cleaning_again_finds_nothing(own_state: Path, tmp_path: Path) -> None:
+    with Inventory("run") as living:
+        living.will_make("directory", str(tmp_path / "never made"))
+    path = own_state / "run.jsonl"
+    assert left_over(path) == []
+    assert clean(path) == []
+    assert not path.exists()
+    with dead_inventories() as dead:
+        assert dead == []
+
+
+@pytest.mark.parametrize("torn", [b'{"op": "make", "kind": "di', b"\xff\n", b"[]\n", b"7"])
+def test_torn_line_is_left_out(own_state: Path, tmp_path: Path, torn: bytes) -> None:
+    with Inventory("run") as living:
+        living.will_make("directory", str(tmp_path / "thing"))
+    path = own_state / "run.jsonl"
+    path.write_bytes(path.read_bytes() + torn)
+    assert [entry.name for entry in read(path)] == [str(tmp_path / "thing")]
+
+
+def test_thing_of_an_unknown_kind_stays_and_is_told(own_state: Path, tmp_path: Path) -> None:
+    (tmp_path / "thing").mkdir()
+    with Inventory("run") as living:
+        living.will_make("directory", str(tmp_path / "thing"))
+        living.will_make("teapot", "short and stout")
+    path = own_state / "run.jsonl"
+    assert [entry.kind for entry in left_over(path)] == ["teapot", "directory"]
+    ((entry, why),) = clean(path)
+    assert entry.name == "short and stout"
+    assert "teapot" in why
+    assert not (tmp_path / "thing").exists()
+    assert path.exists()
+
+
+def test_stubborn_thing_does_not_keep_the_rest(
+    own_state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stubborn:
+        def exists(self, name: str, details: object) -> bool:
+            return True
+
+        def remove(self, name: str, details: object) -> None:
+            if name == "raises":
+                raise OSError("it bites")
+
+    known = {**inventory.cleaners(), "stubborn": Stubborn()}
+    monkeypatch.setattr(inventory, "cleaners", lambda: known)
+    (tmp_path / "thing").mkdir()
+    with Inventory("run") as living:
+        living.will_make("directory", str(tmp_path / "thing"))
+        living.will_make("stubborn", "raises")
+        living.will_make("stubborn", "stays")
+    failed = {entry.name: why for entry, why in clean(own_state / "run.jsonl")}
+    assert failed == {"raises": "it bites", "stays": "it is still there"}
+    assert not (tmp_path / "thing").exists()
+
+
+def test_sweep_removes_what_the_run_still_lists(tmp_path: Path, own_state: Path) -> None:
+    (tmp_path / "parent" / "thing").mkdir(parents=True)
+    with Inventory("run") as living:
+        living.will_make("directory", str(tmp_path / "parent" / "thing"))
+        living.will_make("directory", str(tmp_path / "parent" / "never made"))
+        assert sweep(living) == []
+        assert living.entries() == []
+    assert not (tmp_path / "parent").exists()
+    assert list(own_state.iterdir()) == []
+
+
+def test_full_disk_refuses_and_spoils_no_line(
+    own_state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+    with Inventory("run") as living:
+        living.will_make("directory", "/nowhere/first")
+        with monkeypatch.context() as patched:
+            patched.setattr(inventory.os, "write", lambda file, data: write(file, data[:9]))
+            with pytest.raises(EnvironmentRefused, match="No space left"):
+                living.will_make("directory", "/nowhere/second")
+        living.will_make("directory", "/nowhere/third")
+        assert [entry.name for entry in living.entries()] == ["/nowhere/third", "/nowhere/first"]
+
+
+def test_folder_that_cannot_be_written_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TAREBENCH_STATE", str(tmp_path / "file"))
+    with pytest.raises(EnvironmentRefused, match="cannot be written") as caught:
+        Inventory("run")
+    assert "TAREBENCH_STATE" in caught.value.hint
+
+
+def test_inventory_that_a_clean_removes_while_it_is_opened_is_made_anew(
+    own_state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its creation and its lock the file looks dead and empty to a clean."""
+    lock = inventory.fcntl.flock
+    cleaned: list[Path] = []
+
+    def clean_first(file: int, how: int) -> None:
+        if not cleaned:
+            cleaned.append(own_state / "run.jsonl")
+            cleaned[0].unlink()
+        lock(file, how)
+
+    monkeypatch.setattr(inventory.fcntl, "flock", clean_first)
+    with Inventory("run") as living:
+        living.will_make("directory", "/nowhere")
+        assert read(own_state / "run.jsonl")
+    assert cleaned
+
+
+def test_inventory_that_ends_while_a_clean_looks_is_not_dead(
+    own_state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    living = Inventory("run")
+    lock = inventory.fcntl.flock
+
+    def end_first(file: int, how: int) -> None:
+        living.__exit__()
+        lock(file, how)
+
+    monkeypatch.setattr(inventory.fcntl, "flock", end_first)
+    with dead_inventories() as dead:
+        assert dead == []
+
+
+@pytest.mark.skipif(not Layout.detect().writable(), reason="control groups are not writable")
+def test_control_group_is_removed_with_what_runs_in_it(own_state: Path) -> None:
+    layout = Layout.detect()
+    name = f"tarebench-test-{os.getpid()}"
+    group = Group(layout, f"{name}/below")
+    with Inventory("run") as living:
+        living.will_make("cgroup", name)
+    group.create()
+    with subprocess.Popen(["sleep", "1000"]) as sleeper:
+        for path in group.paths():
+            (path / "cgroup.procs").write_text(str(sleeper.pid))
+        assert [entry.name for entry in left_over(own_state / "run.jsonl")] == [name]
+        assert clean(own_state / "run.jsonl") == []
+        assert sleeper.wait(30) == -signal.SIGKILL
+    assert not [mount for mount in layout.mounts if (mount / name).exists()]
+
+
+def test_state_can_be_put_elsewhere(own_state: Path) -> None:
+    assert paths.inventories() == own_state
