@@ -40,18 +40,17 @@ class GroupedThread:
     """A thread that has joined a group of its own, so that what it forks is born there.
 
     libvirt in our process forks QEMU from the thread that calls it. On v1 a thread can be in
-    another group than its process, so nothing needs to be moved after it has used memory. The
-    quota is set where the CPUs asked for are not whole: whole ones are the guest's vCPUs.
+    another group than its process, so nothing needs to be moved after it has used memory.
+    Without v1 it is a thread like any other, and there is no group.
     """
 
-    def __init__(self, name: str, limits: Limits) -> None:
+    def __init__(self, name: str, cpus: float | None) -> None:
+        """`cpus` is the quota of the whole VMM."""
         self._layout = Layout.detect()
         self._group = Group(self._layout, name) if joins_groups(self._layout) else None
         self._thread = ThreadPoolExecutor(1, "launcher")
         if self._group is not None:
-            cpus = limits.cpus
-            quota = cpus if cpus is not None and cpus != int(cpus) else None
-            self._group.create(Limits(cpus=quota))
+            self._group.create(Limits(cpus=cpus))
             self._thread.submit(self._join, self._group).result()
 
     @staticmethod
@@ -63,11 +62,11 @@ class GroupedThread:
         """Call in the thread and return what it returns."""
         return self._thread.submit(function).result()
 
-    def close(self) -> None:
-        """End the thread and remove the group.
+    def finish(self) -> None:
+        """Wait for the call under way, end the thread, and bring home what it began.
 
-        Threads that libvirt began while it was called from ours are in the group too; those
-        that still live are brought home.
+        libvirt begins threads of its own when it is called; they lie where ours lay, and a
+        group that holds a thread of the harness cannot be told from the harness.
         """
         self._thread.shutdown()
         if self._group is None:
@@ -79,7 +78,12 @@ class GroupedThread:
                 if Path(f"/proc/self/task/{task}").exists():
                     with contextlib.suppress(OSError):
                         (home / "tasks").write_text(task)
-        self._group.remove()
+
+    def close(self) -> None:
+        """Also remove the group, which must be empty by now."""
+        self.finish()
+        if self._group is not None:
+            self._group.remove()
 
     def __enter__(self) -> GroupedThread:
         return self

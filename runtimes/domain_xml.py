@@ -15,6 +15,7 @@ from xml.etree.ElementTree import Element, SubElement
 PORT = "org.tarebench.channel"
 """Name of the virtio port by which the guest's agent finds its channel."""
 
+_PERIOD_US = 100_000
 _GUEST_HZ = 250
 """CONFIG_HZ of Debian's kernels; `lpj` is counted in ticks of it."""
 
@@ -45,6 +46,8 @@ class Domain:
     serial: Path | None = None
     cpu_without: tuple[str, ...] = ()
     """Features of the CPU that the guest is not to have."""
+    cpu_quota: float | None = None
+    """CPUs that the whole VMM may use, where libvirt is to see to it."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,10 @@ def domain_xml(domain: Domain) -> str:
     _text(root, "uuid", domain.uuid)
     _text(root, "memory", str(domain.memory_bytes), unit="b")
     _text(root, "vcpu", str(domain.vcpus), placement="static")
+    if domain.cpu_quota is not None:
+        tune = SubElement(root, "cputune")
+        _text(tune, "global_period", str(_PERIOD_US))
+        _text(tune, "global_quota", str(int(domain.cpu_quota * _PERIOD_US)))
     system = SubElement(root, "os")
     _text(system, "type", "hvm", arch="x86_64", machine=domain.machine)
     _text(system, "kernel", str(domain.kernel))

@@ -17,6 +17,7 @@ import contextlib
 import importlib
 import json
 import math
+import os
 import shutil
 import tempfile
 import uuid
@@ -152,7 +153,7 @@ class LibvirtDomain:
 
     def _notes(self) -> list[str]:
         notes = [f"guest mitigations: {self._mitigations}, as the host's"]
-        if not joins_groups(Layout.detect()):
+        if os.geteuid() != 0:
             notes.append("a fraction of a CPU cannot be limited: vCPUs are rounded up")
         return notes
 
@@ -209,13 +210,15 @@ class LibvirtDomain:
             inventory.will_make(KIND, spec.name, uuid=domain.uuid, uri=self._uri)
             stack.callback(inventory.removed, KIND, spec.name)
             group = f"{self._context.cgroup}/{spec.name}"
-            thread = stack.enter_context(GroupedThread(group, spec.limits))
+            thread = stack.enter_context(GroupedThread(group, fraction(spec.limits)))
             stack.callback(_destroy, connection, domain)
+            stack.callback(thread.finish)  # first, so that no start is still under way
             with _explained(connection, domain):
                 with Reaping(after_s=_SLOW_START_S):
                     handle = thread.call(create)
                 alive = _Alive(connection, handle)
                 ready_ns = listener.wait_ready(spec.ready_timeout_s, alive)
+            thread.finish()
             marks.at(Mark.READY, ready_ns)
             if listener.connected_ns is not None:
                 marks.at(Mark.VMM, listener.connected_ns)
@@ -248,6 +251,7 @@ class LibvirtDomain:
             channel=spec.sockets / SOCKET,
             serial=None if serial is None else serial.path,
             cpu_without=self._cpu_without,
+            cpu_quota=fraction(spec.limits) if self._libvirt_groups() else None,
         )
 
     def instrumented(self) -> LibvirtDomain:
@@ -260,9 +264,14 @@ class LibvirtDomain:
         if self._connection is None:
             self._connection = Connection(
                 self._uri, self._context.state / "libvirt", self._cache / "capabilities",
-                groups=not joins_groups(Layout.detect()),
+                groups=self._libvirt_groups(),
             )  # fmt: skip
         return self._connection
+
+    @staticmethod
+    def _libvirt_groups() -> bool:
+        """Whether libvirt makes the control groups of guests: only root's libvirt can."""
+        return os.geteuid() == 0 and not joins_groups(Layout.detect())
 
     def _emulator(self) -> str:
         return shutil.which(_EMULATOR) or f"/usr/bin/{_EMULATOR}"
@@ -363,6 +372,15 @@ class Kvm(LibvirtDomain):
                 image=image, limits=Limits(), directory=Path(disk), sockets=Path(sockets),
                 ready_timeout_s=kvm_verdict.DEADLINE_S,
             )  # fmt: skip
+
+
+def fraction(limits: Limits) -> float | None:
+    """The CPUs asked for, where they are no whole number: whole ones are the guest's vCPUs.
+
+    A fraction limits the whole VMM, the vCPUs and what serves them.
+    """
+    cpus = limits.cpus
+    return cpus if cpus is not None and not float(cpus).is_integer() else None
 
 
 class _Alive:

@@ -21,7 +21,6 @@ from pathlib import Path
 from harness.clock import Marks
 from harness.experiments.bench import Bench, Measurement
 from harness.model import GuestMemory, HasDaemon, Instance, RuntimeClass, Sample
-from harness.probes import cgroups
 from harness.probes import memory as probe
 from harness.probes.cgroups import Layout
 from harness.scenario import Memory
@@ -51,7 +50,7 @@ def measure(bench: Bench, settings: Memory) -> Measurement:
     fell = points[-1][1]["host_delta"] - points[0][1]["host_delta"]
     if fell < _SIGNAL_TO_IDLE * variation:
         slopes.pop("host_delta")
-    else:
+    elif "charged" in slopes:
         slopes["remainder"] = slopes["host_delta"] - slopes["charged"]
     dimensions = {"state": settings.state, "n": str(target)}
     samples = tuple(
@@ -97,31 +96,36 @@ def _grow(
 
 
 def _point(bench: Bench, boxes: Sequence[Instance]) -> Point:
-    """Both sides of the ledger, and what stands beside it, at this size of the ramp."""
-    charged = pss = rss = 0.0
-    for box in boxes:
-        group = _own_group(box)
-        inside = set(_members(group))
-        held = cgroups.charge(group) if group is not None else None
-        charged += held.total if held is not None else 0
-        for pid in box.processes():
-            sizes = probe.process_memory(pid)
-            if sizes is None:
-                continue
-            pss += sizes.pss_bytes
-            rss += sizes.rss_bytes
-            if pid not in inside:
-                charged += sizes.pss_bytes
-    if isinstance(bench.runtime, HasDaemon) and not bench.runtime.shared_daemon:
-        grown = [probe.process_memory(pid) for pid in bench.runtime.daemon_processes()]
-        charged += sum(sizes.pss_bytes for sizes in grown if sizes is not None)
-    point = {"charged": charged, "pss": pss, "rss": rss,
+    """Both sides of the ledger, and what stands beside it, at this size of the ramp.
+
+    What could not be counted is absent: a total with a hole in it is no total.
+    """
+    processes = [pid for box in boxes for pid in box.processes()]
+    sizes = [size for size in map(probe.process_memory, processes) if size is not None]
+    pss = float(sum(size.pss_bytes for size in sizes))
+    point = {"pss": pss, "rss": float(sum(size.rss_bytes for size in sizes)),
              "host_delta": -float(probe.host_available_bytes())}  # fmt: skip
+    charges = [_charged(box) for box in boxes]
+    if isinstance(bench.runtime, HasDaemon) and not bench.runtime.shared_daemon:
+        charges.append(_pss(bench.runtime.daemon_processes()))
+    if None not in charges:
+        point["charged"] = float(sum(charge or 0 for charge in charges))
     guests = [box.guest_memory_bytes() for box in boxes if isinstance(box, GuestMemory)]
     if guests or (not boxes and bench.runtime.runtime_class in _MACHINES):
         point["guest_ram"] = float(sum(guests))
         point["vmm_overhead"] = pss - sum(guests)
     return point
+
+
+def _charged(box: Instance) -> int | None:
+    """One box's side of the ledger: its own group, and the PSS of its processes outside of it."""
+    group = _own_group(box)
+    return _pss(box.processes()) if group is None else probe.charged(box.processes(), [group])
+
+
+def _pss(processes: Sequence[int]) -> int | None:
+    sizes = [probe.process_memory(pid) for pid in processes]
+    return None if None in sizes else sum(size.pss_bytes for size in sizes if size is not None)
 
 
 def _own_group(box: Instance) -> Path | None:
@@ -134,11 +138,6 @@ def _own_group(box: Instance) -> Path | None:
         if (path / "memory.stat").is_file():
             return None if path in shared else path
     return None
-
-
-def _members(group: Path | None) -> Sequence[int]:
-    files = [] if group is None else group.rglob("cgroup.procs")
-    return [int(pid) for file in files for pid in file.read_text().split()]
 
 
 def idle_variation() -> float:

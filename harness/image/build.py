@@ -121,9 +121,26 @@ def _make_archive(archive: Path, agent: Path, recipe: Recipe, mode: str, tell: P
         # What a killed build leaves lies in our partial folder. (An unshared mmdebstrap could
         # not reach a folder in a private home.)
         environment["TMPDIR"] = str(work)
+        argv = [*_private_mounts(), *argv]
     _run_telling(argv, environment, tell)
     _add_mount_point(archive, "./dev", recipe.epoch)
     remove_tree(work)
+
+
+def _private_mounts() -> list[str]:
+    """What to put before mmdebstrap so that its mounts are nobody else's.
+
+    As root it mounts /proc, /sys and /dev/* in the tree that it makes, and would leave them
+    on the host if it were killed. In a mount namespace of its own they go with it, and it is
+    told to end when we do. Where namespaces are forbidden, so are its mounts.
+    """
+    setpriv, unshare = shutil.which("setpriv"), shutil.which("unshare")
+    if setpriv is None or unshare is None:
+        raise ImageError("setpriv and unshare are not installed", "apt-get install util-linux")
+    private = [unshare, "--mount", "--propagation", "private"]
+    if process.run([*private, "true"], check=False).returncode != 0:
+        return []
+    return [setpriv, "--pdeathsig", "TERM", *private]
 
 
 def _add_mount_point(archive: Path, name: str, epoch: int) -> None:

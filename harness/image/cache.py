@@ -12,11 +12,14 @@ import fcntl
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from harness.errors import ImageError
 
 _PARTIAL = re.compile(r"\.partial-(\d+)-")
 
@@ -92,10 +95,19 @@ def remove_stale_partials(directory: Path) -> list[Path]:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a file or a folder, also where its folders are not writable by their owner."""
+    """Remove a file or a folder, also where its folders are not writable by their owner.
+
+    Raises ImageError, and removes nothing, while anything is mounted below: what is mounted
+    there (a bind of /dev, for one) is not ours to empty.
+    """
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
         return
+    if mounts := mounts_below(path):
+        raise ImageError(
+            f"{path} cannot be removed: {mounts[0]} is mounted in it",
+            f"umount {shlex.join(mounts)}",
+        )
     if os.geteuid() != 0:
         for parent, folders, _ in os.walk(path):
             for name in folders:
@@ -104,6 +116,23 @@ def remove_tree(path: Path) -> None:
                     with suppress(OSError):
                         folder.chmod(0o700)
     shutil.rmtree(path)
+
+
+def mounts_below(path: Path) -> list[str]:
+    """The mount points at or below a folder, the innermost first (proc(5), mountinfo)."""
+    top = os.fsencode(path.resolve())
+    table = Path("/proc/self/mountinfo")
+    if not table.exists():
+        return []
+    points = [
+        re.sub(rb"\\([0-7]{3})", lambda found: bytes((int(found[1], 8),)), line.split(b" ")[4])
+        for line in table.read_bytes().splitlines()
+    ]
+    return [
+        os.fsdecode(point)
+        for point in reversed(points)
+        if point == top or point.startswith(top + b"/")
+    ]
 
 
 def disk_bytes(path: Path) -> int:

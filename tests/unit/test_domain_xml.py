@@ -43,7 +43,7 @@ DOMAINS = {
     "qemu-microvm": MICROVM,
     "kvm-q35": replace(
         Q35, domain_type="kvm", cpu_mode="host-passthrough", vcpus=2,
-        cpu_without=("arch-capabilities",),
+        cpu_without=("arch-capabilities",), cpu_quota=1.5,
     ),
     "qemu-microvm-instrumented": replace(
         MICROVM,

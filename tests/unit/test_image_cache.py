@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.errors import ImageError
 from harness.image import cache
 
 
@@ -91,3 +92,22 @@ def test_disk_bytes_counts_hard_links_and_holes_once(tmp_path: Path) -> None:
     once = cache.disk_bytes(tmp_path)
     (tmp_path / "b").hardlink_to(tmp_path / "a")
     assert cache.disk_bytes(tmp_path) == once < 1 << 20
+
+
+def test_nothing_is_removed_while_something_is_mounted_below(tmp_path: Path) -> None:
+    folder = tmp_path / "a folder"
+    (folder / "mnt").mkdir(parents=True)
+    (folder / "file").touch()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "test", folder / "mnt"], check=False, capture_output=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip("mounts are not allowed here")
+    try:
+        with pytest.raises(ImageError, match="is mounted in it"):
+            cache.remove_tree(folder)
+        assert (folder / "file").exists()
+    finally:
+        subprocess.run(["umount", folder / "mnt"], check=True)
+    cache.remove_tree(folder)
+    assert not folder.exists()
