@@ -129,15 +129,14 @@ class LiveProgress(Quiet):
             parts.append(table)
         if self._now is not None:
             trial, left = self._now.trial, self._now.left_s
-            parts.append(
-                ProgressBar(total=self._now.total, completed=self._now.number - 1, width=60)
-            )
             when = "warm-up" if trial.warmup else f"block {trial.block}"
             rest = "" if left is None else f" · {duration(left)} left"
             parts.append(
                 Text(f"{self._now.number}/{self._now.total} {trial.experiment} "
                      f"{trial.runtime} ({when}){rest}")
             )  # fmt: skip
+            bar = ProgressBar(total=self._now.total, completed=self._now.number - 1, width=60)
+            parts.append(bar)  # last: it does not end its line
         return Group(*parts)
 
     def __enter__(self) -> LiveProgress:

@@ -254,10 +254,10 @@ class Connection:
             try:
                 self.handle: Any = self.libvirt.open(uri)
             except self.libvirt.libvirtError as error:
-                raise RuntimeUnavailable(
-                    f"libvirt cannot open {uri}: {error}",
-                    "apt-get install libvirt-daemon qemu-system-x86",
-                ) from error
+                hint = "start its daemon, or leave the parameter uri out"
+                if self.root is not None:
+                    hint = "apt-get install libvirt-daemon qemu-system-x86"
+                raise RuntimeUnavailable(f"libvirt cannot open {uri}: {error}", hint) from error
         if self.root is not None:
             self.root.remember()
             self.root.users += 1

@@ -3,9 +3,11 @@
 A guest starts directly from a kernel, an initramfs whose /init is the agent, and the image on
 a disk with a fresh overlay; all three are made before the request. One call is timed,
 `createXML`, which both makes and starts the domain: so there is no mark `created`, and
-`started` is when the call returned. The VMM connects to the channel on which we listen, which
-is the mark `vmm`, and READY comes over it after switch_root. The end is asked of the agent,
-which resets the guest; a reset ends QEMU, and a pidfd tells when.
+`started` is when the call returned. (Most of that time libvirt reads some 400 properties of
+the guest's CPU back from QEMU, one by one, before it lets the guest run.) The VMM connects to
+the channel on which we listen, which is the mark `vmm`, and READY comes over it after
+switch_root. The end is asked of the agent, which resets the guest; a reset ends QEMU, and a
+pidfd tells when.
 
 Whether a guest runs under KVM or TCG is asked of its QEMU (`query-kvm`) after each READY, and
 a guest that runs under the other one is a failed trial.

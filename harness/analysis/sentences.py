@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -159,4 +160,7 @@ def _list(parts: Sequence[str]) -> str:
 
 
 def _stop(text: str) -> str:
-    return text if text.endswith((".", "!", "?")) else f"{text}."
+    """The beginning of a reason as the end of a sentence; the whole stands in a table."""
+    lines = text.splitlines() or ["no reason was recorded"]
+    text = textwrap.shorten(lines[0], 120, placeholder=" \N{HORIZONTAL ELLIPSIS}")
+    return text if text.endswith((".", "!", "?", "\N{HORIZONTAL ELLIPSIS}")) else f"{text}."

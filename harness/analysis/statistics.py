@@ -71,8 +71,9 @@ class Drift:
 
     @property
     def moved(self) -> bool:
-        """A trend that chance would rarely show, and of a size that matters (5 %)."""
-        return self.p < 0.05 and abs(self.change - 1) > 0.05
+        """A trend that chance would rarely show and that matters (5 %), or a large step (20 %)."""
+        size = abs(self.change - 1)
+        return size > 0.2 or (self.p < 0.05 and size > 0.05)
 
 
 def by_block(values: pd.Series[float]) -> pd.Series[float]:

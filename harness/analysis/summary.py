@@ -147,7 +147,7 @@ def summarise(run: RunData) -> Summary:
     classes = {name: _class_of(run, name) for name in names}
     compared = [n for n in names if _is_comparable(run, n, classes[n])]
     held = [n for n in names if statistics.median(run.values(MEMORY, n)) is not None]
-    single = [*compared, *(n for n in names if n == BARE)]
+    single = [n for n in names if n in compared or n == BARE]
     family = len(compared) * (len(compared) - 1) // 2 + len(single)
     confidence = statistics.simultaneous(family)
     sure = statistics.simultaneous(len(held))

@@ -19,8 +19,17 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from harness.clock import Marks
+from harness.experiments import identity
 from harness.experiments.bench import Bench, Measurement
-from harness.model import GuestMemory, HasDaemon, Instance, RuntimeClass, Sample
+from harness.model import (
+    AGENT_PATH,
+    GuestMemory,
+    HasDaemon,
+    Identity,
+    Instance,
+    RuntimeClass,
+    Sample,
+)
 from harness.probes import memory as probe
 from harness.probes.cgroups import Layout
 from harness.scenario import Memory
@@ -44,6 +53,7 @@ def measure(bench: Bench, settings: Memory) -> Measurement:
         for size in _steps(target, bench.runtime.runtime_class in _MACHINES):
             _grow(bench, settings, boxes, size, stack)
             points.append((size, _point(bench, boxes)))
+        proof = _prove(bench, boxes)
     drift = float(abs(probe.host_available_bytes() - begin))
     variation = max(variation, drift, _counter_drift_bytes())
     slopes = {key: slope([(n, p[key]) for n, p in points if key in p]) for key in points[-1][1]}
@@ -59,6 +69,7 @@ def measure(bench: Bench, settings: Memory) -> Measurement:
     )
     return Measurement(
         samples=samples,
+        identity=proof,
         conditions={
             "idle_variation_bytes": variation,
             "host_fell_bytes": fell,
@@ -115,6 +126,15 @@ def _point(bench: Bench, boxes: Sequence[Instance]) -> Point:
         point["guest_ram"] = float(sum(guests))
         point["vmm_overhead"] = pss - sum(guests)
     return point
+
+
+def _prove(bench: Bench, boxes: Sequence[Instance]) -> Identity:
+    """An idle instance has executed the agent and nothing else; each one hashes it."""
+    expected = {AGENT_PATH: bench.expected[AGENT_PATH]}
+    proofs = [identity.prove(box, expected, ()) for box in boxes]
+    return Identity(
+        identical=all(proof.identical for proof in proofs), files=dict(proofs[-1].files)
+    )
 
 
 def _charged(box: Instance) -> int | None:

@@ -14,7 +14,9 @@ import shlex
 import shutil
 import signal
 import tarfile
+import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -205,12 +207,29 @@ def _run_telling(argv: list[str], environment: Mapping[str, str], tell: Progress
 
 
 def _ask_to_end(child: process.Process) -> None:
-    """Let mmdebstrap clean up behind itself; whoever kills it outright leaves its folder."""
-    child.kill(signal.SIGTERM)
+    """End mmdebstrap with all that it has started, as Ctrl-C in a terminal would.
+
+    Nothing may still write when its folder is removed, so the rest of its process group is
+    killed and waited for.
+    """
+    group = child.pid
+    _signal_group(group, signal.SIGTERM)
+    with suppress(TimeoutError):
+        child.wait(10)
+    deadline = Deadline(10)
+    while _signal_group(group, signal.SIGKILL) and not deadline.over:
+        with suppress(TimeoutError):
+            child.wait(0.05)
+        time.sleep(0.05)
+
+
+def _signal_group(group: int, number: signal.Signals) -> bool:
+    """False when nobody is left in the process group (or none that may be signalled)."""
     try:
-        child.wait(15)
-    except TimeoutError:
-        child.kill()
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def _lines(descriptor: int, deadline: Deadline) -> Iterator[str]:

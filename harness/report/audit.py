@@ -178,7 +178,7 @@ def _canary(run: RunData) -> Control | None:
         f"The host drifted during the run: a fixed piece of work took a different time at the "
         f"end ({numbers}). Blocks are still compared with themselves, but read totals with care."
         if found.moved
-        else f"No drift that matters (5 %) in a fixed piece of work done once a block ({numbers})."
+        else f"No drift was found in a fixed piece of work done once a block ({numbers})."
     )
     return Control("Canary", text, found.moved)
 
@@ -214,7 +214,7 @@ def _floor(summary: Summary) -> Control | None:
     interval = f" (95 %: {span(floor.interval, 's')})" if floor.interval else ""
     text = (
         f"fork, exec and READY of the same agent by the same path with no runtime at all take "
-        f"{quantity(floor.value, 's')}{interval}. No figure here can be smaller than that."
+        f"{quantity(floor.value, 's')}{interval}. That much of every figure is the harness itself."
     )
     return Control("The harness's floor", text, False)
 

@@ -76,6 +76,8 @@ def _draw_row(axes: Axes, y: float, row: LedgerRow) -> None:
         estimate = row.estimates.get(metric)
         if estimate is None or estimate.value <= 0:
             continue
+        if metric == HOST and estimate.interval is None:
+            continue  # too few trials told it from noise: those that did are the large ones
         hollow = row.subject.emulated or metric in (HOST, RSS)
         colour = QUIET if metric in (PSS, RSS) else row.subject.colour
         interval = estimate.interval

@@ -13,6 +13,7 @@ from harness.analysis.summary import RuntimeRow, Summary, round_trip_p99_s
 from harness.analysis.units import (
     MISSING,
     percent,
+    plural,
     quantity,
     span,
     with_interval,
@@ -98,10 +99,7 @@ def memory(run: RunData, summary: Summary) -> Table:
     rows = tuple(
         (
             label(row),
-            *(
-                with_interval(statistics.median(run.values(m, row.runtime)), "bytes")
-                for m in metrics[:2]
-            ),
+            *(_ledger_cell(run, m, row.runtime) for m in metrics[:2]),
             *(_median(run, m, row.runtime, "bytes") for m in metrics[2:]),
         )
         for row in summary.rows
@@ -175,6 +173,13 @@ def inflation(run: RunData, row: RuntimeRow) -> str:
         f"{label(row)}: instrumented boots were ready {quantity(abs(added.value), 's')} "
         f"{'later' if added.value >= 0 else 'earlier'} than plain ones{interval}."
     )
+
+
+def _ledger_cell(run: RunData, metric: str, runtime: str) -> str:
+    estimate = statistics.median(run.values(metric, runtime))
+    if estimate is None or estimate.interval is not None:
+        return with_interval(estimate, "bytes")
+    return f"{quantity(estimate.value, 'bytes')} ({plural(estimate.n, 'trial')} only)"
 
 
 def _phase_cells(timeline: Timeline, used: Sequence[str]) -> list[str]:

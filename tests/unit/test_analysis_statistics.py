@@ -109,6 +109,12 @@ def test_drift_is_seen_and_stillness_is_not_called_drift() -> None:
     still = statistics.drift(series([1.0] * 10))
     assert still is not None
     assert not still.moved
+    step = statistics.drift(series([2, 1.9, 2.1, 2, 1.9, 1, 1.1, 1, 1.2, 1.3]))
+    assert step is not None
+    assert step.moved
+    slight = statistics.drift(series([1 + 0.001 * k for k in range(10)]))
+    assert slight is not None
+    assert not slight.moved
     assert statistics.drift(series([1.0] * 4)) is None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -170,7 +171,7 @@ def test_full_disk_refuses_and_spoils_no_line(
     with Inventory("run") as living:
         living.will_make("directory", "/nowhere/first")
         with monkeypatch.context() as patched:
-            patched.setattr(inventory.os, "write", lambda file, data: write(file, data[:9]))
+            patched.setattr(os, "write", lambda file, data: write(file, data[:9]))
             with pytest.raises(EnvironmentRefused, match="No space left"):
                 living.will_make("directory", "/nowhere/second")
         living.will_make("directory", "/nowhere/third")
@@ -191,7 +192,7 @@ def test_inventory_that_a_clean_removes_while_it_is_opened_is_made_anew(
     own_state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between its creation and its lock the file looks dead and empty to a clean."""
-    lock = inventory.fcntl.flock
+    lock = fcntl.flock
     cleaned: list[Path] = []
 
     def clean_first(file: int, how: int) -> None:
@@ -200,7 +201,7 @@ def test_inventory_that_a_clean_removes_while_it_is_opened_is_made_anew(
             cleaned[0].unlink()
         lock(file, how)
 
-    monkeypatch.setattr(inventory.fcntl, "flock", clean_first)
+    monkeypatch.setattr(fcntl, "flock", clean_first)
     with Inventory("run") as living:
         living.will_make("directory", "/nowhere")
         assert read(own_state / "run.jsonl")
@@ -211,13 +212,13 @@ def test_inventory_that_ends_while_a_clean_looks_is_not_dead(
     own_state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     living = Inventory("run")
-    lock = inventory.fcntl.flock
+    lock = fcntl.flock
 
     def end_first(file: int, how: int) -> None:
         living.__exit__()
         lock(file, how)
 
-    monkeypatch.setattr(inventory.fcntl, "flock", end_first)
+    monkeypatch.setattr(fcntl, "flock", end_first)
     with dead_inventories() as dead:
         assert dead == []
 

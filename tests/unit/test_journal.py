@@ -9,7 +9,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness import journal
 from harness.errors import HarnessError, UsageError
 from harness.journal import JOURNAL, MANIFEST, Journal, create_folder, records, write_manifest
 from harness.model import Outcome, Sample, TrialRecord
@@ -44,7 +43,7 @@ def test_line_is_on_the_disk_before_append_returns(
         fsync(file)
         synced.append((tmp_path / JOURNAL).read_bytes())
 
-    monkeypatch.setattr(journal.os, "fsync", note)
+    monkeypatch.setattr(os, "fsync", note)
     with Journal(tmp_path) as opened:
         opened.append(record("1"))
         opened.append(record("2"))
@@ -94,7 +93,7 @@ def test_full_disk_is_told_and_leaves_whole_lines(
     with Journal(tmp_path) as opened:
         opened.append(record("1"))
         with monkeypatch.context() as patched:
-            patched.setattr(journal.os, "write", half)
+            patched.setattr(os, "write", half)
             with pytest.raises(HarnessError, match="the trial 2 could not be stored: No space"):
                 opened.append(record("2"))
         opened.append(record("3"))
@@ -121,7 +120,7 @@ def test_manifest_that_cannot_be_written_leaves_the_old_one(
     def full(file: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(journal.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(HarnessError, match="No space left on device") as caught:
         write_manifest(tmp_path, {"outcome": "second"})
     assert caught.value.hint

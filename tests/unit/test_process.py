@@ -104,7 +104,10 @@ def test_output_goes_where_it_is_told_and_signals_are_set_back() -> None:
 
 
 def test_spawned_process_is_out_of_reach_of_our_terminal() -> None:
-    with spawn(["/bin/sleep", "1000"]) as own, spawn(["/bin/sleep", "1"], new_group=False) as shared:
+    with (
+        spawn(["/bin/sleep", "1000"]) as own,
+        spawn(["/bin/sleep", "1"], new_group=False) as shared,
+    ):
         assert os.getpgid(own.pid) == own.pid
         assert os.getpgid(shared.pid) == os.getpgid(0)
 

@@ -24,7 +24,9 @@ from harness.errors import HarnessError, UsageError
         ("qemu,machine=q35", "qemu"),
     ],
 )
-def test_canonical_form_sorts_parameters_and_leaves_defaults_out(given: str, canonical: str) -> None:
+def test_canonical_form_sorts_parameters_and_leaves_defaults_out(
+    given: str, canonical: str
+) -> None:
     assert registry.canonical(given) == canonical
     assert registry.canonical(canonical) == canonical
 
