@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
             give_back()
             return 0
         _need_python()
-        host.provide(ask=_may_ask())
+        host.provide(ask=_may_ask(), for_tests=options.for_tests)
         importlib.invalidate_caches()
         environment(for_tests=options.for_tests)
         give_back()

@@ -114,10 +114,15 @@ NEEDS: tuple[Need, ...] = (
     Need("tini", "to reap what a private Docker engine leaves", lambda: program("tini")),
 )
 
+TEST_NEEDS: tuple[Need, ...] = (
+    Need("hyperfine", "benchmarks of our own speed", lambda: program("hyperfine")),
+    Need("libxml2-utils", "to check the XML of machines in tests", lambda: program("xmllint")),
+)
 
-def missing() -> list[Need]:
+
+def missing(for_tests: bool = False) -> list[Need]:
     """The needs that are not met."""
-    return [need for need in NEEDS if not need.met()]
+    return [need for need in NEEDS + TEST_NEEDS * for_tests if not need.met()]
 
 
 class Apt:
@@ -218,9 +223,9 @@ def say(text: str) -> None:
     print(f"tarebench: {text}", file=sys.stderr, flush=True)
 
 
-def provide(ask: bool) -> None:
+def provide(ask: bool, for_tests: bool = False) -> None:
     """Install what is missing, as far as this user and this host allow; say what is not."""
-    needs = missing()
+    needs = missing(for_tests)
     if not needs:
         return
     apt = Apt(interactive=ask)

@@ -38,33 +38,48 @@ def runtime_or_skip(lab: Lab, name: str) -> Runtime:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A test that names a required runtime must not be skipped: its skip is a failure."""
+    """Where a runtime is required, a test that names it must start: else it is a failure.
+
+    A test that starts may still skip what a runtime does not claim to do.
+    """
     report = yield
+    boxes = any(item.get_closest_marker(mark) for mark in ("contract", "integration"))
     named = REQUIRED.intersection(re.split(r"[^a-z]+", item.nodeid))
-    if report.skipped and named and not hasattr(report, "wasxfail"):
+    if boxes and named and report.skipped and report.when == "setup":
         why = report.longrepr[2] if isinstance(report.longrepr, tuple) else "skipped"
         report.outcome = "failed"
         report.longrepr = f"{why}: but {', '.join(sorted(named))} is required here"
     return report
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Say now and then which test is under way, so that a long one is not taken for dead."""
-    reporter = item.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is None:
-        return (yield)
-    done = threading.Event()
+class SignOfLife:
+    """Says now and then which test is under way, so that a long one is not taken for dead.
 
-    def tell() -> None:
-        waited = 0.0
-        while not done.wait(SIGN_OF_LIFE_S):
-            waited += SIGN_OF_LIFE_S
-            reporter.write_line(f"… {item.nodeid} ({waited:.0f} s)")
-            reporter.flush()
+    It writes to a copy of standard output, because pytest captures the real one in a test.
+    """
 
-    threading.Thread(target=tell, daemon=True).start()
-    try:
-        return (yield)
-    finally:
-        done.set()
+    def __init__(self) -> None:
+        self._over = threading.Event()
+        self._test = "collecting"
+        self._output = os.dup(1)
+        self._thread = threading.Thread(target=self._tell, daemon=True)
+
+    def pytest_sessionstart(self) -> None:
+        self._thread.start()
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._test = nodeid
+
+    def pytest_sessionfinish(self) -> None:
+        self._over.set()
+        self._thread.join()
+        os.close(self._output)
+
+    def _tell(self) -> None:
+        while not self._over.wait(SIGN_OF_LIFE_S):
+            os.write(self._output, f"\n… {self._test}\n".encode())
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Registers what is told above."""
+    config.pluginmanager.register(SignOfLife())

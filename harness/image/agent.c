@@ -917,21 +917,24 @@ int main(int argc, char **argv)
         puts("tarebench agent, protocol 1");
         return 0;
     }
-    if (argc < 2) {
+    /* A kernel passes words that it does not know on to PID 1, so ours may not be the first. */
+    const char *where = NULL;
+    for (int i = 1; i < argc && !where; i++)
+        if (!strncmp(argv[i], "virtio:", 7) || !strncmp(argv[i], "unix:", 5))
+            where = argv[i];
+    if (!where) {
         fprintf(stderr, "usage: agent unix:PATH [--cgroup-fd N]... | virtio:NAME | --manifest ROOT\n");
         return 2;
     }
-    for (int i = 2; i + 1 < argc; i += 2)
+    for (int i = 1; i + 1 < argc; i++)
         if (!strcmp(argv[i], "--cgroup-fd"))
             join_cgroup(argv[i + 1]);
     signal(SIGPIPE, SIG_IGN);
-    if (!strncmp(argv[1], "virtio:", 7)) {
+    if (*where == 'v') {
         is_init = getpid() == 1;
-        channel = connect_virtio(argv[1] + 7);
-    } else if (!strncmp(argv[1], "unix:", 5))
-        channel = connect_unix(argv[1] + 5);
-    else
-        return 2;
+        channel = connect_virtio(where + 7);
+    } else
+        channel = connect_unix(where + 5);
     send_frame("REDY", "", 0);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     serve(first_ns);

@@ -1,0 +1,154 @@
+"""Commands that run: run and resume."""
+
+from __future__ import annotations
+
+import logging
+import random
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.terminal_io import INTERRUPTED, app, console, say
+from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from harness.runner import Request, Result
+
+
+@app.command()
+def run(
+    scenario: Annotated[str, typer.Argument(help="A scenario's name, or a path to a TOML file.")],
+    runtime: Annotated[
+        list[str] | None, typer.Option(help="Only this runtime; may be repeated.")
+    ] = None,
+    repeat: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=10000, help="Blocks: one measured trial a runtime, experiment and block."
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the scenario."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the random order.")] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="5%", help="Go on until each median of startup.ready is known this well."
+        ),
+    ] = None,
+    time_budget: Annotated[
+        str | None,
+        typer.Option(metavar="T", help="Stop after the block that exceeds it: 90s, 10m, 2h."),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option(help="Refuse to run where a guard would block a verdict.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option(help="No progress on standard error.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder itself; must be new or empty.")
+    ] = None,
+) -> None:
+    """Run a scenario. Prints the run folder on standard output."""
+    from harness import paths, registry
+    from harness import scenario as scenarios
+    from harness.runner import Request, new_run_id
+    from harness.stopping import MAX_BLOCKS, Rule, parse_duration, parse_percent
+
+    width = parse_percent(until) if until else None
+    budget = parse_duration(time_budget) if time_budget else None
+    if (width or budget) and repeat is None:
+        repeat = MAX_BLOCKS
+    named = [registry.canonical(name) for name in runtime or []]
+    loaded = scenarios.load(scenario, runtimes=named, blocks=repeat, settings=settings or [])
+    folder = (out or paths.results() / new_run_id(loaded.name)).absolute()
+    request = Request(
+        scenario=loaded, folder=folder,
+        seed=random.SystemRandom().randrange(2**32) if seed is None else seed,
+        rule=Rule(blocks=loaded.blocks, relative_width=width, budget_s=budget),
+        named=frozenset(named), strict=strict, command=("tarebench", *sys.argv[1:]),
+    )  # fmt: skip
+    _execute(request, quiet)
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(help="The run folder, or `latest`.")],
+    quiet: Annotated[bool, typer.Option(help="No progress on standard error.")] = False,
+) -> None:
+    """Go on with a run that was cut off, keeping every finished trial."""
+    from harness.runs import find_run, request_to_resume
+
+    _execute(request_to_resume(find_run(str(run))), quiet)
+
+
+def _execute(request: Request, quiet: bool) -> None:
+    """Run with progress, print the folder, and leave with the right status."""
+    from harness import journal, runner
+    from harness.events import Finishing
+    from harness.terminal import progress, results_table
+
+    new = request.earlier is None
+    if new:
+        journal.create_folder(request.folder)
+    try:
+        log = logging.FileHandler(request.folder / "log.txt")
+    except OSError as error:
+        raise UsageError(
+            f"the run folder {request.folder} cannot be written: {error.strerror}",
+            "give --out another folder",
+        ) from error
+    log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger().addHandler(log)
+    screen = console()
+    result: Result | None = None
+    try:
+        with progress(screen, quiet) as observe:
+            result = runner.execute(request, observe)
+            observe(Finishing("writing the report"))
+            runner.make_report(request.folder)
+    except KeyboardInterrupt:
+        say(_interrupted(request, result))
+        raise typer.Exit(INTERRUPTED) from None
+    finally:
+        log.close()
+        logging.getLogger().removeHandler(log)
+        _leave_folder(request.folder, new)
+    if not quiet:
+        screen.print(results_table(journal.records(request.folder)))
+        say(f"report: {request.folder / 'report.html'}")
+    raise typer.Exit(_status(result))
+
+
+def _interrupted(request: Request, result: Result | None) -> str:
+    if result is not None:
+        return f"Interrupted; every trial is kept. The report: tarebench report {request.folder}"
+    if request.earlier is not None:
+        return f"Interrupted before a trial. Go on with: tarebench resume {request.folder}"
+    return "Interrupted before the first trial; nothing was left behind."
+
+
+def _leave_folder(folder: Path, new: bool) -> None:
+    """Say where the run is, on standard output's only line; a run that never began is no run."""
+    if (folder / "manifest.json").exists():
+        typer.echo(folder)
+    elif new:
+        for name in ("log.txt", "journal.jsonl"):
+            (folder / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _status(result: Result) -> int:
+    if result.interrupted:
+        say(f"Interrupted; finished trials are kept. Go on with: tarebench resume {result.folder}")
+        return INTERRUPTED
+    for name in result.differing:
+        say(f"{name}: not proven to run the identical image; see the report")
+    if result.failed:
+        say(f"{result.failed} trial{'s' if result.failed > 1 else ''} failed; the report says why")
+    return 1 if result.failed or result.differing else 0

@@ -1,0 +1,141 @@
+"""The real command as a child process, in a place of its own, and what it has left behind."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.probes.cgroups import Layout
+
+PROGRAM = str(Path(sys.executable).with_name("tarebench"))
+TIME_LIMIT_S = 240.0
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def folder(self) -> Path:
+        """The run folder: standard output's only line."""
+        (line,) = self.out.splitlines()
+        return Path(line)
+
+
+@dataclass
+class Place:
+    """A working folder and an inventory of our own, so that no other run is in the way."""
+
+    folder: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.env = {
+            **os.environ, "TAREBENCH_STATE": str(self.folder / "state"), "COLUMNS": "100",
+            **self.env,
+        }  # fmt: skip
+
+    def tarebench(self, *arguments: str | Path, env: Mapping[str, str] | None = None) -> Said:
+        """Run the command to its end."""
+        done = subprocess.run(
+            [PROGRAM, *map(str, arguments)], cwd=self.folder, env={**self.env, **(env or {})},
+            capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    @contextmanager
+    def started(self, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+        """The command while it runs; its standard error is read line by line."""
+        with subprocess.Popen(
+            [PROGRAM, *map(str, arguments)], cwd=self.folder, env=self.env, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, bufsize=1,
+        ) as process:  # fmt: skip
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def rows(self, run: Path) -> Sequence[Mapping[str, str]]:
+        """The run's CSV export."""
+        said = self.tarebench("export", run, "--to", "csv")
+        assert said.status == 0, said.err
+        return list(csv.DictReader(io.StringIO(said.out)))
+
+    def tokens(self) -> set[str]:
+        """What names the things of the runs that are on our inventory."""
+        lines = [
+            json.loads(line)
+            for path in (self.folder / "state" / "inventory").glob("*.jsonl")
+            for line in path.read_text().splitlines()
+        ]
+        return {line["name"].removeprefix("tarebench-") for line in lines if line["kind"] == "cgroup"
+                and "/" not in line["name"]}  # fmt: skip
+
+    def left_behind(self, tokens: set[str]) -> Sequence[str]:
+        """Processes, mounts, control groups and folders of our runs that are still there."""
+        found = [f"process {pid}" for pid in self.processes(tokens)]
+        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+        for token in tokens:
+            found += [f"mount {line}" for line in mounts if token in line]
+            found += [str(p) for mount in Layout.detect().mounts for p in mount.glob(f"*{token}*")]
+            places = ("/run/tarebench", "/var/cache/tarebench/scratch")
+            found += [str(Path(p) / token) for p in places if (Path(p) / token).exists()]
+        return found
+
+    def processes(self, tokens: set[str]) -> Sequence[int]:
+        """Living processes that were started below our runs, by environment or group."""
+        mark = f"TAREBENCH_STATE={self.folder / 'state'}".encode()
+        found = []
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                ours = mark in (path / "environ").read_bytes().split(b"\0")
+                groups = (path / "cgroup").read_text()
+                ended = (path / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+            except OSError:
+                continue
+            if not ended and (ours or any(token in groups for token in tokens)):
+                found.append(int(path.name))
+        return found
+
+    def wait_until_gone(self, tokens: set[str]) -> None:
+        """Wait for the processes that end by themselves when their harness is dead."""
+        for pid in self.processes(tokens):
+            try:
+                file = os.pidfd_open(pid)
+            except ProcessLookupError:
+                continue
+            assert select.select([file], [], [], 30.0)[0], f"process {pid} does not end"
+            os.close(file)
+
+
+def read_lines(process: subprocess.Popen[str], until: str = "", count: int = 0) -> list[str]:
+    """Lines of standard error until one holds a text, or until there are so many."""
+    assert process.stderr is not None
+    lines: list[str] = []
+    for line in process.stderr:
+        lines.append(line)
+        if (until and until in line) or (count and len(lines) >= count):
+            break
+    return lines
+
+
+def finish(process: subprocess.Popen[str], number: signal.Signals) -> Said:
+    """Send a signal, if it still runs, and wait for the end."""
+    process.send_signal(number)
+    out, err = process.communicate(timeout=TIME_LIMIT_S)
+    return Said(process.returncode, out, err)
