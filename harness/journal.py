@@ -101,11 +101,12 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
             os.fsync(file.fileno())
         partial.replace(folder / MANIFEST)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise HarnessError(
             f"the manifest in {folder} could not be written: {error.strerror}",
             "free some space, or give --out another folder",
         ) from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def create_folder(folder: Path) -> None:

@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.channel import Agent
-from harness.clock import Marks
 from harness.image.tree import LIBRARIES, LOADER, outside_view
 from harness.model import (
     AGENT_PATH,
@@ -27,6 +26,7 @@ from harness.model import (
     Job,
     LimitSupport,
     Mark,
+    Marks,
     Parameter,
     RuntimeClass,
     RuntimeFacts,

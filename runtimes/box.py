@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from harness.channel import Agent, Listener
-from harness.clock import Deadline, Marks
+from harness.clock import Deadline
 from harness.errors import DeadlineExceeded, RuntimeUnavailable, UsageError
-from harness.model import Completed, Image, InstanceSpec, Job, Mark, Parameter
+from harness.model import Completed, Image, InstanceSpec, Job, Mark, Marks, Parameter
 from harness.probes.cgroups import Layout
 from harness.process import reap, wait_pidfd
 

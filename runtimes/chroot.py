@@ -14,7 +14,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from harness.channel import Agent
-from harness.clock import Marks
 from harness.model import (
     AGENT_PATH,
     CHANNEL_DIRECTORY,
@@ -23,6 +22,7 @@ from harness.model import (
     InstanceSpec,
     LimitSupport,
     Mark,
+    Marks,
     Parameter,
     RuntimeClass,
     RuntimeFacts,

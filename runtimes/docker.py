@@ -14,7 +14,6 @@ from contextlib import ExitStack
 from typing import Any
 
 from harness.channel import Agent, Listener
-from harness.clock import Marks
 from harness.errors import DeadlineExceeded, HarnessError, LaunchFailed, RuntimeUnavailable
 from harness.model import (
     AGENT_PATH,
@@ -24,6 +23,7 @@ from harness.model import (
     InstanceSpec,
     LimitSupport,
     Mark,
+    Marks,
     Parameter,
     RuntimeClass,
     RuntimeFacts,

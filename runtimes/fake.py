@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.channel import SpooledOutput
-from harness.clock import Marks, now_ns
+from harness.clock import now_ns
 from harness.errors import DeadlineExceeded, LaunchFailed, RuntimeUnavailable, UsageError
 from harness.image.manifest import parse_manifest
 from harness.model import (
@@ -22,6 +22,7 @@ from harness.model import (
     InstanceSpec,
     Job,
     Mark,
+    Marks,
     Parameter,
     RuntimeClass,
     RuntimeFacts,

@@ -29,8 +29,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness import clock
 from harness.channel import Agent, Listener
-from harness.clock import Marks
 from harness.errors import DeadlineExceeded, HarnessError, LaunchFailed, RuntimeUnavailable
 from harness.image import store
 from harness.image.forms import ext4, initramfs, overlay_disk
@@ -43,6 +43,7 @@ from harness.model import (
     Limits,
     LimitSupport,
     Mark,
+    Marks,
     Parameter,
     RuntimeClass,
     RuntimeFacts,
@@ -346,7 +347,7 @@ class Kvm(LibvirtDomain):
         for without in kvm_verdict.CPUS:
             self._cpu_without = without
             try:
-                with self._trial_spec(image) as spec, self.launch(spec, Marks()):
+                with self._trial_spec(image) as spec, self.launch(spec, clock.Marks()):
                     pass
                 return kvm_verdict.Verdict(True, "", self._conditions(), without)
             except DeadlineExceeded:

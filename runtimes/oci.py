@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from harness.channel import Agent
-from harness.clock import Marks
 from harness.errors import LaunchFailed, RuntimeUnavailable
 from harness.model import (
     AGENT_PATH,
@@ -27,6 +26,7 @@ from harness.model import (
     Image,
     InstanceSpec,
     Mark,
+    Marks,
     Parameter,
     RuntimeClass,
     RuntimeFacts,

@@ -83,8 +83,8 @@ class Place:
             for path in (self.folder / "state" / "inventory").glob("*.jsonl")
             for line in path.read_text().splitlines()
         ]
-        return {line["name"].removeprefix("tarebench-") for line in lines if line["kind"] == "cgroup"
-                and "/" not in line["name"]}  # fmt: skip
+        groups = {line["name"] for line in lines if line["kind"] == "cgroup"}
+        return {name.removeprefix("tarebench-") for name in groups if "/" not in name}
 
     def left_behind(self, tokens: set[str]) -> Sequence[str]:
         """Processes, mounts, control groups and folders of our runs that are still there."""

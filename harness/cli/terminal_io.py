@@ -33,6 +33,7 @@ class State:
 
 
 def console() -> Console:
+    """Standard error as rich sees it."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
@@ -46,10 +47,12 @@ def width() -> int:
 
 
 def say(text: str) -> None:
+    """A line for people."""
     typer.echo(text, err=True)
 
 
 def print_json(value: object) -> None:
+    """A value for scripts."""
     import msgspec
 
     typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from pytest_benchmark.fixture import BenchmarkFixture
@@ -32,7 +33,7 @@ class Pairs:
         """The same of the difference of medians, in seconds."""
         return self._low(lambda a, b, axis: np.median(a, axis) - np.median(b, axis))
 
-    def _low(self, statistic: Callable[..., object]) -> float:
+    def _low(self, statistic: Callable[..., Any]) -> float:
         found = stats.bootstrap(
             (np.asarray(self.ours), np.asarray(self.peer)), statistic, paired=True,
             vectorized=True, n_resamples=_RESAMPLES, method="percentile",

@@ -279,5 +279,3 @@ def test_second_make_run_begins_soon(benchmark: BenchmarkFixture) -> None:
     benchmark.pedantic(first_trial_s, rounds=3)
     benchmark.extra_info["first_trial_s"] = begun
     assert min(begun) <= 5.0
-
-
