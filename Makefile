@@ -9,6 +9,10 @@ RUN_ARGS ?=
 PYTEST_ARGS ?=
 VENV      = .venv/bin
 BOOTSTRAP = $(PYTHON) setup/bootstrap.py
+# Done once; without an image, what needs none goes on.
+IMAGE     = trap : INT; $(VENV)/tarebench image build || { status=$$?; \
+	    [ $$status -ne 130 ] || exit 130; \
+	    echo 'tarebench: the image was not built; going on' >&2; }
 export YES
 
 .DEFAULT_GOAL := help
@@ -22,8 +26,7 @@ help: ## Show this list
 	@echo '  PYTEST_ARGS="-k channel"                                 for make test'
 
 run: setup ## Set up, build the image once, run SCENARIO, print where the report is
-	@trap : INT; $(VENV)/tarebench image build \
-	    || echo 'tarebench: the image was not built; going on' >&2
+	@$(IMAGE)
 	@trap : INT; $(VENV)/tarebench run $(SCENARIO) $(RUN_ARGS); status=$$?; \
 	    $(BOOTSTRAP) --give-back; exit $$status
 
@@ -31,9 +34,11 @@ setup: ## Install what is missing; nothing is done twice
 	@$(BOOTSTRAP)
 
 test: setup-test ## Set up, then lint, unit, contract and integration tests
+	@$(IMAGE)
 	@$(VENV)/python -m pytest -m 'not slow and not benchmark' $(PYTEST_ARGS)
 
 test-all: setup-test ## Everything: also slow tests and benchmarks of our own speed
+	@$(IMAGE)
 	@echo 'test-all: unit, golden, contract, integration, slow tests and benchmarks'
 	@$(VENV)/python -m pytest $(PYTEST_ARGS)
 

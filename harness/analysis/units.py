@@ -61,6 +61,13 @@ def with_interval(estimate: Estimate | None, unit: str) -> str:
     return f"{value} ({span(estimate.interval, unit)})" if estimate.interval else value
 
 
+def beside(estimate: Estimate, unit: str) -> str:
+    """What stands beside a median in a chart: its interval, or that there is none."""
+    if estimate.interval is None:
+        return f"{plural(estimate.n, 'block')}: no interval"
+    return span(estimate.interval, unit)
+
+
 def times(value: float) -> str:
     """A ratio as a factor: two digits are what a ratio of medians carries, near 1 three."""
     return digits(value, 3 if value < 2 else 2)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.analysis.statistics import Estimate
-from harness.analysis.units import quantity, span
+from harness.analysis.units import beside, quantity
 from harness.report.style import (
     FAINT,
     INK,
@@ -64,8 +64,7 @@ def draw_dots(plot: DotPlot, layout: Layout) -> Figure:
 def _value(row: DotRow, unit: str) -> tuple[str, str]:
     if row.estimate is None:
         return "no value", "no trial succeeded"
-    note = span(row.estimate.interval, unit) if row.estimate.interval else row.estimate.absent
-    return quantity(row.estimate.value, unit), note
+    return quantity(row.estimate.value, unit), beside(row.estimate, unit)
 
 
 def _draw_row(axes: Axes, y: float, row: DotRow) -> None:

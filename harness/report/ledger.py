@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from harness.analysis.statistics import Estimate
-from harness.analysis.units import quantity, span
+from harness.analysis.units import beside, quantity
 from harness.report.style import (
     INK,
     QUIET,
@@ -67,8 +67,7 @@ def _value(row: LedgerRow) -> tuple[str, str]:
     estimate = row.estimates.get(CHARGED)
     if estimate is None:
         return "no value", "below the host's variation"
-    note = span(estimate.interval, "bytes") if estimate.interval else estimate.absent
-    return quantity(estimate.value, "bytes"), note
+    return quantity(estimate.value, "bytes"), beside(estimate, "bytes")
 
 
 def _draw_row(axes: Axes, y: float, row: LedgerRow) -> None:

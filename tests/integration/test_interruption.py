@@ -135,7 +135,7 @@ def test_box_of_a_killed_run_is_found_and_removed(place: Place, name: str) -> No
     job = 'workload={argv=["/usr/bin/sleep", "1000"], timeout_s=900.0}'
     arguments = ["run", "quick", "--runtime", name, "--set", job, "--set", "warmup_blocks=1"]
     with place.started("--debug", *arguments, "--repeat", "1") as process:
-        read_lines(process, until="trial 1 of")
+        read_lines(process, until="looking")
         tokens = place.tokens()
         while not (asleep := sleepers(place, tokens)):
             assert process.poll() is None
