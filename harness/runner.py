@@ -181,6 +181,8 @@ def _run_trials(
             enough = enough or request.rule.enough(seen, (now_ns() - begin) / 1e9)
         if enough and trial.experiment != "repeat":
             continue
+        if enough:  # the last block is now another one than was planned
+            trial = msgspec.structs.replace(trial, block=executed[-1].block)
         executed.append(trial)
         if trial.trial in done:
             seen.append(done[trial.trial])

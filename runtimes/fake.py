@@ -7,6 +7,7 @@ wait for an interruption. It is never offered to users.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,8 @@ from harness.model import (
     RuntimeFacts,
 )
 from runtimes.box import check_parameters
+
+log = logging.getLogger(__name__)
 
 _FAILURES = ("never", "probe", "launch", "time", "job", "odd", "digest", "hang")
 
@@ -106,6 +109,7 @@ class Fake:
         if self._fail == "time":
             raise DeadlineExceeded("this fake was told to be late")
         if self._fail == "hang":
+            log.debug("hanging until it is interrupted")
             threading.Event().wait()
         marks.at(Mark.READY, request + self._ready_ns)
         yield FakeBox(spec.image, self._fail)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -193,5 +192,9 @@ def _read(path: str | Path) -> str | None:
 
 
 def own_peak_rss_bytes() -> int:
-    """The most memory that this process has held resident so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """The most memory that this process has held resident so far.
+
+    Not from getrusage: that figure is inherited over exec from whoever started us.
+    """
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024

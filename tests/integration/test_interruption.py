@@ -11,6 +11,7 @@ import signal
 import threading
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,7 @@ pytestmark = [
 
 REAL = ["bare", "chroot", "runc"] if os.geteuid() == 0 and shutil.which("runc") else ["bare"]
 NAMED = [word for name in REAL for word in ("--runtime", name)]
+HANGING = ["run", "quick", "--runtime", "fake,fail=hang", "--repeat", "1"]
 MOMENTS = 6
 LATEST_LINE = 45
 UP_TO_S = 0.05
@@ -75,8 +77,8 @@ def test_interruption_at_any_moment_tears_down_and_keeps(place: Place, number: i
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_box_that_hangs_can_be_interrupted(place: Place, number: signal.Signals) -> None:
-    with place.started("run", "quick", "--runtime", "fake,fail=hang", "--repeat", "1") as process:
-        read_lines(process, until="trial 1 of")
+    with place.started("--debug", *HANGING) as process:
+        read_lines(process, until="hanging")
         tokens = place.tokens()
         said = finish(process, number)
     assert said.status == 130, said.err
@@ -91,7 +93,7 @@ def test_box_that_hangs_can_be_interrupted(place: Place, number: signal.Signals)
 
 def test_killed_run_is_cleaned_and_resumed(place: Place) -> None:
     run = place.folder / "run"
-    arguments = ["run", "quick", *NAMED, "--repeat", "3", "--seed", "11", "--out", str(run)]
+    arguments = ["run", "quick", *NAMED, "--repeat", "2", "--seed", "11", "--out", str(run)]
     with place.started("--debug", *arguments) as process:
         read_lines(process, until="block 1: ")
         read_lines(process, count=2)
@@ -180,7 +182,7 @@ def test_interrupted_run_is_resumed_by_its_own_rule(place: Place) -> None:
 
 def test_run_that_goes_on_elsewhere_is_not_resumed(place: Place) -> None:
     run = place.folder / "run"
-    arguments = ["run", "quick", "--runtime", "fake,fail=hang", "--repeat", "1", "--out", str(run)]
+    arguments = [*HANGING, "--out", str(run)]
     with place.started(*arguments) as process:
         read_lines(process, until="trial 1 of")
         said = place.tarebench("resume", run, "--quiet")
@@ -190,12 +192,12 @@ def test_run_that_goes_on_elsewhere_is_not_resumed(place: Place) -> None:
 
 def test_run_is_not_resumed_with_another_image_or_scenario(place: Place) -> None:
     run = place.folder / "run"
-    arguments = ["run", "quick", "--runtime", "fake,fail=hang", "--repeat", "1", "--out", str(run)]
+    arguments = [*HANGING, "--out", str(run)]
     with place.started(*arguments) as process:
         read_lines(process, until="trial 1 of")
         assert finish(process, signal.SIGINT).status == 130
     manifest = json.loads((run / "manifest.json").read_bytes())
-    changes = {
+    changes: dict[str, dict[str, Any]] = {
         "the image has changed": {"image": {**manifest["image"], "digest": "sha256:0"}},
         "another schema": {"schema": 999},
         "its manifest lacks what is needed": {"scenario": {}},
