@@ -46,7 +46,7 @@ class Lineup:
     """Everybody who takes part, and who was skipped and why."""
 
     entrants: Mapping[str, Entrant]
-    skipped: Mapping[str, RuntimeUnavailable]
+    skipped: Mapping[str, HarnessError]
 
 
 def assemble(
@@ -64,7 +64,7 @@ def assemble(
     """
     expected = identity.executed_files(image, scenario.workload.argv)
     entrants: dict[str, Entrant] = {}
-    skipped: dict[str, RuntimeUnavailable] = {}
+    skipped: dict[str, HarnessError] = {}
     for name in scenario.runtimes:
         try:
             observe(events.Preparing(name, "looking"))
@@ -74,9 +74,9 @@ def assemble(
             observe(events.Preparing(name, "preparing its form of the image"))
             runtime.prepare(image)
             facts = runtime.probe()
-        except RuntimeUnavailable as error:
+        except HarnessError as error:
             if name in named:
-                raise
+                raise RuntimeUnavailable(f"{name}: {error.message}", error.hint) from error
             skipped[name] = error
             observe(events.Skipped(name, error.message, error.hint))
             continue
@@ -96,7 +96,12 @@ def _audited(bench: Bench) -> Bench:
     """On bare metal: what the workload opens beyond the image, known before the first trial."""
     if bench.runtime.runtime_class is not RuntimeClass.BARE:
         return bench
-    return replace(bench, outside=audit(bench))
+    try:
+        outside = audit(bench)
+    except (HarnessError, OSError) as error:  # its trials will say the same, and be recorded
+        log.exception("auditing %s", bench.runtime.name)
+        outside = (f"the audit failed: {error}",)
+    return replace(bench, outside=outside)
 
 
 def prove(

@@ -13,6 +13,7 @@ import logging
 import os
 import select
 import shlex
+import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,12 @@ log = logging.getLogger(__name__)
 
 _PR_SET_CHILD_SUBREAPER = 36
 _TAIL_CHARACTERS = 2000
+_SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
+
+
+def find_program(name: str) -> str | None:
+    """A program's path, also where an ordinary user's search path does not lead."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:{_SYSTEM_PATH}")
 
 
 def run(
@@ -42,6 +49,7 @@ def run(
     exits with another status than 0; the message holds the end of its standard error.
     """
     line = [os.fspath(part) for part in argv]
+    line[0] = find_program(line[0]) or line[0]
     log.debug("run %s", shlex.join(line))
     try:
         done = subprocess.run(

@@ -29,10 +29,10 @@ from harness.model import (
     RuntimeFacts,
     Support,
 )
-from harness.process import run
+from harness.process import find_program, run
 from runtimes.box import SOCKET, AgentBox, Ending, check_parameters, listen
 from runtimes.docker_api import CALL_TIMEOUT_S, Api, NotThere, asking, connect, find, versions
-from runtimes.docker_engine import PrivateEngine, find_program, parent_of, require_startable
+from runtimes.docker_engine import PrivateEngine, parent_of, require_startable
 from runtimes.grouped import ALL_LIMITS
 
 KIND = "docker-container"

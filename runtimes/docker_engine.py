@@ -28,7 +28,7 @@ from harness.clock import Deadline
 from harness.errors import HarnessError, RuntimeUnavailable
 from harness.model import Context
 from harness.probes.cgroups import Group, Layout
-from harness.process import Process, reap, spawn, wait_pidfd
+from harness.process import Process, find_program, reap, spawn, wait_pidfd
 from runtimes import bridge
 from runtimes.docker_api import connect
 from runtimes.mounts import PrivateMounts
@@ -67,11 +67,6 @@ def require_startable() -> None:
             "no Docker Engine runs, and starting one needs writable control groups",
             "mount /sys/fs/cgroup read-write (containers: run privileged)",
         )
-
-
-def find_program(program: str) -> str | None:
-    """A program's path, also where an ordinary user's search path does not lead."""
-    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:{_PATH}")
 
 
 class PrivateEngine:

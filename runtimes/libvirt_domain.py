@@ -20,7 +20,6 @@ import importlib
 import json
 import math
 import os
-import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,7 +49,7 @@ from harness.model import (
     Support,
 )
 from harness.probes.cgroups import Layout
-from harness.process import become_subreaper
+from harness.process import become_subreaper, find_program
 from runtimes import kvm_verdict
 from runtimes.box import SOCKET, AgentBox, Ending, check_parameters, listen
 from runtimes.domain_parts import (
@@ -277,7 +276,7 @@ class LibvirtDomain:
         return os.geteuid() == 0 and not joins_groups(Layout.detect())
 
     def _emulator(self) -> str:
-        return shutil.which(_EMULATOR) or f"/usr/bin/{_EMULATOR}"
+        return find_program(_EMULATOR) or f"/usr/bin/{_EMULATOR}"
 
     def close(self) -> None:
         if self._connection is not None:
@@ -408,9 +407,9 @@ def ask_accelerator(handle: Any) -> str:
 
 
 def _require_tools() -> None:
-    if shutil.which(_EMULATOR) is None:
+    if find_program(_EMULATOR) is None:
         raise RuntimeUnavailable(f"{_EMULATOR} is not installed", "apt-get install qemu-system-x86")
-    if shutil.which("qemu-img") is None:
+    if find_program("qemu-img") is None:
         raise RuntimeUnavailable("qemu-img is not installed", "apt-get install qemu-utils")
 
 

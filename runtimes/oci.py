@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -32,7 +31,7 @@ from harness.model import (
     RuntimeFacts,
 )
 from harness.probes.cgroups import Group, Layout
-from harness.process import Process, run, spawn
+from harness.process import Process, find_program, run, spawn
 from runtimes.box import SOCKET, AgentBox, Ending, check_parameters, listen, require_root
 from runtimes.grouped import ALL_LIMITS
 from runtimes.mounts import PrivateMounts, fresh_layer
@@ -61,10 +60,10 @@ class Oci:
         self.name = name
         self._context = context
         self._state = context.state / self.program
-        self._binary = shutil.which(self.program) or self.program
+        self._binary = find_program(self.program) or self.program
 
     def probe(self) -> RuntimeFacts:
-        if shutil.which(self.program) is None:
+        if find_program(self.program) is None:
             raise RuntimeUnavailable(
                 f"{self.program} is not installed", f"apt-get install {self.program}"
             )

@@ -26,6 +26,7 @@ from harness.model import (
     RuntimeFacts,
     Sample,
 )
+from harness.probes import cpu
 from harness.probes.cgroups import Group
 from harness.scenario import Workload
 
@@ -84,19 +85,21 @@ class Bench:
             shutil.rmtree(directory, ignore_errors=True)
             shutil.rmtree(sockets, ignore_errors=True)
 
-    def cpu_s(self) -> float | None:
+    def cpu_s(self, instance: Instance | None = None) -> float | None:
         """CPU seconds of everything that this run has started, itself included.
 
-        By the run's control group, which also counts a private engine; without one by what
-        the kernel tells of this process and its ended children, which misses daemons.
+        By the run's control group, which also counts a private engine. Without one, by what
+        the kernel tells of this process, of its ended children and of the living `instance`.
         """
         if self.group is not None:
             ns = self.group.cpu_ns()
             return None if ns is None else ns / 1e9
-        usages = [
-            resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-        ]
-        return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+        who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        usages = [resource.getrusage(each) for each in who]
+        living = () if instance is None else map(cpu.process_s, instance.processes())
+        return sum(usage.ru_utime + usage.ru_stime for usage in usages) + sum(
+            seconds or 0.0 for seconds in living
+        )
 
     def counts_cpu(self) -> bool:
         """Whether `cpu_s` sees the whole launch: not where a daemon is shared with others."""

@@ -38,7 +38,7 @@ def measure(bench: Bench, settings: Startup) -> Measurement:
 
     marks = Marks(before_request=note)
     with bench.instance(marks, settings.ready_timeout_s) as instance:
-        conditions = _spent(bench, before)
+        conditions = _spent(bench, before, instance)
         job_ended_ns = first_job(instance, bench.workload)
         init_ns = getattr(getattr(instance, "agent", None), "init_ns", lambda: None)()
         if init_ns is not None:
@@ -91,9 +91,9 @@ def _check_clock(done: Completed, round_trip_s: float) -> None:
         )
 
 
-def _spent(bench: Bench, before: dict[str, float | None]) -> Conditions:
+def _spent(bench: Bench, before: dict[str, float | None], instance: Instance) -> Conditions:
     """What the launch cost, read as soon as the instance is ready and the call returned."""
-    after, cpu_before = bench.cpu_s(), before["cpu"]
+    after, cpu_before = bench.cpu_s(instance), before["cpu"]
     busy, steal = before["busy"], before["steal"]
     assert busy is not None
     assert steal is not None

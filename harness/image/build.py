@@ -108,15 +108,13 @@ def _build_entry(images: Path, agent: Path, recipe: Recipe, tell: Progress) -> I
 
 def _make_archive(archive: Path, agent: Path, recipe: Recipe, mode: str, tell: Progress) -> None:
     """Run mmdebstrap; see its manual for the modes and the hooks."""
-    program = shutil.which("mmdebstrap")
+    program = process.find_program("mmdebstrap")
     if program is None:
         raise ImageError("mmdebstrap is not installed", "apt-get install mmdebstrap")
     work = archive.parent / "work"
     work.mkdir()
-    settings = work / "apt.conf"
-    settings.touch(mode=0o600)  # it may hold a proxy's password
-    settings.write_text(apt_settings())
-    argv = [program, *_arguments(archive, agent, settings, recipe, mode)]
+    options = _apt_options(work / "apt.conf", apt_settings(), mode)
+    argv = [program, *_arguments(archive, agent, options, recipe, mode)]
     environment = {**os.environ, "LC_ALL": "C.UTF-8", "SOURCE_DATE_EPOCH": str(recipe.epoch)}
     environment.pop("APT_CONFIG", None)
     if mode == "root":
@@ -129,6 +127,19 @@ def _make_archive(archive: Path, agent: Path, recipe: Recipe, mode: str, tell: P
     remove_tree(work)
 
 
+def _apt_options(file: Path, settings: str, mode: str) -> list[str]:
+    """The host's apt settings for mmdebstrap; they may hold a proxy's password.
+
+    Root's mmdebstrap reads them from a file that nobody else can. An unshared one runs as
+    another user, who could not reach a file in a private home, and gets them as words.
+    """
+    if mode != "root":
+        return [line.strip().removesuffix(";") for line in settings.splitlines() if line.strip()]
+    file.touch(mode=0o600)
+    file.write_text(settings)
+    return [str(file)]
+
+
 def _private_mounts() -> list[str]:
     """What to put before mmdebstrap so that its mounts are nobody else's.
 
@@ -136,7 +147,7 @@ def _private_mounts() -> list[str]:
     on the host if it were killed. In a mount namespace of its own they go with it, and it is
     told to end when we do. Where namespaces are forbidden, so are its mounts.
     """
-    setpriv, unshare = shutil.which("setpriv"), shutil.which("unshare")
+    setpriv, unshare = process.find_program("setpriv"), process.find_program("unshare")
     if setpriv is None or unshare is None:
         raise ImageError("setpriv and unshare are not installed", "apt-get install util-linux")
     private = [unshare, "--mount", "--propagation", "private"]
@@ -154,7 +165,9 @@ def _add_mount_point(archive: Path, name: str, epoch: int) -> None:
             tar.addfile(member)
 
 
-def _arguments(archive: Path, agent: Path, settings: Path, recipe: Recipe, mode: str) -> list[str]:
+def _arguments(
+    archive: Path, agent: Path, apt_options: list[str], recipe: Recipe, mode: str
+) -> list[str]:
     arguments = [
         "--format=tar",
         f"--mode={mode}",
@@ -162,7 +175,7 @@ def _arguments(archive: Path, agent: Path, settings: Path, recipe: Recipe, mode:
         f"--architectures={recipe.architecture}",
         f"--components={recipe.components}",
         f"--include={','.join(recipe.packages)}",
-        f"--aptopt={settings}",
+        *(f"--aptopt={option}" for option in apt_options),
         "--skip=output/dev",  # devices cannot be unpacked by an ordinary user
         "--skip=cleanup/apt",  # it would make anew, under our umask, what the recipe removes
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in recipe.path_excludes),

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from harness.clock import Deadline
 from harness.imagecheck import built
 from harness.journal import records
 from harness.model import Outcome
@@ -139,8 +140,10 @@ def test_box_of_a_killed_run_is_found_and_removed(place: Place, name: str) -> No
     with place.started("--debug", *arguments, "--repeat", "1") as process:
         read_lines(process, until="looking")
         tokens = place.tokens()
+        deadline = Deadline(60.0)
         while not (asleep := sleepers(place, tokens)):
             assert process.poll() is None
+            assert not deadline.over, "the job inside does not sleep"
             threading.Event().wait(0.02)  # the job inside tells nobody that it has begun
         assert finish(process, signal.SIGKILL).status == -signal.SIGKILL
     kinds = {line.split("\t")[0] for line in place.tarebench("clean", "--dry-run").out.splitlines()}
