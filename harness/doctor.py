@@ -22,6 +22,8 @@ from harness.probes import guards, host
 from harness.probes.cgroups import run_group
 from harness.probes.guards import Guard
 
+_ONLY_A_BOOT = "only a boot tells whether it works here"
+
 
 class RuntimeState(Frozen, frozen=True, rename={"kind": "class"}):
     """One row of `list runtimes` and of the doctor."""
@@ -48,31 +50,35 @@ class Diagnosis(Frozen, frozen=True):
 
 
 def known_runtimes() -> Sequence[RuntimeState]:
-    """Every registered runtime as `unprobed`: nothing is started, nothing is loaded but code."""
-    return [
-        _state(name, "unprobed", "", "") for name in registry.names() if name not in registry.HIDDEN
-    ]
+    """Every registered runtime after its own `probe()`, which starts nothing.
 
-
-def probed_runtimes() -> Sequence[RuntimeState]:
-    """Every registered runtime after its own `probe()`, which starts no instance."""
+    Machines stay `unprobed`: only a boot tells of them, and that is for `examine`.
+    """
     with _context() as context, ExitStack() as stack:
         return [
-            _look(name, context, None, stack)
-            for name in registry.names()
-            if name not in registry.HIDDEN
+            _state(name, "unprobed", _ONLY_A_BOOT, "tarebench doctor")
+            if _is_machine(name)
+            else _look(name, context, None, stack)
+            for name in _shown()
         ]
+
+
+def _shown() -> Sequence[str]:
+    return [name for name in registry.names() if name not in registry.HIDDEN]
+
+
+def _is_machine(name: str) -> bool:
+    try:
+        return registry.factory(name).runtime_class.is_machine
+    except ImportError:
+        return False
 
 
 def examine() -> Diagnosis:
     """Look at everything; machines boot a guest when the image is built."""
     image = built()
     with _context() as context, ExitStack() as stack:
-        states = [
-            _look(name, context, image, stack)
-            for name in registry.names()
-            if name not in registry.HIDDEN
-        ]
+        states = [_look(name, context, image, stack) for name in _shown()]
     return Diagnosis(
         host=host.facts(paths.cache(), paths.results()),
         runtimes=states,

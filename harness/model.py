@@ -34,6 +34,11 @@ class RuntimeClass(StrEnum):
     MACHINE = "virtual machine"
     EMULATED = "emulated machine"
 
+    @property
+    def is_machine(self) -> bool:
+        """Whether the box brings a kernel of its own."""
+        return self in (RuntimeClass.MACHINE, RuntimeClass.EMULATED)
+
 
 class Mark(StrEnum):
     """A named instant of a trial on the host's monotonic clock (DESIGN: marks)."""

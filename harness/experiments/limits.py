@@ -12,7 +12,6 @@ from pathlib import Path
 
 from harness.model import Instance, Limits, LimitSupport, RuntimeClass, Support
 
-_MACHINES = (RuntimeClass.MACHINE, RuntimeClass.EMULATED)
 _WITHOUT_OWN_VIEW = (RuntimeClass.BARE, RuntimeClass.JAIL)
 """Boxes that see the host's control groups, or none: only the host can tell their own."""
 
@@ -43,7 +42,7 @@ def mismatches(
 def _memory(
     seen: Mapping[str, str], groups: Sequence[Path], kind: RuntimeClass, asked: int
 ) -> Sequence[str]:
-    if kind in _MACHINES:
+    if kind.is_machine:
         total = int(seen["meminfo"].split("MemTotal:")[1].split()[0]) * 1024
         right = asked * _GUEST_MEMORY_SHARE <= total <= asked
         return [] if right else [f"the guest has {total} bytes of memory, not about {asked}"]
@@ -58,7 +57,7 @@ def _memory(
 def _cpus(
     seen: Mapping[str, str], groups: Sequence[Path], kind: RuntimeClass, asked: float
 ) -> Sequence[str]:
-    if kind in _MACHINES:
+    if kind.is_machine:
         right = int(seen["cpus"]) == math.ceil(asked)
         return [] if right else [f"the guest has {seen['cpus']} CPUs, not {math.ceil(asked)}"]
     quota = _value(seen, groups, "cpu.cfs_quota_us", "v1.cpu.quota_us", "")

@@ -27,7 +27,6 @@ from harness.model import (
     HasDaemon,
     Identity,
     Instance,
-    RuntimeClass,
     Sample,
 )
 from harness.probes import memory as probe
@@ -38,7 +37,6 @@ _SIGNAL_TO_IDLE = 10.0
 _IDLE_READINGS = 5
 _IDLE_PAUSE_S = 0.04
 _STAT_THRESHOLD_PAGES = 125
-_MACHINES = (RuntimeClass.MACHINE, RuntimeClass.EMULATED)
 
 Point = Mapping[str, float]
 
@@ -50,7 +48,7 @@ def measure(bench: Bench, settings: Memory) -> Measurement:
     boxes: list[Instance] = []
     with ExitStack() as stack:
         points = [(0, _point(bench, boxes))]
-        for size in _steps(target, bench.runtime.runtime_class in _MACHINES):
+        for size in _steps(target, bench.runtime.runtime_class.is_machine):
             _grow(bench, settings, boxes, size, stack)
             points.append((size, _point(bench, boxes)))
         proof = _prove(bench, boxes)
@@ -79,7 +77,7 @@ def measure(bench: Bench, settings: Memory) -> Measurement:
 
 
 def _target(bench: Bench, settings: Memory) -> int:
-    if bench.runtime.runtime_class in _MACHINES:
+    if bench.runtime.runtime_class.is_machine:
         return settings.machine_instances
     return settings.engine_instances if isinstance(bench.runtime, HasDaemon) else settings.instances
 
@@ -95,7 +93,7 @@ def _grow(
     """Launch until there are `size` instances; machines boot side by side."""
     missing = size - len(boxes)
     launches = [bench.instance(Marks(), settings.ready_timeout_s) for _ in range(missing)]
-    if bench.runtime.runtime_class not in _MACHINES:
+    if not bench.runtime.runtime_class.is_machine:
         boxes.extend(stack.enter_context(launch) for launch in launches)
         return
     with ThreadPoolExecutor(missing) as pool:
@@ -122,7 +120,7 @@ def _point(bench: Bench, boxes: Sequence[Instance]) -> Point:
     if None not in charges:
         point["charged"] = float(sum(charge or 0 for charge in charges))
     guests = [box.guest_memory_bytes() for box in boxes if isinstance(box, GuestMemory)]
-    if guests or (not boxes and bench.runtime.runtime_class in _MACHINES):
+    if guests or (not boxes and bench.runtime.runtime_class.is_machine):
         point["guest_ram"] = float(sum(guests))
         point["vmm_overhead"] = pss - sum(guests)
     return point

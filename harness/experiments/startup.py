@@ -13,11 +13,10 @@ from harness.errors import HarnessError
 from harness.experiments import identity, limits
 from harness.experiments.bench import Bench, Conditions, Measurement
 from harness.metrics import METRICS
-from harness.model import Completed, Instance, Job, Mark, RuntimeClass, Sample
+from harness.model import Completed, Instance, Job, Mark, Sample
 from harness.probes import cpu
 from harness.scenario import Startup, Workload
 
-_MACHINES = (RuntimeClass.MACHINE, RuntimeClass.EMULATED)
 _CLOCK_TOLERANCE = 0.01
 _PINGS = 5
 _SCHEDULING_S = 0.1

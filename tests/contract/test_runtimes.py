@@ -21,7 +21,6 @@ from harness.model import (
     Limits,
     Mark,
     Runtime,
-    RuntimeClass,
     Support,
 )
 from tests.conftest import runtime_or_skip
@@ -35,7 +34,6 @@ RUNTIMES = (
     "qemu", "qemu,machine=microvm", "kvm",
 )  # fmt: skip
 GIVEN = Limits(cpus=1, memory_bytes=256 * MIB, pids=128)
-MACHINES = (RuntimeClass.MACHINE, RuntimeClass.EMULATED)
 SHELL = "/usr/bin/busybox"
 LARGE_BYTES = 100_000_000
 
@@ -136,7 +134,7 @@ def test_whole_image_is_identical_from_inside(subject: Subject, lab: Lab) -> Non
 def test_round_trip_and_clock(subject: Subject) -> None:
     trip_ns, delay_ns = subject.box.round_trip_ns()
     assert trip_ns > 0
-    shared = subject.runtime.runtime_class not in MACHINES
+    shared = not subject.runtime.runtime_class.is_machine
     assert (delay_ns is not None) == shared
     if delay_ns is not None:
         assert 0 < delay_ns <= trip_ns
@@ -202,7 +200,7 @@ def test_instance_that_breaks_inside_is_torn_down(subject: Subject, lab: Lab) ->
 def test_cpu_limit_holds(subject: Subject, lab: Lab) -> None:
     if subject.runtime.probe().limits.cpus is not Support.SUPPORTED:
         pytest.skip(f"{subject.name} does not limit CPU time, and says so")
-    if subject.runtime.runtime_class in MACHINES:
+    if subject.runtime.runtime_class.is_machine:
         pytest.skip("a guest's whole vCPUs are counted, and were seen from inside")
     with lab.instance(subject.name, Limits(cpus=0.25)) as box:
         done = box.run(shell("while :; do :; done", timeout_s=2.0))
