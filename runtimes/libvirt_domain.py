@@ -16,6 +16,7 @@ a guest that runs under the other one is a failed trial.
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
 import json
 import math
@@ -122,7 +123,6 @@ class LibvirtDomain:
     def __init__(self, name: str, parameters: Mapping[str, str], context: Context) -> None:
         chosen = check_parameters(name, parameters, self.parameters)
         self.name = name
-        self._given = dict(parameters)
         self._context = context
         self._machine = chosen["machine"]
         self._uri = check_uri(chosen["uri"])
@@ -257,8 +257,12 @@ class LibvirtDomain:
         )
 
     def instrumented(self) -> LibvirtDomain:
-        """The same with the mark `kernel`, at the cost of a serial port and a few messages."""
-        other = type(self)(self.name, self._given, self._context)
+        """The same with the mark `kernel`, at the cost of a serial port and a few messages.
+
+        It shares this one's connection, which stays ours to close.
+        """
+        self._connect()
+        other = copy.copy(self)
         other._instrumented = True
         return other
 
