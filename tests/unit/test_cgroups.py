@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -140,7 +141,8 @@ def test_real_group_is_made_limited_joined_and_removed() -> None:
                 ["/bin/bash", "-c", f"{join}; echo in; exec sleep 1000"],
                 pass_fds=descriptors, stdout=subprocess.PIPE,
             )  # fmt: skip
-        with child:
+        with child, ExitStack() as stack:
+            stack.callback(group.kill)  # also when a check fails: leaving waits for the child
             assert child.stdout is not None
             assert child.stdout.readline() == b"in\n"
             assert set(group.paths()) <= {
@@ -163,7 +165,8 @@ def test_real_group_is_made_limited_joined_and_removed() -> None:
 def test_group_with_a_process_cannot_be_removed() -> None:
     group = Group(Layout.detect(), f"tarebench-test-busy-{os.getpid()}")
     group.create()
-    with subprocess.Popen(["sleep", "1000"]) as sleeper:
+    with subprocess.Popen(["sleep", "1000"]) as sleeper, ExitStack() as stack:
+        stack.callback(sleeper.kill)
         for path in group.paths():
             (path / "cgroup.procs").write_text(str(sleeper.pid))
         with pytest.raises(OSError, match="busy"):
