@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from harness import events, registry
-from harness.errors import HarnessError, RuntimeUnavailable
+from harness.errors import HarnessError, RuntimeUnavailable, UsageError
 from harness.experiments import identity
 from harness.experiments.bench import Bench
 from harness.model import Context, Image, Instruments, RuntimeClass
@@ -75,6 +75,10 @@ def assemble(
             runtime.prepare(image)
             facts = runtime.probe()
         except HarnessError as error:
+            if isinstance(error, UsageError) or (
+                name in named and isinstance(error, RuntimeUnavailable)
+            ):
+                raise
             if name in named:
                 raise RuntimeUnavailable(f"{name}: {error.message}", error.hint) from error
             skipped[name] = error

@@ -49,12 +49,12 @@ def run(
     exits with another status than 0; the message holds the end of its standard error.
     """
     line = [os.fspath(part) for part in argv]
-    line[0] = find_program(line[0]) or line[0]
     log.debug("run %s", shlex.join(line))
     try:
         done = subprocess.run(
-            line, input=input, stdin=subprocess.DEVNULL if input is None else None,
-            env=env, cwd=cwd, timeout=timeout_s, capture_output=True, check=False,
+            line, executable=find_program(line[0]),
+            input=input, stdin=subprocess.DEVNULL if input is None else None, env=env,
+            cwd=cwd, timeout=timeout_s, capture_output=True, check=False,
         )  # fmt: skip
     except FileNotFoundError:
         raise CommandFailed(f"{line[0]} is not installed", hint) from None

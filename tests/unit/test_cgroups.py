@@ -129,6 +129,10 @@ def test_this_process_is_in_a_group_that_exists() -> None:
     assert all(path.is_dir() for path in layout.groups_of(os.getpid()))
 
 
+BUSY = "for ((i = 0; i < 50000; i++)); do :; done"
+"""Long enough to be seen by whoever counts CPU time in scheduler ticks."""
+
+
 @needs_groups
 def test_real_group_is_made_limited_joined_and_removed() -> None:
     group = Group(Layout.detect(), f"tarebench-test-{os.getpid()}")
@@ -138,7 +142,7 @@ def test_real_group_is_made_limited_joined_and_removed() -> None:
         with group.joinable() as descriptors:
             join = "; ".join(f"echo 0 >&{number}" for number in descriptors)
             child = subprocess.Popen(
-                ["/bin/bash", "-c", f"{join}; echo in; exec sleep 1000"],
+                ["/bin/bash", "-c", f"{join}; {BUSY}; echo in; exec sleep 1000"],
                 pass_fds=descriptors, stdout=subprocess.PIPE,
             )  # fmt: skip
         with child, ExitStack() as stack:
