@@ -35,9 +35,6 @@ REPOSITORY = Path(__file__).parents[2]
 TAREBENCH = Path(sys.executable).with_name("tarebench")
 BOOTS = 50
 HYPERFINE_RUNS = 5
-PAUSE_S = 0.02
-"""About what lies between two of our launches. Back to back, runc takes several ms less: what
-it uses in the kernel (probably the lock on moving between control groups) is still warm."""
 
 
 def span(lab: Lab, name: str, end: str, limits: Limits | None = None) -> float:
@@ -77,15 +74,14 @@ def closing_listener(path: Path) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-def hyperfine(command: str, folder: Path, pause_s: float = 0.0) -> float:
-    """The median that hyperfine measures without a shell, in seconds; `pause_s` before each."""
+def hyperfine(command: str, folder: Path) -> float:
+    """The median that hyperfine measures without a shell, in seconds."""
     if shutil.which("hyperfine") is None:
         pytest.skip("hyperfine is not installed")
     out = folder / "hyperfine.json"
-    pause = ["--prepare", f"sleep {pause_s}"] if pause_s else []
     done = subprocess.run(
         ["hyperfine", "-N", "--style", "none", "--runs", str(HYPERFINE_RUNS), "--warmup", "1",
-         *pause, "--export-json", str(out), command],
+         "--export-json", str(out), command],
         capture_output=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
@@ -132,7 +128,7 @@ def test_runc_against_hyperfine(benchmark: BenchmarkFixture, lab: Lab, tmp_path:
         pairs = measure(
             benchmark,
             lambda: median_of(lambda: span(lab, "runc", "exited")),
-            lambda: mounts.call(hyperfine, command, tmp_path, PAUSE_S),
+            lambda: mounts.call(hyperfine, command, tmp_path),
             rounds=12,
         )
     assert pairs.ratio_low() <= 1.03
