@@ -52,6 +52,13 @@ class Began:
 
 
 @dataclass(frozen=True)
+class Step:
+    """What the trial under way is at, when one takes long."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Ended:
     """A trial has ended and is on the disk."""
 
@@ -65,5 +72,5 @@ class Finishing:
     step: str
 
 
-Event = Preparing | Skipped | Proven | Planned | Began | Ended | Finishing
+Event = Preparing | Skipped | Proven | Planned | Began | Step | Ended | Finishing
 Observer = Callable[[Event], None]

@@ -15,10 +15,12 @@ from harness import events, registry
 from harness.errors import HarnessError, RuntimeUnavailable, UsageError
 from harness.experiments import identity
 from harness.experiments.bench import Bench
-from harness.model import Context, Image, Instruments, RuntimeClass
+from harness.experiments.catalogue import EXPERIMENTS
+from harness.model import Context, Image, RuntimeClass
 from harness.place import Place
 from harness.scenario import Scenario
 from harness.verification import Verified, audit, failed, verify
+from harness.workload import Workload
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +37,8 @@ class Entrant:
 
     def experiments(self, scenario: Scenario) -> Sequence[str]:
         """What this runtime can do of what the scenario asks for."""
-        able = {"startup", "memory"}
-        if isinstance(self.bench.runtime, Instruments):
-            able.add("phases")
-        return [name for name in scenario.experiments.names() if name in able]
+        chosen = scenario.experiments.chosen()
+        return [name for name in chosen if EXPERIMENTS[name].can(self.bench.runtime)]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,9 @@ def assemble(
 
     Raises RuntimeUnavailable for a named runtime, or when none is left.
     """
-    expected = identity.executed_files(image, scenario.workload.argv)
+    executed = _executed(scenario)
+    if scenario.workload in executed:
+        identity.executed_files(image, scenario.workload.argv[0])
     entrants: dict[str, Entrant] = {}
     skipped: dict[str, HarnessError] = {}
     for name in scenario.runtimes:
@@ -86,22 +88,32 @@ def assemble(
             continue
         bench = Bench(
             runtime=runtime, facts=facts, image=image, limits=scenario.limits,
-            workload=scenario.workload, expected=expected, outside=(), run_id=place.run_id,
-            scratch=place.scratch, state=place.state, group=place.group,
+            workload=scenario.workload, outside=(), run_id=place.run_id, scratch=place.scratch,
+            state=place.state, group=place.group, tell=lambda text: observe(events.Step(text)),
         )  # fmt: skip
-        entrants[name] = Entrant(_audited(bench))
+        entrants[name] = Entrant(_audited(bench, executed))
     if not entrants:
         reasons = "; ".join(f"{name}: {error.message}" for name, error in skipped.items())
         raise RuntimeUnavailable(f"no runtime works here ({reasons})", "tarebench doctor says more")
     return Lineup(entrants, skipped)
 
 
-def _audited(bench: Bench) -> Bench:
-    """On bare metal: what the workload opens beyond the image, known before the first trial."""
+def _executed(scenario: Scenario) -> Sequence[Workload]:
+    """What all experiments of a scenario execute inside, each once."""
+    found: list[Workload] = []
+    for name, settings in scenario.experiments.chosen().items():
+        for workload in EXPERIMENTS[name].executes(settings, scenario.workload):
+            if workload not in found:
+                found.append(workload)
+    return found
+
+
+def _audited(bench: Bench, executed: Sequence[Workload]) -> Bench:
+    """On bare metal: what is opened beyond the image, known before the first trial."""
     if bench.runtime.runtime_class is not RuntimeClass.BARE:
         return bench
     try:
-        outside = audit(bench)
+        outside = audit(bench, executed)
     except (HarnessError, OSError) as error:  # its trials will say the same, and be recorded
         log.exception("auditing %s", bench.runtime.name)
         outside = (f"the audit failed: {error}",)
@@ -133,5 +145,4 @@ def prove(
 
 def ready_timeout_s(scenario: Scenario) -> float:
     """The time limit of an instance that belongs to no experiment: the longest of them."""
-    settings = [getattr(scenario.experiments, name) for name in scenario.experiments.names()]
-    return max(float(each.ready_timeout_s) for each in settings)
+    return max(each.ready_timeout_s for each in scenario.experiments.chosen().values())

@@ -47,3 +47,6 @@ _ALL = (
 )  # fmt: skip
 
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ALL}
+
+HEADLINES: Mapping[str, tuple[str, ...]] = {}
+"""What the closing table of a terminal shows of each experiment beyond startup and memory."""

@@ -16,9 +16,6 @@ from harness.scenario import Scenario
 HOST = "host"
 """The runtime column of controls, which measure the host and the harness themselves."""
 
-WARMED = ("startup", "phases")
-"""Experiments whose first blocks are discarded; a ramp of memory has nothing to warm up."""
-
 CONTROLS = ("canary", "floor")
 
 
@@ -31,11 +28,13 @@ def make_plan(
     """
     chance = random.Random(seed)
     trials: list[Trial] = []
+    chosen = scenario.experiments.chosen()
+    warmed = [name for name, settings in chosen.items() if settings.warmed]
     for block in range(scenario.warmup_blocks):
-        pairs = _pairs(scenario, offers, [e for e in WARMED if e in scenario.experiments.names()])
+        pairs = _pairs(scenario, offers, warmed)
         _add_block(trials, chance, pairs, block, warmup=True)
     for block in range(scenario.blocks):
-        pairs = _pairs(scenario, offers, scenario.experiments.names())
+        pairs = _pairs(scenario, offers, list(chosen))
         _add_block(trials, chance, [*pairs, *((name, HOST) for name in CONTROLS)], block)
     first = next((t for t in trials if t.experiment == "startup" and not t.warmup), None)
     if first is not None:

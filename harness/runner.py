@@ -26,8 +26,9 @@ import msgspec
 from harness import events, manifest, paths, plan
 from harness.clock import now_ns
 from harness.errors import DeadlineExceeded, EnvironmentRefused, HarnessError, UsageError
-from harness.experiments import controls, memory, phases, startup
+from harness.experiments import controls
 from harness.experiments.bench import Bench, Measurement
+from harness.experiments.catalogue import EXPERIMENTS
 from harness.imagecheck import is_owned, require
 from harness.inventory import Inventory, sweep
 from harness.journal import Journal, records, write_manifest
@@ -36,7 +37,8 @@ from harness.model import Context, Image, Outcome, Trial, TrialRecord
 from harness.place import Place, make_place
 from harness.probes import guards
 from harness.process import become_subreaper, run
-from harness.scenario import Memory, Phases, Scenario, Startup
+from harness.scenario import Scenario
+from harness.settings import Startup
 from harness.stopping import Rule
 from harness.verification import Verified
 
@@ -247,17 +249,16 @@ def _bench(trial: Trial, lineup: Lineup) -> Bench:
 
 
 def _experiment(name: str, scenario: Scenario) -> Callable[[Bench], Measurement]:
-    """The function that executes a trial of an experiment."""
-    settings = scenario.experiments
-    known: dict[str, Callable[[Bench], Measurement]] = {
-        "canary": controls.canary,
-        "floor": controls.floor,
-        "repeat": lambda bench: controls.repeat(bench, settings.startup or Startup()),
-        "startup": lambda bench: startup.measure(bench, settings.startup or Startup()),
-        "memory": lambda bench: memory.measure(bench, settings.memory or Memory()),
-        "phases": lambda bench: phases.measure(bench, settings.phases or Phases()),
-    }
-    return known[name]
+    """The function that executes a trial of an experiment or of a control."""
+    chosen = scenario.experiments
+    if name == "canary":
+        return controls.canary
+    if name == "floor":
+        return controls.floor
+    if name == "repeat":
+        return lambda bench: controls.repeat(bench, chosen.startup or Startup())
+    measure, settings = EXPERIMENTS[name].measure, chosen.chosen()[name]
+    return lambda bench: measure(bench, settings)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -21,6 +21,8 @@ from harness import registry, resources
 from harness.errors import ScenarioError, UsageError
 from harness.metrics import METRICS
 from harness.model import MIB, Frozen, Limits
+from harness.settings import Experiments, PositiveInt
+from harness.workload import Workload
 
 _MIN_MEMORY_BYTES = 16 * MIB
 _MAX_MEMORY_BYTES = 1 << 50
@@ -33,9 +35,6 @@ _UNITS = {"B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40
 
 T = TypeVar("T")
 
-PositiveInt = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(gt=0, le=86400)]
-
 
 class LimitsText(Frozen, frozen=True):
     """Limits as they are written: `memory = "128 MiB"`."""
@@ -43,51 +42,6 @@ class LimitsText(Frozen, frozen=True):
     cpus: Annotated[float, Meta(ge=0.01, le=4096)] | None = None
     memory: str | PositiveInt | None = None
     pids: Annotated[int, Meta(ge=1, le=_MAX_PIDS)] | None = None
-
-
-class Workload(Frozen, frozen=True):
-    """What runs inside: the job after READY, and what its output must be."""
-
-    argv: Annotated[list[str], Meta(min_length=1)]
-    env: dict[str, str] = msgspec.field(default_factory=dict)
-    uid: Annotated[int, Meta(ge=0, le=2**31)] = 65534
-    gid: Annotated[int, Meta(ge=0, le=2**31)] = 65534
-    timeout_s: Seconds = 60.0
-    expected_output: str | None = None
-
-
-class Startup(Frozen, frozen=True):
-    """Settings of the experiment `startup`."""
-
-    regime: Literal["warm"] = "warm"
-    ready_timeout_s: Seconds = 60.0
-
-
-class Memory(Frozen, frozen=True):
-    """Settings of the experiment `memory`: how many instances a ramp ends with, a class."""
-
-    instances: Annotated[int, Meta(ge=2, le=64)] = 8
-    engine_instances: Annotated[int, Meta(ge=2, le=64)] = 4
-    machine_instances: Annotated[int, Meta(ge=1, le=64)] = 2
-    state: Literal["idle"] = "idle"
-    ready_timeout_s: Seconds = 60.0
-
-
-class Phases(Frozen, frozen=True):
-    """Settings of the experiment `phases`: instrumented boots of machines."""
-
-    ready_timeout_s: Seconds = 90.0
-
-
-class Experiments(Frozen, frozen=True):
-    """Which experiments the scenario runs; an absent one is not run."""
-
-    startup: Startup | None = None
-    memory: Memory | None = None
-    phases: Phases | None = None
-
-    def names(self) -> Sequence[str]:
-        return [name for name in self.__struct_fields__ if getattr(self, name) is not None]
 
 
 class Threshold(Frozen, frozen=True):
@@ -262,7 +216,7 @@ def _value(text: str) -> Any:
 
 
 def _resolve(file: ScenarioFile, where: str) -> Scenario:
-    if not file.experiments.names():
+    if not file.experiments.chosen():
         raise ScenarioError(
             f"{where}: experiments: none is named", "for example [experiments.startup]"
         )

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness import events
+from harness.metrics import HEADLINES, METRICS
 from harness.model import Outcome, TrialRecord
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class PlainProgress(Quiet):
                     name = "warm-up block" if trial.warmup else f"block {trial.block}"
                     left = "" if left_s is None else f", {duration(left_s)} left"
                     self._say(f"{name}: trial {number} of {total}{left}")
+            case events.Step(text):
+                self._say(f"  {text}")
             case events.Ended(record):
                 if record.outcome is not Outcome.OK:
                     self._say(failure_line(record))
@@ -93,12 +96,15 @@ class LiveProgress(Quiet):
         self._ready: dict[str, list[float]] = {}
         self._failed: dict[str, int] = {}
         self._now: events.Began | None = None
+        self._step = ""
         self._live = Live(console=console, refresh_per_second=4, transient=True,
                           get_renderable=self._render)  # fmt: skip
 
     def __call__(self, event: events.Event) -> None:
         if isinstance(event, events.Began):
-            self._now = event
+            self._now, self._step = event, ""
+        elif isinstance(event, events.Step):
+            self._step = event.text
         elif isinstance(event, events.Ended):
             self._count(event.record)
         else:
@@ -135,6 +141,8 @@ class LiveProgress(Quiet):
                 Text(f"{self._now.number}/{self._now.total} {trial.experiment} "
                      f"{trial.runtime} ({when}){rest}")
             )  # fmt: skip
+            if self._step:
+                parts.append(Text(f"  {self._step}", "dim"))
             bar = ProgressBar(total=self._now.total, completed=self._now.number - 1, width=60)
             parts.append(bar)  # last: it does not end its line
         return Group(*parts)
@@ -212,6 +220,36 @@ def results_table(records: Sequence[TrialRecord]) -> Table:
     rows = [_result_row(name, own, failed[name]) for name, own in values.items()]
     rows.sort(key=lambda row: median(values[row[0]].get("startup.ready", [1e9])))
     return table("", ("runtime", "ready", "lowest … highest", "CPU", "memory", "failed"), rows)
+
+
+def headline_tables(records: Sequence[TrialRecord]) -> Sequence[Table]:
+    """The headline metrics of each other experiment: a table each, a line a runtime."""
+    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for record in records:
+        if record.warmup or record.experiment not in HEADLINES:
+            continue
+        own = found.setdefault(record.experiment, {}).setdefault(record.runtime, {})
+        for sample in record.samples:
+            if sample.metric in HEADLINES[record.experiment]:
+                name = " ".join([sample.metric, *sample.dimensions.values()])
+                own.setdefault(name, []).append(sample.value)
+    tables = []
+    for experiment, rows in found.items():
+        names = list(dict.fromkeys(name for own in rows.values() for name in own))
+        cells = [
+            (name, *(_value(name, own.get(name, ())) for own in rows.values())) for name in names
+        ]
+        tables.append(table("", (experiment, *rows), cells))
+    return tables
+
+
+def _value(name: str, values: Sequence[float]) -> str:
+    if not values:
+        return "–"
+    unit, middle = METRICS[name.partition(" ")[0]].unit, median(values)
+    if unit == "s":
+        return seconds(middle)
+    return bytes_text(middle) if unit == "bytes" else f"{middle:,.4g}"
 
 
 def _result_row(name: str, own: Mapping[str, list[float]], failed: int) -> Sequence[str]:

@@ -8,6 +8,7 @@ the first trial, so that every file it opens is known.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.clock import Marks
@@ -15,9 +16,11 @@ from harness.errors import HarnessError
 from harness.experiments import identity, limits
 from harness.experiments.bench import Bench
 from harness.image.manifest import differences, digest_of
-from harness.model import Frozen, Job, RuntimeClass
+from harness.model import Frozen, RuntimeClass
+from harness.workload import Workload
 
 ROUND_TRIPS = 100
+AUDIT_READY_S = 60.0
 _SHOWN = 5
 
 
@@ -66,16 +69,15 @@ def verify(bench: Bench, ready_timeout_s: float, *, owned: bool = True) -> Verif
     )  # fmt: skip
 
 
-def audit(bench: Bench) -> tuple[str, ...]:
-    """What the workload opens or maps beyond the image and the allow-list, by a traced job."""
-    job = bench.workload
-    with bench.instance(Marks(), job.timeout_s) as instance:
+def audit(bench: Bench, executed: Sequence[Workload]) -> tuple[str, ...]:
+    """What jobs open or map beyond the image and the allow-list, by tracing them."""
+    opened: dict[str, None] = {}
+    with bench.instance(Marks(), AUDIT_READY_S) as instance:
         scratch = instance.scratch()
-        argv = [word.replace("{scratch}", scratch) for word in job.argv]
-        done = instance.run(
-            Job(argv, job.env, job.uid, job.gid, timeout_s=job.timeout_s, trace=True)
-        )
-    return tuple(identity.opened_outside(bench.image, done.opened, scratch))
+        for workload in executed:
+            done = instance.run(workload.job(scratch, trace=True))
+            opened |= dict.fromkeys(identity.opened_outside(bench.image, done.opened, scratch))
+    return tuple(opened)
 
 
 def failed(why: str) -> Verified:

@@ -90,7 +90,7 @@ def _execute(request: Request, quiet: bool) -> None:
     """Run with progress, print the folder, and leave with the right status."""
     from harness import journal, runner
     from harness.events import Finishing
-    from harness.terminal import progress, results_table
+    from harness.terminal import headline_tables, progress, results_table
 
     new = request.earlier is None
     if new:
@@ -119,7 +119,10 @@ def _execute(request: Request, quiet: bool) -> None:
         logging.getLogger().removeHandler(log)
         _leave_folder(request.folder, new)
     if not quiet:
-        screen.print(results_table(journal.records(request.folder)))
+        stored = list(journal.records(request.folder))
+        for table in (results_table(stored), *headline_tables(stored)):
+            if table.row_count:
+                screen.print(table)
         say(f"report: {request.folder / 'report.html'}")
     raise typer.Exit(_status(result))
 

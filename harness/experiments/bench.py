@@ -10,11 +10,12 @@ import contextlib
 import itertools
 import resource
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.clock import Marks
+from harness.experiments import identity
 from harness.model import (
     HasDaemon,
     Identity,
@@ -28,7 +29,7 @@ from harness.model import (
 )
 from harness.probes import cpu
 from harness.probes.cgroups import Group
-from harness.scenario import Workload
+from harness.workload import Workload
 
 Conditions = Mapping[str, str | float | int | bool | None]
 
@@ -47,9 +48,8 @@ class Measurement:
 class Bench:
     """One runtime under test, and where its instances may keep their things.
 
-    `expected` maps each file that the workload executes, by its path inside the image, to the
-    SHA-256 that the image's manifest gives it; `outside` is what the audit of a bare-metal
-    workload found beyond the image. `group` is the run's control group or None.
+    `outside` is what the audit of bare-metal jobs found beyond the image. `group` is the run's
+    control group or None. `tell` shows the user, in a line, what a long trial is at.
     """
 
     runtime: Runtime
@@ -57,12 +57,12 @@ class Bench:
     image: Image
     limits: Limits
     workload: Workload
-    expected: Mapping[str, str]
     outside: tuple[str, ...]
     run_id: str
     scratch: Path
     state: Path
     group: Group | None
+    tell: Callable[[str], None] = lambda text: None
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @contextlib.contextmanager
@@ -84,6 +84,13 @@ class Bench:
         finally:
             shutil.rmtree(directory, ignore_errors=True)
             shutil.rmtree(sockets, ignore_errors=True)
+
+    def prove(self, instance: Instance, *programs: str) -> Identity:
+        """That the agent and these programs, which it ran, are those of the image.
+
+        Their files are hashed from inside. Raises ImageError for a program that it lacks.
+        """
+        return identity.prove(instance, self.image, programs, self.outside)
 
     def cpu_s(self, instance: Instance | None = None) -> float | None:
         """CPU seconds of everything that this run has started, itself included.

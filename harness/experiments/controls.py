@@ -20,7 +20,7 @@ from harness.metrics import METRICS
 from harness.model import AGENT_PATH, Mark, Sample
 from harness.probes import cpu
 from harness.process import spawn
-from harness.scenario import Startup
+from harness.settings import Startup
 
 _WORK = b"tarebench" * 1024
 _WORK_ROUNDS = 2000

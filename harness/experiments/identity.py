@@ -9,6 +9,7 @@ the image or on a short, printed allow-list.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 from harness.errors import ImageError
@@ -21,22 +22,23 @@ ALLOWED_OUTSIDE = ("/proc/", "/sys/", "/dev/null", "/dev/zero", "/dev/urandom", 
 """What a bare-metal workload may open beyond the image: the kernel's own files."""
 
 
-def executed_files(image: Image, argv: Sequence[str]) -> Mapping[str, str]:
-    """Paths inside the image that a job executes (program, loader, libraries), with SHA-256.
+@functools.cache
+def executed_files(image: Image, program: str) -> Mapping[str, str]:
+    """Paths inside the image of a program, its loader and its libraries, with SHA-256.
 
     Found untimed, by the image's own loader. Raises ImageError when the program is not there.
     """
     listed = parse_manifest(image.manifest.read_bytes())
     root = image.root
-    program = resolve_inside(root, argv[0])
-    if program not in listed:
+    real = resolve_inside(root, program)
+    if real not in listed:
         raise ImageError(
-            f"the image has no program {argv[0]}", "see tarebench image show for its packages"
+            f"the image has no program {program}", "see tarebench image show for its packages"
         )
-    paths = [AGENT_PATH, program, resolve_inside(root, LOADER)]
+    paths = [real, resolve_inside(root, LOADER)]
     said = run(
         [outside_view(root, LOADER), "--library-path", outside_view(root, LIBRARIES), "--list",
-         outside_view(root, program)], check=False,
+         outside_view(root, real)], check=False,
     )  # fmt: skip
     for word in said.stdout.decode(errors="replace").split():
         if word.startswith(str(root)):
@@ -44,8 +46,13 @@ def executed_files(image: Image, argv: Sequence[str]) -> Mapping[str, str]:
     return {path: listed[path].content for path in dict.fromkeys(paths) if path in listed}
 
 
-def prove(instance: Instance, expected: Mapping[str, str], outside: Sequence[str]) -> Identity:
-    """Hash the executed files from inside and compare."""
+def prove(
+    instance: Instance, image: Image, programs: Sequence[str], outside: Sequence[str]
+) -> Identity:
+    """Hash the agent's and the executed programs' files from inside and compare."""
+    expected = {AGENT_PATH: image.agent_sha256}
+    for program in programs:
+        expected |= executed_files(image, program)
     found = instance.hash_files(list(expected))
     return Identity(
         identical=dict(found) == dict(expected) and not outside,

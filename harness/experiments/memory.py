@@ -19,10 +19,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from harness.clock import Marks
-from harness.experiments import identity
 from harness.experiments.bench import Bench, Measurement
 from harness.model import (
-    AGENT_PATH,
     GuestMemory,
     HasDaemon,
     Identity,
@@ -31,7 +29,7 @@ from harness.model import (
 )
 from harness.probes import memory as probe
 from harness.probes.cgroups import Layout
-from harness.scenario import Memory
+from harness.settings import Memory
 
 _SIGNAL_TO_IDLE = 10.0
 _IDLE_READINGS = 5
@@ -128,8 +126,7 @@ def _point(bench: Bench, boxes: Sequence[Instance]) -> Point:
 
 def _prove(bench: Bench, boxes: Sequence[Instance]) -> Identity:
     """An idle instance has executed the agent and nothing else; each one hashes it."""
-    expected = {AGENT_PATH: bench.expected[AGENT_PATH]}
-    proofs = [identity.prove(box, expected, ()) for box in boxes]
+    proofs = [bench.prove(box) for box in boxes]
     return Identity(
         identical=all(proof.identical for proof in proofs), files=dict(proofs[-1].files)
     )

@@ -11,7 +11,7 @@ from harness.clock import Marks
 from harness.errors import LaunchFailed
 from harness.experiments.bench import Bench, Measurement
 from harness.model import Instruments, Mark, Sample
-from harness.scenario import Phases
+from harness.settings import Phases
 
 
 def measure(bench: Bench, settings: Phases) -> Measurement:

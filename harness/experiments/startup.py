@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from harness.clock import Marks
 from harness.errors import HarnessError
-from harness.experiments import identity, limits
+from harness.experiments import limits
 from harness.experiments.bench import Bench, Conditions, Measurement
 from harness.metrics import METRICS
-from harness.model import Completed, Instance, Job, Mark, Sample
+from harness.model import Completed, Instance, Mark, Sample
 from harness.probes import cpu
-from harness.scenario import Startup, Workload
+from harness.settings import Startup
+from harness.workload import Workload
 
 _CLOCK_TOLERANCE = 0.01
 _PINGS = 5
@@ -47,19 +48,13 @@ def measure(bench: Bench, settings: Startup) -> Measurement:
         )
         if wrong:
             raise HarnessError(f"limits do not hold: {'; '.join(wrong)}")
-        proof = identity.prove(instance, bench.expected, bench.outside)
+        proof = bench.prove(instance, bench.workload.argv[0])
     return Measurement(marks.freeze(), _samples(marks, job_ended_ns, conditions), proof, conditions)
 
 
 def first_job(instance: Instance, workload: Workload) -> int:
     """Run the workload, check what it printed, and return the host's stamp of its end."""
-    scratch = instance.scratch()
-    done = instance.run(
-        Job(
-            argv=[word.replace("{scratch}", scratch) for word in workload.argv],
-            env=workload.env, uid=workload.uid, gid=workload.gid, timeout_s=workload.timeout_s,
-        )
-    )  # fmt: skip
+    done = instance.run(workload.job(instance.scratch()))
     _check_output(done, workload)
     _check_clock(done, max(instance.round_trip_ns()[0] for _ in range(_PINGS)) / 1e9)
     return done.ended_ns

@@ -63,8 +63,7 @@ class Chart:
 
 def draw_charts(run: RunData, summary: Summary) -> dict[str, Chart]:
     """All charts that the run's data can fill, by name."""
-    with settings():
-        return {name: _render(name, alt, draw) for name, alt, draw in _charts(run, summary)}
+    return {name: render(name, alt, draw) for name, alt, draw in _charts(run, summary)}
 
 
 def subject(row: RuntimeRow) -> Subject:
@@ -72,9 +71,11 @@ def subject(row: RuntimeRow) -> Subject:
     return Subject(row.runtime, row.runtime_class, row.accel, row.emulated)
 
 
-def _render(name: str, alt: str, draw: Draw) -> Chart:
-    wide = draw(WIDE)
-    return Chart(name, alt, _svg(wide), _svg(draw(NARROW)), _image(wide, "png"))
+def render(name: str, alt: str, draw: Draw) -> Chart:
+    """A chart from the function that draws it for a layout."""
+    with settings():
+        wide = draw(WIDE)
+        return Chart(name, alt, _svg(wide), _svg(draw(NARROW)), _image(wide, "png"))
 
 
 def _svg(figure: Figure) -> bytes:

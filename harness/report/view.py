@@ -13,6 +13,8 @@ from harness.analysis.summary import Summary, summarise
 from harness.report import audit, tables
 from harness.report.audit import Control
 from harness.report.charts import Chart, draw_charts
+from harness.report.section import Section
+from harness.report.sections import sections
 from harness.report.tables import Table
 
 
@@ -27,6 +29,7 @@ class View:
     charts: Mapping[str, Chart]
     tables: Mapping[str, Table]
     controls: tuple[Control, ...]
+    sections: tuple[Section, ...]
     inflation: tuple[str, ...]
     command: str
     limits: str
@@ -35,19 +38,32 @@ class View:
     not_run: int
     planned: int
 
+    @property
+    def has_startup(self) -> bool:
+        """Whether the run asked how long a box takes to be ready."""
+        return bool(self.run.trials["experiment"].isin(["startup", "phases"]).any())
+
+    @property
+    def all_charts(self) -> tuple[Chart, ...]:
+        """Those of the sections too."""
+        own = (e.chart for section in self.sections for e in section.exhibits)
+        return (*self.charts.values(), *(chart for chart in own if chart is not None))
+
 
 def view(run: RunData) -> View:
     """Work out everything, charts included."""
     summary = summarise(run)
+    found = sections(run, summary)
     inflation = [tables.inflation(run, row) for row in summary.rows]
     return View(
         run=run,
         summary=summary,
         manifest=run.manifest,
-        sentences=sentences.tell(summary),
+        sentences=sentences.tell(summary) + tuple(a for s in found for a in s.answers),
         charts=draw_charts(run, summary),
         tables=_tables(run, summary),
         controls=audit.controls(run, summary),
+        sections=found,
         inflation=tuple(text for text in inflation if text),
         command=audit.repeat_command(run),
         limits=audit.limits_text(run),

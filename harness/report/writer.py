@@ -28,7 +28,7 @@ def build(
     folders = [_chart_folder(charts, v, len(views)) for v in views]
     for one, folder in zip(views, folders, strict=True):
         if folder is not None:
-            for chart in one.charts.values():
+            for chart in one.all_charts:
                 chart.save(folder)
     if format == "html":
         text = html.render(views)

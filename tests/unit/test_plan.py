@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from harness.model import Limits, Trial
 from harness.plan import CONTROLS, HOST, make_plan
-from harness.scenario import Experiments, Memory, Phases, Scenario, Startup, Workload
+from harness.scenario import Scenario
+from harness.settings import Experiments, Memory, Phases, Startup
+from harness.workload import Workload
 
 RUNTIMES = ["bare", "chroot", "runc", "crun", "docker", "qemu"]
 

@@ -51,7 +51,7 @@ def test_good_scenario_is_resolved(tmp_path: Path) -> None:
     assert found.runtimes == ["bare", "runc"]
     assert found.limits == Limits(cpus=1, memory_bytes=128 * MIB)
     assert found.workload.argv[0] == "/usr/bin/echo"
-    assert found.experiments.names() == ["startup", "memory"]
+    assert list(found.experiments.chosen()) == ["startup", "memory"]
     assert (found.blocks, found.warmup_blocks) == (3, 1)
 
 

@@ -1,0 +1,44 @@
+"""Every experiment by the name that scenarios, plans and records use.
+
+To add one: its settings in harness/settings.py, its metrics in harness/metrics.py, a module
+here, a line in `EXPERIMENTS`, and a section in harness/report/sections/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.experiments import memory, phases, startup
+from harness.experiments.bench import Bench, Measurement
+from harness.model import Instruments, Runtime
+from harness.settings import Settings
+from harness.workload import Workload
+
+
+def the_workload(settings: Settings, workload: Workload) -> Sequence[Workload]:
+    """What an experiment executes that runs the scenario's own workload and nothing else."""
+    del settings
+    return [workload]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment: `measure` turns one trial into marks and samples.
+
+    `executes` names what is run inside, as short jobs that are representative of it: on bare
+    metal they are traced, so that every file which they open is known. `can` says whether a
+    runtime has what the experiment needs.
+    """
+
+    measure: Callable[[Bench, Any], Measurement]
+    executes: Callable[[Any, Workload], Sequence[Workload]] = the_workload
+    can: Callable[[Runtime], bool] = lambda runtime: True
+
+
+EXPERIMENTS: Mapping[str, Experiment] = {
+    "startup": Experiment(startup.measure),
+    "memory": Experiment(memory.measure),
+    "phases": Experiment(phases.measure, can=lambda runtime: isinstance(runtime, Instruments)),
+}

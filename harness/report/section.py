@@ -1,0 +1,44 @@
+"""A section of the report: what one experiment has to show, as values.
+
+The words of a section stand in the templates' prose, under the section's name, so that another
+language is another file; here are its charts, its tables and what its data say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.analysis.sentences import Sentence
+from harness.report.charts import Chart
+from harness.report.tables import Table
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """A chart with its table, or either alone.
+
+    `name` is unique in the report. Its heading and the prose macro of its name stand above it,
+    where there are such. `folded` hides the table behind the chart until it is asked for.
+    """
+
+    name: str
+    heading: str = ""
+    chart: Chart | None = None
+    table: Table | None = None
+    folded: bool = True
+
+
+@dataclass(frozen=True)
+class Section:
+    """One experiment's part: `name` is its anchor, and its prose macro.
+
+    `title` is a question, `link` a word for the contents. `answers` go to the top of the
+    report, `notes` are warnings that stand above the exhibits.
+    """
+
+    name: str
+    title: str
+    link: str
+    exhibits: tuple[Exhibit, ...]
+    notes: tuple[str, ...] = ()
+    answers: tuple[Sentence, ...] = ()

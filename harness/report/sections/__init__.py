@@ -1,0 +1,20 @@
+"""The sections of the report beyond startup and memory, one module an experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness.analysis.frames import RunData
+from harness.analysis.summary import Summary
+from harness.report.section import Section
+
+Maker = Callable[[RunData, Summary], Section | None]
+
+MAKERS: tuple[Maker, ...] = ()
+"""In the order of the report; a maker returns None where the run has nothing for it."""
+
+
+def sections(run: RunData, summary: Summary) -> tuple[Section, ...]:
+    """All sections that the run's data can fill."""
+    found = (make(run, summary) for make in MAKERS)
+    return tuple(section for section in found if section is not None)
