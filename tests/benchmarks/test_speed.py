@@ -11,9 +11,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from time import process_time
 
+import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
@@ -25,7 +27,7 @@ from harness.process import spawn
 from runtimes import oci
 from runtimes.box import SOCKET, listen
 from runtimes.mounts import PrivateMounts, fresh_layer
-from tests.benchmarks.pairs import measure
+from tests.benchmarks.pairs import measure, median_low
 from tests.conftest import runtime_or_skip
 from tests.lab import Lab
 
@@ -45,6 +47,18 @@ def span(lab: Lab, name: str, end: str, limits: Limits | None = None) -> float:
     frozen = marks.freeze()
     held = frozen["stop"] - frozen["ready"] if end != "ready" else 0
     return (frozen[end] - frozen["request"] - held) / 1e9
+
+
+def pause_between_launches_s(lab: Lab, name: str) -> float:
+    """Median time from one instance's end to the next request, as `span` makes them."""
+    frozen = []
+    for _ in range(HYPERFINE_RUNS + 1):
+        marks = Marks()
+        with lab.instance(name, None, marks):
+            pass
+        frozen.append(marks.freeze())
+    pauses = [after["request"] - one["exited"] for one, after in pairwise(frozen)]
+    return float(np.median(pauses)) / 1e9
 
 
 @contextmanager
@@ -74,14 +88,18 @@ def closing_listener(path: Path) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-def hyperfine(command: str, folder: Path) -> float:
-    """The median that hyperfine measures without a shell, in seconds."""
+def hyperfine(command: str, folder: Path, pause_s: float = 0.0) -> float:
+    """The median that hyperfine measures without a shell, in seconds.
+
+    With `pause_s` it sleeps that long before each run, which it does not measure.
+    """
     if shutil.which("hyperfine") is None:
         pytest.skip("hyperfine is not installed")
     out = folder / "hyperfine.json"
+    pause = ["--prepare", f"sleep {pause_s:.4f}"] if pause_s else []
     done = subprocess.run(
         ["hyperfine", "-N", "--style", "none", "--runs", str(HYPERFINE_RUNS), "--warmup", "1",
-         "--export-json", str(out), command],
+         "--export-json", str(out), *pause, command],
         capture_output=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
@@ -110,7 +128,12 @@ def test_bare_against_hyperfine(benchmark: BenchmarkFixture, lab: Lab, tmp_path:
 
 
 def test_runc_against_hyperfine(benchmark: BenchmarkFixture, lab: Lab, tmp_path: Path) -> None:
-    """`request→exited`: at most 1.03 × hyperfine of `runc run` on the same bundle."""
+    """`request→exited`: at most 1.03 × hyperfine of `runc run` on the same bundle, run after
+    pauses as long as those between our launches.
+
+    The pause is part of what is measured: docs/grace-period.md. Without it a run profits from
+    the one before; that ratio stands in the benchmark's `back_to_back_ratio`.
+    """
     runtime_or_skip(lab, "runc")
     folder, sockets = tmp_path / "bundle", lab.place.state / "peer-runc"
     folder.mkdir()
@@ -125,12 +148,16 @@ def test_runc_against_hyperfine(benchmark: BenchmarkFixture, lab: Lab, tmp_path:
         stack.enter_context(closing_listener(sockets / SOCKET))
         stack.callback(shutil.rmtree, sockets)
         command = f"runc --root {lab.place.state}/peer-state run --bundle {folder} tb-peer"
+        pause_s = pause_between_launches_s(lab, "runc")
         pairs = measure(
             benchmark,
             lambda: median_of(lambda: span(lab, "runc", "exited")),
-            lambda: mounts.call(hyperfine, command, tmp_path),
+            lambda: mounts.call(hyperfine, command, tmp_path, pause_s),
             rounds=12,
         )
+        close = float(np.median([mounts.call(hyperfine, command, tmp_path) for _ in range(5)]))
+        benchmark.extra_info["pause_s"] = pause_s
+        benchmark.extra_info["back_to_back_ratio"] = float(np.median(pairs.ours)) / close
     assert pairs.ratio_low() <= 1.03
 
 
@@ -225,9 +252,9 @@ def test_waiting_costs_no_cpu(benchmark: BenchmarkFixture, lab: Lab) -> None:
             frozen = marks.freeze()
             shares.append(used_s / ((frozen["ready"] - frozen["request"]) / 1e9))
 
-    benchmark.pedantic(boot, rounds=5)
+    benchmark.pedantic(boot, rounds=10)
     benchmark.extra_info["shares"] = shares
-    assert min(shares) < 0.02
+    assert median_low(shares) < 0.02
 
 
 def test_the_observer_is_small(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
