@@ -6,6 +6,7 @@
 PYTHON   ?= python3
 SCENARIO ?= quick
 RUN_ARGS ?=
+SCENARIOS ?= quick phases
 PYTEST_ARGS ?=
 VENV      = .venv/bin
 BOOTSTRAP = $(PYTHON) setup/bootstrap.py
@@ -16,7 +17,7 @@ IMAGE     = trap : INT; $(VENV)/tarebench image build || { status=$$?; \
 export YES
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test test-all setup-test lint clean-env
+.PHONY: help run reference setup test test-all setup-test lint clean-env
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +42,14 @@ test-all: setup-test ## Everything: also slow tests and benchmarks of our own sp
 	@$(IMAGE)
 	@echo 'test-all: unit, golden, contract, integration, slow tests and benchmarks'
 	@$(VENV)/python -m pytest $(PYTEST_ARGS)
+
+reference: setup ## Run every scenario, and keep small copies for results/reference
+	@$(IMAGE)
+	@trap : INT; for scenario in $(SCENARIOS); do \
+	    run=$$($(VENV)/tarebench run $$scenario $(RUN_ARGS)); status=$$?; \
+	    [ $$status -le 1 ] || { [ $$status -eq 3 ] && continue; exit $$status; }; \
+	    $(VENV)/tarebench export "$$run" --to reference || exit $$?; \
+	done; $(BOOTSTRAP) --give-back
 
 setup-test:
 	@$(BOOTSTRAP) --for-tests

@@ -65,11 +65,20 @@ def scratch(run_id: str) -> Path:
 
 def results() -> Path:
     """Where runs land: below the checkout when in one, else below the current folder."""
+    return _results() / "runs"
+
+
+def references() -> Path:
+    """Where reference runs are added: to the checkout when in one."""
+    return _results() / "reference"
+
+
+def _results() -> Path:
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "pyproject.toml").is_file() and (folder / "harness").is_dir():
-            return folder / "results" / "runs"
-    return here / "results" / "runs"
+            return folder / "results"
+    return here / "results"
 
 
 def make_private(folder: Path) -> None:

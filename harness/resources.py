@@ -7,6 +7,7 @@ other), so that nothing lands in the top level of someone's site-packages.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -34,6 +35,14 @@ def published_figures() -> Path:
     return shipped_results() / "published.csv"
 
 
+def reference_runs() -> Mapping[str, Path]:
+    """The shipped reference runs by scenario; of several machines' runs, the first's."""
+    found: dict[str, Path] = {}
+    for path in sorted((shipped_results() / "reference").glob("*/*/manifest.json")):
+        found.setdefault(path.parent.name, path.parent)
+    return found
+
+
 def demo_run() -> Path:
     """The reference run that `tarebench report demo` shows."""
-    return shipped_results() / "reference" / "quick"
+    return reference_runs()["quick"]

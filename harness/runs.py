@@ -52,6 +52,14 @@ def find_run(name: str) -> Path:
     """The folder or report behind RUN; raises UsageError."""
     if name == "demo":
         return resources.demo_run()
+    if name.startswith("demo/"):
+        shipped = resources.reference_runs()
+        if name.removeprefix("demo/") not in shipped:
+            raise UsageError(
+                f"there is no reference run {name!r}",
+                f"there are {', '.join(f'demo/{each}' for each in shipped)}",
+            )
+        return shipped[name.removeprefix("demo/")]
     if name == "latest":
         runs = known_runs()
         if not runs:

@@ -13,7 +13,9 @@ from harness.errors import UsageError
 
 @app.command()
 def report(
-    runs: Annotated[list[str], typer.Argument(help="Run folders, reports, `latest`, or `demo`.")],
+    runs: Annotated[
+        list[str], typer.Argument(help="Run folders, reports, `latest`, `demo` or `demo/NAME`.")
+    ],
     out: Annotated[Path | None, typer.Option(help="Where to write it.")] = None,
     format_: Annotated[str, typer.Option("--format", help="html or md.")] = "html",
     charts: Annotated[
@@ -38,7 +40,7 @@ def report(
 
 def _default_report(name: str, found: Path, format_: str) -> Path:
     """Beside the run; never into the shipped reference run."""
-    if found.is_dir() and name != "demo":
+    if found.is_dir() and name.partition("/")[0] != "demo":
         return found / f"report.{format_}"
     return Path.cwd() / f"tarebench-{found.stem}.{format_}"
 
@@ -46,16 +48,27 @@ def _default_report(name: str, found: Path, format_: str) -> Path:
 @app.command()
 def export(
     run: Annotated[str, typer.Argument(help="A run folder, a report, or `latest`.")],
-    to: Annotated[str, typer.Option(help="csv or parquet.")],
+    to: Annotated[str, typer.Option(help="csv, parquet, or reference.")],
     out: Annotated[
         Path | None, typer.Option(help="Where to write it; standard output if not given.")
     ] = None,
 ) -> None:
-    """Write a run's samples in another format."""
-    if to not in ("csv", "parquet"):
-        raise UsageError(f"--to {to!r} is not known", "choose csv or parquet")
+    """Write a run's samples in another format.
+
+    `reference` makes a small copy of the whole run, to be kept with the project: by default in
+    results/reference/MACHINE/SCENARIO.
+    """
+    if to not in ("csv", "parquet", "reference"):
+        raise UsageError(f"--to {to!r} is not known", "choose csv, parquet or reference")
     from harness.analysis.export import export as write
     from harness.analysis.frames import load_run
     from harness.runs import find_run
 
-    write(load_run(find_run(run)), to, out)
+    loaded = load_run(find_run(run))
+    if to == "reference":
+        from harness import paths
+        from harness.analysis import reference
+
+        typer.echo(reference.keep(loaded, (out or paths.references()).absolute()))
+    else:
+        write(loaded, to, out)

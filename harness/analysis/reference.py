@@ -1,0 +1,69 @@
+"""Reference runs: small copies of runs, kept with the project, that say what they ran on.
+
+They drive the demo report, the lessons and tests, on systems where nothing can be run. Each
+is `results/reference/MACHINE/SCENARIO/` with a manifest and `samples.parquet`; MACHINE tells
+what matters when figures are compared: the processor, how many of them, and whether the host
+was itself a machine.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.analysis.export import write_samples, write_whole
+from harness.analysis.frames import MANIFEST, RunData
+from harness.errors import UsageError
+
+
+def keep(run: RunData, references: Path) -> Path:
+    """Copy a finished run to its place under `references` and return that folder.
+
+    Raises UsageError for a run that was cut off: half a run is no reference.
+    """
+    if run.manifest.get("outcome") != "complete":
+        raise UsageError(
+            f"the run {run.run} is not complete", f"tarebench resume {run.run} goes on with it"
+        )
+    folder = references / machine(run.manifest) / str(run.manifest["scenario"]["name"])
+    manifest = {
+        **run.manifest,
+        "command": _without_out(run.manifest.get("command", [])),
+        "repeat_with": shlex.join(_without_out(shlex.split(run.manifest.get("repeat_with", "")))),
+    }
+    write_whole(folder / MANIFEST, json.dumps(manifest, separators=(",", ":")).encode())
+    write_samples(run, folder)
+    return folder
+
+
+def machine(manifest: Mapping[str, Any]) -> str:
+    """`x86_64-amd-epyc-2cpu-nested`: the class of machine that a run was measured on.
+
+    The last word is `metal`, `nested` (the host is itself a machine) or `emulated`.
+    """
+    host = manifest.get("host", {})
+    below = "emulated" if host.get("emulated") else "nested" if host.get("hypervisor") else "metal"
+    words = (
+        host.get("architecture", "unknown"),
+        host.get("cpu_model", "cpu"),
+        f"{host.get('threads', 0)}cpu",
+        below,
+    )
+    return re.sub(r"[^a-z0-9_]+", "-", " ".join(map(str, words)).lower()).strip("-")
+
+
+def _without_out(argv: Sequence[str]) -> list[str]:
+    """The command without where its results went: a path of somebody's machine."""
+    kept, skip = list[str](), False
+    for word in argv:
+        if skip or word.startswith("--out="):
+            skip = False
+        elif word == "--out":
+            skip = True
+        else:
+            kept.append(word)
+    return kept
