@@ -14,7 +14,7 @@ from harness.errors import UsageError
 @app.command()
 def report(
     runs: Annotated[
-        list[str], typer.Argument(help="Run folders, reports, `latest`, `demo` or `demo/NAME`.")
+        list[str], typer.Argument(help="Run folders, reports, `latest`, `demo`, `demo/SCENARIO`.")
     ],
     out: Annotated[Path | None, typer.Option(help="Where to write it.")] = None,
     format_: Annotated[str, typer.Option("--format", help="html or md.")] = "html",
