@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.channel import Agent
-from harness.image.tree import LIBRARIES, LOADER, outside_view
+from harness.image.tree import LOADER, library_path, outside_view
 from harness.model import (
     AGENT_PATH,
     Completed,
@@ -64,7 +64,7 @@ def unboxed(root: Path, argv: Sequence[str]) -> list[str]:
     if not _is_dynamic(program):
         return [str(program), *argv[1:]]
     return [
-        str(outside_view(root, LOADER)), "--library-path", str(outside_view(root, LIBRARIES)),
+        str(outside_view(root, LOADER)), "--library-path", library_path(root),
         "--argv0", argv[0], str(program), *argv[1:],
     ]  # fmt: skip
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.errors import ImageError
 from harness.image.manifest import parse_manifest
-from harness.image.tree import LIBRARIES, LOADER, outside_view, resolve_inside
+from harness.image.tree import LOADER, library_path, outside_view, resolve_inside
 from harness.model import AGENT_PATH, Identity, Image, Instance
 from harness.process import run
 
@@ -37,7 +37,7 @@ def executed_files(image: Image, program: str) -> Mapping[str, str]:
         )
     paths = [real, resolve_inside(root, LOADER)]
     said = run(
-        [outside_view(root, LOADER), "--library-path", outside_view(root, LIBRARIES), "--list",
+        [outside_view(root, LOADER), "--library-path", library_path(root), "--list",
          outside_view(root, real)], check=False,
     )  # fmt: skip
     for word in said.stdout.decode(errors="replace").split():

@@ -12,20 +12,12 @@ from harness.clock import Marks
 from harness.errors import HarnessError
 from harness.experiments import limits
 from harness.experiments.bench import Bench, Conditions, Measurement
+from harness.experiments.jobs import WorkloadFailed, run_job
 from harness.metrics import METRICS
-from harness.model import Completed, Instance, Mark, Sample
+from harness.model import Instance, Mark, Sample
 from harness.probes import cpu
 from harness.settings import Startup
 from harness.workload import Workload
-
-_CLOCK_TOLERANCE = 0.01
-_PINGS = 5
-_SCHEDULING_S = 0.1
-"""A stamp may be late by what the host's scheduler takes; see `_check_clock`."""
-
-
-class WorkloadFailed(HarnessError):
-    """The job inside did not do what the workload says it does."""
 
 
 def measure(bench: Bench, settings: Startup) -> Measurement:
@@ -54,35 +46,11 @@ def measure(bench: Bench, settings: Startup) -> Measurement:
 
 def first_job(instance: Instance, workload: Workload) -> int:
     """Run the workload, check what it printed, and return the host's stamp of its end."""
-    done = instance.run(workload.job(instance.scratch()))
-    _check_output(done, workload)
-    _check_clock(done, max(instance.round_trip_ns()[0] for _ in range(_PINGS)) / 1e9)
-    return done.ended_ns
-
-
-def _check_output(done: Completed, workload: Workload) -> None:
-    if done.timed_out:
-        raise WorkloadFailed(f"{workload.argv[0]} did not end within {workload.timeout_s:g} s")
-    if done.exit_status != 0:
-        how = f"signal {done.signal}" if done.signal else f"exit status {done.exit_status}"
-        said = done.stderr.read().decode(errors="replace").strip()[-300:]
-        raise WorkloadFailed(f"{workload.argv[0]} ended with {how}: {said or 'it said nothing'}")
+    done = run_job(instance, workload.job(instance.scratch()))
     expected = workload.expected_output
     if expected is not None and done.stdout.read() != expected.encode():
         raise WorkloadFailed(f"{workload.argv[0]} printed something else than it must")
-
-
-def _check_clock(done: Completed, round_trip_s: float) -> None:
-    """The agent's own duration against the host's stamps: a guest's clock can run wrong.
-
-    More than 1 % beyond the channel's round trip and a late wake-up is a wrong clock.
-    """
-    host_s = (done.ended_ns - done.started_ns) / 1e9
-    allowed_s = _CLOCK_TOLERANCE * host_s + round_trip_s + _SCHEDULING_S
-    if abs(host_s - done.duration_s) > allowed_s:
-        raise WorkloadFailed(
-            f"the box's clock says {done.duration_s:.3f} s where the host's says {host_s:.3f} s"
-        )
+    return done.ended_ns
 
 
 def _spent(bench: Bench, before: dict[str, float | None], instance: Instance) -> Conditions:

@@ -6,6 +6,7 @@ a place inside the image; followed from outside it would silently lead to the ho
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
@@ -39,6 +40,19 @@ def resolve_inside(root: Path, path: str) -> str:
             done.clear()
         todo += [each for each in reversed(target.split("/")) if each not in ("", ".")]
     return "/" + "/".join(done)
+
+
+@functools.cache
+def library_path(root: Path) -> str:
+    """What the image's loader is to search, as the host names it, joined by colons.
+
+    A library may name a folder of its own in its RUNPATH (Debian's librbd, which fio needs,
+    names `…/ceph`), and from outside that would mean the host's folder. So the folders below
+    `LIBRARIES` that hold libraries follow it; a name that it has itself is never taken there.
+    """
+    main = outside_view(root, LIBRARIES)
+    below = sorted({path.parent for path in main.glob("*/lib*.so*")})
+    return ":".join(map(str, [main, *below]))
 
 
 def outside_view(root: Path, path: str) -> Path:

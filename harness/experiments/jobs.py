@@ -1,0 +1,67 @@
+"""A job that must succeed: run inside, checked at its end, and its clock against the host's.
+
+Every experiment that measures by a tool inside a box runs it by `run_job`. What the tool says
+of durations is worth what the box's clock is worth, so the agent's own duration of the job is
+held against the host's stamps (METHOD: guest clock).
+"""
+
+from __future__ import annotations
+
+from harness.errors import HarnessError
+from harness.model import Completed, Instance, Job, Output
+from harness.parsers import end_of
+
+_CLOCK_TOLERANCE = 0.01
+_PINGS = 5
+_TAIL_BYTES = 4096
+_SCHEDULING_S = 0.1
+"""A stamp may be late by what the host's scheduler takes; see `check_clock`."""
+
+
+class WorkloadFailed(HarnessError):
+    """The job inside did not do what the workload says it does."""
+
+
+def run_job(instance: Instance, job: Job) -> Completed:
+    """Run a job that must end by itself, with status 0, by a clock that runs as the host's.
+
+    Raises WorkloadFailed with the reason and the end of the output, and ChannelError or
+    OSError when the program is not there.
+    """
+    done = instance.run(job)
+    check_end(done, job)
+    check_clock(done, max(instance.round_trip_ns()[0] for _ in range(_PINGS)) / 1e9)
+    return done
+
+
+def check_end(done: Completed, job: Job) -> None:
+    """Raises WorkloadFailed for a job that was ended or that failed."""
+    if done.timed_out:
+        how = f"did not end within {job.timeout_s:g} s"
+    elif done.exit_status != 0:
+        signalled = f"signal {done.signal}"
+        how = f"ended with {signalled if done.signal else f'exit status {done.exit_status}'}"
+    else:
+        return
+    said = end_of(_tail(done.stderr if done.stderr.size else done.stdout))
+    raise WorkloadFailed(f"{job.argv[0]} {how}; the end of its output: {said}")
+
+
+def _tail(output: Output) -> bytes:
+    """The last few KiB: what a job wrote may be more than fits in memory."""
+    with output.open() as file:
+        file.seek(max(0, output.size - _TAIL_BYTES))
+        return file.read()
+
+
+def check_clock(done: Completed, round_trip_s: float) -> None:
+    """The agent's own duration against the host's stamps: a guest's clock can run wrong.
+
+    More than 1 % beyond the channel's round trip and a late wake-up is a wrong clock.
+    """
+    host_s = (done.ended_ns - done.started_ns) / 1e9
+    allowed_s = _CLOCK_TOLERANCE * host_s + round_trip_s + _SCHEDULING_S
+    if abs(host_s - done.duration_s) > allowed_s:
+        raise WorkloadFailed(
+            f"the box's clock says {done.duration_s:.3f} s where the host's says {host_s:.3f} s"
+        )
