@@ -15,6 +15,7 @@ import contextlib
 import io
 import os
 import queue
+import secrets
 import socket
 import struct
 import tempfile
@@ -35,6 +36,8 @@ _MEMORY_BYTES = 4 * 1024 * 1024
 _MAX_FRAME_BYTES = 16 * 1024 * 1024
 _JOB_GRACE_S = 10.0
 _ALIVE_S = 0.5
+_SLOWEST_TOUCH = 10e6
+"""Bytes a second at which an emulated guest writes its memory at the least."""
 _STAMPER_NICE = -10
 READY_BYTES = _HEADER.pack(b"REDY", 0)
 
@@ -307,6 +310,32 @@ class Agent:
         self.hello()
         self._listener.send(b"MANI", _strings([root, *excludes]))
         return b"".join(frame.payload for frame in self._until(b"MANI", b"MEND", timeout_s=600))
+
+    def touch(self, size_bytes: int, seed: int | None = None) -> int:
+        """Hold so many bytes more, every page written; returns what is held in all.
+
+        Pages are pseudo-random by `seed`, by default one that no other call has. Raises
+        ChannelError when it cannot: the box may have been lost to its memory limit.
+        """
+        self.hello()
+        seed = secrets.randbits(64) if seed is None else seed
+        self._listener.send(b"TUCH", _strings([str(size_bytes), str(seed)]))
+        try:
+            return self._held(Deadline(self._timeout_s + size_bytes / _SLOWEST_TOUCH))
+        except ChannelError as error:
+            raise ChannelError(
+                f"the box could not touch {size_bytes} bytes: {error.message}",
+                "its memory limit may be too small for that",
+            ) from error
+
+    def release(self) -> int:
+        """Give back all that `touch` took; returns what is still held, which is 0."""
+        self.hello()
+        self._listener.send(b"RELS")
+        return self._held(Deadline(self._timeout_s))
+
+    def _held(self, deadline: Deadline) -> int:
+        return int(_pairs(self._expect(b"HELD", deadline=deadline).payload)["held"])
 
     def _until(self, kind: bytes, end: bytes, timeout_s: float | None = None) -> Iterator[Frame]:
         deadline = Deadline(timeout_s or self._timeout_s)

@@ -294,6 +294,15 @@ class Instance(Protocol):
         """SHA-256 of files by their path inside the image, read from inside."""
         ...
 
+    def touch(self, size_bytes: int, seed: int | None = None) -> int:
+        """Have the agent hold so many bytes more of anonymous memory, each page written with
+        content of its own; returns the bytes held in all. ChannelError when it cannot."""
+        ...
+
+    def release(self) -> int:
+        """Have the agent give back all that it holds; returns what it holds then."""
+        ...
+
     def scratch(self) -> str:
         """A folder inside the box that a job may write to."""
         ...

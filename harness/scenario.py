@@ -22,16 +22,12 @@ from harness.errors import ScenarioError, UsageError
 from harness.metrics import METRICS
 from harness.model import MIB, Frozen, Limits
 from harness.settings import Experiments, PositiveInt
+from harness.sizes import size_bytes
 from harness.workload import Workload
 
 _MIN_MEMORY_BYTES = 16 * MIB
-_MAX_MEMORY_BYTES = 1 << 50
 _MAX_PIDS = 1 << 22
 """The kernel's own limit (PID_MAX_LIMIT); its CFS quotas begin at a hundredth of a CPU."""
-
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]i?B|B)?\s*", re.IGNORECASE)
-_UNITS = {"B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40,
-          "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}  # fmt: skip
 
 T = TypeVar("T")
 
@@ -263,20 +259,10 @@ def _limits(text: LimitsText, where: str) -> Limits:
 
 
 def _bytes(text: str | int, where: str) -> int:
-    if isinstance(text, str):
-        match = _SIZE.fullmatch(text)
-        if not match:
-            raise ScenarioError(
-                f"{where}: limits.memory: {text!r} is not a size", 'write it as "128 MiB"'
-            )
-        exact = float(match[1]) * _UNITS[(match[2] or "B").upper()]
-        size = int(min(exact, 2.0 * _MAX_MEMORY_BYTES))
-    else:
-        size = text
-    if size > _MAX_MEMORY_BYTES:
-        raise ScenarioError(
-            f"{where}: limits.memory: {text!r} is more than any host has", 'write it as "128 MiB"'
-        )
+    try:
+        size = size_bytes(text)
+    except ValueError as error:
+        raise ScenarioError(f"{where}: limits.memory: {error}", 'write it as "128 MiB"') from error
     if size < _MIN_MEMORY_BYTES:
         raise ScenarioError(
             f"{where}: limits.memory: {size} bytes is less than any box can start with",

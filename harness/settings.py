@@ -15,6 +15,8 @@ from harness.model import Frozen
 
 PositiveInt = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
+Size = str | PositiveInt
+"""Bytes, or a text such as "64 MiB" (see harness/sizes.py)."""
 
 
 class Settings(Frozen, frozen=True):

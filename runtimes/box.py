@@ -48,6 +48,12 @@ class AgentBox:
     def hash_files(self, paths: Sequence[str]) -> Mapping[str, str]:
         return self.agent.hash_files(paths)
 
+    def touch(self, size_bytes: int, seed: int | None = None) -> int:
+        return self.agent.touch(size_bytes, seed)
+
+    def release(self) -> int:
+        return self.agent.release()
+
     def scratch(self) -> str:
         return "/tmp"
 

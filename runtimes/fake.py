@@ -41,6 +41,7 @@ class FakeBox:
     def __init__(self, image: Image, fail: str) -> None:
         self._image = image
         self._fail = fail
+        self._held = 0
 
     def run(self, job: Job) -> Completed:
         out = SpooledOutput()
@@ -62,6 +63,14 @@ class FakeBox:
     def hash_files(self, paths: Sequence[str]) -> Mapping[str, str]:
         listed = parse_manifest(self._image.manifest.read_bytes())
         return {path: listed[path].content for path in paths}
+
+    def touch(self, size_bytes: int, seed: int | None = None) -> int:
+        self._held += size_bytes
+        return self._held
+
+    def release(self) -> int:
+        self._held = 0
+        return self._held
 
     def scratch(self) -> str:
         return "/tmp"

@@ -15,7 +15,7 @@ from harness.channel import Agent, Listener
 from harness.clock import Marks, now_ns
 from harness.experiments import startup
 from harness.experiments.bench import Bench, Measurement
-from harness.experiments.memory import idle_variation
+from harness.experiments.ledger import idle_variation
 from harness.metrics import METRICS
 from harness.model import AGENT_PATH, Mark, Sample
 from harness.probes import cpu

@@ -30,6 +30,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -721,6 +722,69 @@ static void take_job(char *payload, uint32_t n)
     free(s.at);
 }
 
+/* -------------------------------------------------------------------- memory that is held */
+
+/* Anonymous memory held on request; this lies at the beginning of each mapping. */
+struct held {
+    struct held *next;
+    size_t bytes;
+};
+
+static struct held *held;
+static uint64_t held_bytes;
+
+static void send_held(void) { send_text("HELD", "held=%llu", (unsigned long long)held_bytes); }
+
+/*
+ * Holds so many bytes more, each word of each page written. The words are those of splitmix64
+ * (Steele, Lea, Flood 2014), so that no two pages are alike, within a box or between boxes of
+ * other seeds: nothing can be merged, compressed or shared as a page of zeros.
+ */
+static void touch(uint64_t bytes, uint64_t seed)
+{
+    uint64_t page = sysconf(_SC_PAGESIZE), mixed;
+    bytes = (bytes + page - 1) / page * page;
+    struct held *more = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (more == MAP_FAILED) {
+        send_text("FAIL", "%llu bytes: %s", (unsigned long long)bytes, strerror(errno));
+        return;
+    }
+    uint64_t *word = (uint64_t *)more, *end = word + bytes / sizeof *word;
+    for (; word < end; word++) {
+        mixed = seed += 0x9e3779b97f4a7c15;
+        mixed = (mixed ^ mixed >> 30) * 0xbf58476d1ce4e5b9;
+        mixed = (mixed ^ mixed >> 27) * 0x94d049bb133111eb;
+        *word = mixed ^ mixed >> 31;
+    }
+    *more = (struct held){held, bytes};
+    held = more;
+    held_bytes += bytes;
+    send_held();
+}
+
+static void release(void)
+{
+    while (held) {
+        struct held *next = held->next;
+        held_bytes -= held->bytes;
+        munmap(held, held->bytes);
+        held = next;
+    }
+    send_held();
+}
+
+/* TUCH payload: strings size, seed */
+static void take_touch(char *payload, uint32_t n)
+{
+    struct strings s = split(payload, n);
+    uint64_t bytes = s.count == 2 ? strtoull(s.at[0], NULL, 10) : 0;
+    if (!bytes || bytes > UINT64_MAX / 2)
+        send_text("FAIL", "the request to hold memory is malformed");
+    else
+        touch(bytes, strtoull(s.at[1], NULL, 10));
+    free(s.at);
+}
+
 /* ------------------------------------------------------------------------------- serving */
 
 static void answer_ping(const char *payload, uint32_t n)
@@ -762,6 +826,10 @@ static void serve(int64_t first_ns)
             free(s.at);
         } else if (!memcmp(head, "HASH", 4))
             send_hashes(payload, n);
+        else if (!memcmp(head, "TUCH", 4))
+            take_touch(payload, n);
+        else if (!memcmp(head, "RELS", 4))
+            release();
         else if (!memcmp(head, "FACT", 4))
             send_facts();
         else if (!memcmp(head, "EXIT", 4)) {
@@ -837,10 +905,10 @@ static int connect_virtio(const char *name)
     }
 }
 
-static void load_modules(void)
+static void load_modules(const char *names)
 {
     char line[PATH_MAX];
-    FILE *list = fopen("/modules", "re");
+    FILE *list = fopen(names, "re");
     while (list && fgets(line, sizeof line, list)) {
         line[strcspn(line, "\n")] = 0;
         int fd = open(line, O_RDONLY | O_CLOEXEC);
@@ -877,7 +945,10 @@ static void switch_root(char **argv)
     if (mount("dev", "/dev", "devtmpfs", 0, NULL) || mount("proc", "/proc", "proc", 0, NULL)
         || mount("sys", "/sys", "sysfs", 0, NULL))
         die("mount");
-    load_modules();
+    load_modules("/modules");
+    for (char **word = argv; *word; word++)
+        if (!strcmp(*word, "balloon")) /* a driver that not every guest is to pay for */
+            load_modules("/modules-balloon");
     wait_for_disk("/dev/vda");
     if (mount("/dev/vda", "/root", "ext4", MS_NOATIME, NULL))
         die("mount /dev/vda");

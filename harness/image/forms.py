@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness import process
 from harness.errors import ImageError
 from harness.image import cpio
 from harness.image.cache import locked, partial_file, sha256_of
-from harness.image.guest import GuestKernel, required_modules
+from harness.image.guest import BALLOON_MODULES, MODULES, GuestKernel, required_modules
 from harness.image.manifest import ManifestEntry, parse_manifest
 from harness.image.store import read_record
 from harness.model import AGENT_PATH, MIB, Image
@@ -63,7 +64,9 @@ def initramfs(image: Image, kernel: GuestKernel) -> Path:
             agent = image.root / AGENT_PATH.lstrip("/")
             if sha256_of(agent) != image.agent_sha256:
                 raise ImageError(f"{agent} was changed", "tarebench image build --refresh")
-            nodes = _initramfs_nodes(agent.read_bytes(), required_modules(kernel))
+            always = required_modules(kernel)
+            balloon = required_modules(kernel, (*MODULES, *BALLOON_MODULES))[len(always) :]
+            nodes = _initramfs_nodes(agent.read_bytes(), always, balloon)
             with partial_file(final) as partial:
                 partial.write_bytes(cpio.archive(nodes))
     return final
@@ -77,15 +80,20 @@ def _lock(form: Path) -> Path:
     return form.with_name(f".{form.name}.lock")
 
 
-def _initramfs_nodes(agent: bytes, modules: list[Path]) -> list[cpio.Node]:
-    names = [f"lib/{path.name}" for path in modules]
+def _initramfs_nodes(
+    agent: bytes, always: Sequence[Path], balloon: Sequence[Path]
+) -> list[cpio.Node]:
+    def listed(modules: Sequence[Path]) -> bytes:
+        return "".join(f"/lib/{path.name}\n" for path in modules).encode()
+
     return [
         *(cpio.directory(name) for name in ("dev", "proc", "sys", "root", "lib")),
         # The kernel opens it for init's input and output before devtmpfs is mounted.
         cpio.character_device("dev/console", 5, 1),
         cpio.file("init", agent, 0o755),
-        cpio.file("modules", "".join(f"/{name}\n" for name in names).encode()),
-        *(cpio.file(name, path.read_bytes()) for name, path in zip(names, modules, strict=True)),
+        cpio.file("modules", listed(always)),
+        cpio.file("modules-balloon", listed(balloon)),
+        *(cpio.file(f"lib/{path.name}", path.read_bytes()) for path in (*always, *balloon)),
     ]
 
 

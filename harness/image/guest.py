@@ -22,6 +22,9 @@ from harness.image.cache import finish, locked, partial_directory, partial_file,
 MODULES = ("virtio_pci", "virtio_mmio", "virtio_blk", "virtio_console")
 """What reaches the disk and the channel, on PCI (q35) and without (microvm)."""
 
+BALLOON_MODULES = ("virtio_balloon",)
+"""What a guest also loads when its command line says `balloon`."""
+
 _PACKAGES = {"x86_64": "linux-image-cloud-amd64", "aarch64": "linux-image-cloud-arm64"}
 _HINT = "apt-get update, on a Debian host"
 

@@ -23,6 +23,7 @@ from harness.model import (
     Runtime,
     Support,
 )
+from harness.probes import memory as probe
 from tests.conftest import runtime_or_skip
 from tests.lab import Lab
 
@@ -35,6 +36,8 @@ RUNTIMES = (
 )  # fmt: skip
 GIVEN = Limits(cpus=1, memory_bytes=256 * MIB, pids=128)
 SHELL = "/usr/bin/busybox"
+HELD_BYTES = 32 * MIB
+TOO_MUCH_BYTES = 320 * MIB
 LARGE_BYTES = 100_000_000
 
 
@@ -163,6 +166,35 @@ def test_memory_limit_kills(subject: Subject) -> None:
         pytest.skip(f"{subject.name} does not limit memory, and says so")
     done = subject.box.run(Job([SHELL, "dd", "if=/dev/zero", "of=/dev/null", "bs=400M", "count=1"]))
     assert done.exit_status != 0
+    assert subject.box.run(shell("exit 0")).exit_status == 0
+
+
+def test_touched_memory_is_held_and_given_back(subject: Subject) -> None:
+    before = probe.charged(subject.box.processes(), subject.box.cgroups())
+    assert subject.box.touch(HELD_BYTES // 2, seed=1) == HELD_BYTES // 2
+    assert subject.box.touch(HELD_BYTES // 2) == HELD_BYTES
+    held = probe.charged(subject.box.processes(), subject.box.cgroups())
+    assert subject.box.release() == 0
+    after = probe.charged(subject.box.processes(), subject.box.cgroups())
+    assert subject.box.run(shell("exit 0")).exit_status == 0
+    if not any("tb-test" in str(path) for path in subject.box.cgroups()):
+        return  # without a group of its own a box shares its charge with others
+    assert before is not None
+    assert held is not None
+    assert after is not None
+    assert held - before > 0.95 * HELD_BYTES
+    if not subject.runtime.runtime_class.is_machine:  # a guest keeps what it has once touched
+        assert abs(after - before) < 0.05 * HELD_BYTES
+
+
+def test_touching_more_than_the_limit_fails_and_ends(subject: Subject, lab: Lab) -> None:
+    if subject.runtime.probe().limits.memory is not Support.SUPPORTED:
+        pytest.skip(f"{subject.name} does not limit memory, and says so")
+    with (
+        pytest.raises(ChannelError, match="could not touch"),
+        lab.instance(subject.name, GIVEN) as box,
+    ):
+        box.touch(TOO_MUCH_BYTES)
     assert subject.box.run(shell("exit 0")).exit_status == 0
 
 
