@@ -62,14 +62,21 @@ class RunData:
     samples: pd.DataFrame
     notes: tuple[str, ...] = ()
 
-    def values(self, metric: str, runtime: str | None = None) -> pd.Series[float]:
+    def values(
+        self, metric: str, runtime: str | None = None, **dimensions: str
+    ) -> pd.Series[float]:
         """The values of a metric in measured `ok` trials, indexed by block.
 
-        A metric belongs to the experiment of its prefix, so warm-ups are never among them.
+        Only samples that have these `dimensions`, whatever others they have. A metric belongs
+        to the experiment of its prefix, so warm-ups are never among them.
         """
         rows = self.samples[self.samples["metric"] == metric]
         if runtime is not None:
             rows = rows[rows["runtime"] == runtime]
+        if dimensions:
+            wanted = dimensions.items()
+            has = rows["dimensions"].map(lambda text: json.loads(text).items() >= wanted)
+            rows = rows[has.astype(bool)]
         rows = rows[rows["outcome"] == Outcome.OK.value]
         return pd.Series(
             rows["value"].to_numpy(dtype=float), index=rows["block"].to_numpy(dtype=int)

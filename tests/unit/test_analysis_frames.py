@@ -54,6 +54,16 @@ def test_damaged_line_in_the_middle_is_told_and_costs_one_trial(folder: Path) ->
     assert (run.trials["reason"] == "not run").sum() == 1
 
 
+def test_values_are_those_that_have_the_dimensions(folder: Path) -> None:
+    run = load_run(folder)
+    every = run.values("memory.charged", "runc")
+    assert len(every) == SMALL.blocks
+    assert run.values("memory.charged", "runc", state="idle").equals(every)
+    assert run.values("memory.charged", "runc", state="touched").empty
+    assert run.values("memory.charged", "nothing", state="idle").empty
+    assert run.values("startup.ready", "runc", state="idle").empty
+
+
 def test_last_record_of_a_trial_counts(folder: Path) -> None:
     journal = folder / "journal.jsonl"
     last = json.loads(journal.read_bytes().splitlines()[-1])
