@@ -1,8 +1,9 @@
 """Docker Engine: one container an instance, created and started over the engine's own API.
 
 What is timed is the two calls that every client makes, create and start, on a connection that
-is warm; the client path (the Docker SDK, no command line) is part of this runtime's identity.
-READY comes over a bind-mounted socket, so that neither attach nor a log driver is in the way.
+is warm; the client path (the Docker SDK here, the docker command with `client=cli`) is part of
+this runtime's identity. READY comes over a bind-mounted socket, so that neither attach nor a
+log driver is in the way.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from harness.model import (
 from harness.process import find_program, run
 from runtimes.box import SOCKET, AgentBox, Ending, check_parameters, listen
 from runtimes.docker_api import CALL_TIMEOUT_S, Api, NotThere, asking, connect, find, versions
+from runtimes.docker_cli import command_version, run_by_command
 from runtimes.docker_engine import PrivateEngine, parent_of, require_startable
 from runtimes.grouped import ALL_LIMITS
 
@@ -51,10 +53,12 @@ class Docker:
     runtime_class = RuntimeClass.CONTAINER
     parameters: Mapping[str, Parameter] = {
         "network": Parameter("bridge", ("bridge", "none", "host"), "the container's network"),
+        "client": Parameter("api", ("api", "cli"), "who asks: the SDK, or the docker command"),
     }
 
     def __init__(self, name: str, parameters: Mapping[str, str], context: Context) -> None:
-        self._network = check_parameters("docker", parameters, self.parameters)["network"]
+        given = check_parameters("docker", parameters, self.parameters)
+        self._network, self._by_command = given["network"], given["client"] == "cli"
         self.name = name
         self._context = context
         self._private = PrivateEngine(context)
@@ -65,28 +69,33 @@ class Docker:
 
     def probe(self) -> RuntimeFacts:
         """Facts of the engine that runs, or of the one that `prepare` would start."""
+        client = {"docker-cli": command_version()} if self._by_command else {}
         host = self._private.host if self._private.running else find()
         if host is None:
             require_startable()
             return RuntimeFacts(
-                versions=_installed(), limits=ALL_LIMITS,
+                versions=_installed() | client, limits=ALL_LIMITS,
                 notes=["private engine started for this run", "storage driver overlay2",
-                       "cgroup driver cgroupfs", f"network {self._network}"],
+                       "cgroup driver cgroupfs", *self._notes()],
             )  # fmt: skip
         api = connect(host)
         try:
-            return self._facts(api, private=host == self._private.host)
+            return self._facts(api, client, private=host == self._private.host)
         finally:
             api.close()
 
-    def _facts(self, api: Api, *, private: bool) -> RuntimeFacts:
+    def _notes(self) -> list[str]:
+        client = "the docker command" if self._by_command else "the API"
+        return [f"network {self._network}", f"asked by {client}"]
+
+    def _facts(self, api: Api, client: dict[str, str], *, private: bool) -> RuntimeFacts:
         known = versions(api)
         with asking("docker info", RuntimeUnavailable):
             said = api.info()
         if said.get("OSType") != "linux":
             raise RuntimeUnavailable(f"the Docker Engine makes {said.get('OSType')} containers")
         return RuntimeFacts(
-            versions=known,
+            versions=known | client,
             limits=LimitSupport(
                 cpus=_support(said.get("CpuCfsQuota")), memory=_support(said.get("MemoryLimit")),
                 pids=_support(said.get("PidsLimit")),
@@ -95,7 +104,7 @@ class Docker:
                 "private engine started for this run" if private else "shared engine",
                 f"storage driver {said.get('Driver')}",
                 f"cgroup driver {said.get('CgroupDriver')}",
-                f"network {self._network}",
+                *self._notes(),
             ],
         )  # fmt: skip
 
@@ -141,9 +150,13 @@ class Docker:
                 private="yes" if self._holds_private else "no",
             )  # fmt: skip
             stack.callback(self._forget, api, spec.name)
-            with asking("the Docker Engine", LaunchFailed):
-                api.ping()  # the timed calls find the connection warm
-            _create_and_start(api, config, spec.name, marks)
+            if self._by_command:
+                settings = self._context.state / "docker-cli"
+                run_by_command(self._host, settings, config, spec.name, marks)
+            else:
+                with asking("the Docker Engine", LaunchFailed):
+                    api.ping()  # the timed calls find the connection warm
+                _create_and_start(api, config, spec.name, marks)
             marks.at(Mark.READY, _wait_ready(api, listener, spec))
             agent = Agent(listener, shares_clock=True)
             pid = listener.peer_pid

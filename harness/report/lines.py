@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,10 @@ from harness.report.style import (
     log_axis,
 )
 
+_CURVES_IN = 2.1
+_LEVEL_IN = 0.14
+_LETTER_IN = 0.066
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -29,12 +34,14 @@ class Curve:
 
 def draw_ecdf(curves: tuple[Curve, ...], unit: str, axis: str, layout: Layout) -> Figure:
     """Empirical distribution functions, each named where it ends."""
-    figure = Figure(figsize=(layout.width_in, 3.0))
     left, right = (0.115, 0.04) if layout.narrow else (0.06, 0.06)
-    axes = figure.add_axes((left, 0.165, 1 - left - right, 0.70))
     everything = [v for c in curves for v in c.values if v > 0]
+    levels = _levels(curves, everything, layout.width_in * (1 - left - right))
+    height = 2.7 + _LEVEL_IN * (max(levels) + 1)
+    figure = Figure(figsize=(layout.width_in, height))
+    axes = figure.add_axes((left, 0.5 / height, 1 - left - right, _CURVES_IN / height))
     log_axis(axes, min(everything), max(everything), unit)
-    for number, curve in enumerate(curves):
+    for curve, level in zip(curves, levels, strict=True):
         xs = np.sort(np.asarray(curve.values))
         ys = np.arange(1, len(xs) + 1) / len(xs)
         style = (0, (3, 1.5)) if curve.subject.emulated else "solid"
@@ -42,7 +49,7 @@ def draw_ecdf(curves: tuple[Curve, ...], unit: str, axis: str, layout: Layout) -
             np.concatenate([xs[:1], xs]), np.concatenate([[0.0], ys]), where="post",
             color=curve.subject.colour, linewidth=1.6, linestyle=style,
         )  # fmt: skip
-        lift = 1.02 + (0.065 if number % 2 else 0)
+        lift = 1.02 + level * _LEVEL_IN / _CURVES_IN
         axes.text(
             float(np.median(xs)), lift, curve.subject.name, color=curve.subject.colour, size=8,
             weight="bold", ha="center", va="bottom", transform=axes.get_xaxis_transform(),
@@ -54,6 +61,30 @@ def draw_ecdf(curves: tuple[Curve, ...], unit: str, axis: str, layout: Layout) -
     axes.axhline(0.5, color=HAIRLINE, linewidth=0.7, zorder=0)
     axes.set_xlabel(axis, labelpad=4, size=8)
     return figure
+
+
+def _levels(curves: Sequence[Curve], everything: Sequence[float], width_in: float) -> list[int]:
+    """How high each curve's name stands above the curves, so that no two names meet."""
+    low, high = np.log(min(everything) / 1.5), np.log(max(everything) * 1.5)
+    taken: list[list[tuple[float, float]]] = []
+    levels = []
+    for curve in curves:
+        middle = (np.log(np.median(curve.values)) - low) / (high - low) * width_in
+        half = len(curve.subject.name) * _LETTER_IN / 2 + _LETTER_IN
+        place = (middle - half, middle + half)
+        level = next(
+            (n for n, row in enumerate(taken) if not any(_meet(place, other) for other in row)),
+            len(taken),
+        )
+        if level == len(taken):
+            taken.append([])
+        taken[level].append(place)
+        levels.append(level)
+    return levels
+
+
+def _meet(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return one[0] < other[1] and other[0] < one[1]
 
 
 def draw_canary(blocks: tuple[int, ...], values: tuple[float, ...], layout: Layout) -> Figure:

@@ -139,7 +139,8 @@ def name_rows(
     place = axes.get_yaxis_transform()
     for row, (subject, (value, note)) in enumerate(zip(subjects, values, strict=True)):
         if layout.narrow:
-            label = f"{subject.name} · {subject.kind}" if subject.emulated else subject.name
+            label = subject.name.replace(",", ", ")
+            label += f" · {subject.kind}" if subject.emulated else ""
             behind = {"facecolor": EMULATED_GROUND if subject.emulated else "white",
                       "edgecolor": "none", "pad": 0.8}  # fmt: skip
             axes.text(0, row - 0.33, label, bbox=behind, transform=place, weight="bold",
@@ -147,9 +148,13 @@ def name_rows(
             axes.text(1, row - 0.33, value, bbox=behind, transform=place, weight="bold",
                       va="center", ha="right", size=8.5)  # fmt: skip
             continue
-        axes.text(-0.02, row - 0.14, subject.name, transform=place, weight="bold", va="center",
+        name, _, parameters = subject.name.partition(",")
+        lift = 0.1 if parameters else 0.0
+        axes.text(-0.02, row - 0.14 - lift, name, transform=place, weight="bold", va="center",
                   ha="right", color=subject.colour)  # fmt: skip
-        axes.text(-0.02, row + 0.18, subject.kind, transform=place, va="center",
+        axes.text(-0.02, row + 0.07, parameters.replace(",", ", "), transform=place, size=7,
+                  va="center", ha="right", color=subject.colour)  # fmt: skip
+        axes.text(-0.02, row + 0.18 + lift, subject.kind, transform=place, va="center",
                   ha="right", size=7, color=QUIET)  # fmt: skip
         axes.text(1.015, row - 0.14, value, transform=place, weight="bold", va="center")
         axes.text(1.015, row + 0.18, note, transform=place, va="center", size=7, color=QUIET)

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.contract
 
 RUNTIMES = (
     "bare", "bare,cgroup=on", "chroot", "chroot,cgroup=on", "runc", "crun",
-    "docker", "docker,network=host", "docker,network=none",
+    "docker", "docker,network=host", "docker,network=none", "docker,client=cli",
     "qemu", "qemu,machine=microvm", "kvm",
 )  # fmt: skip
 GIVEN = Limits(cpus=1, memory_bytes=256 * MIB, pids=128)

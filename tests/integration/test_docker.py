@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -150,6 +151,13 @@ def launched(
         yield box, marks
 
 
+@pytest.fixture
+def short(cache: Path) -> Iterator[tuple[Context, Notes]]:
+    """A run's context in which nothing is started."""
+    with short_context(cache, "nothing") as made:
+        yield made
+
+
 def docker(network: str, context: Context, image: Image) -> Docker:
     runtime = Docker(f"docker,network={network}", {"network": network}, context)
     runtime.prepare(image)
@@ -189,6 +197,70 @@ def test_the_box_holds_the_same_files_as_bare_metal(
     with launched(Bare("bare", {}, context), image, context) as (box, _marks):
         assert box.derive_manifest() == inside
     assert inside.count(b"\n") > 5
+
+
+def test_the_command_asks_for_the_same_container_as_the_api(
+    engine: tuple[Context, Notes], image: Image
+) -> None:
+    context, _ = engine
+    limits = Limits(cpus=0.5, memory_bytes=256 * MIB, pids=20)
+    seen: list[Mapping[str, object]] = []
+    for client in ("api", "cli"):
+        chosen = {"client": client, "network": "none"}
+        runtime = Docker(f"docker,client={client},network=none", chosen, context)
+        if client == "cli":
+            assert runtime.probe().versions["docker-cli"][0].isdigit()
+        runtime.prepare(image)
+        with launched(runtime, image, context, limits) as (_box, marks):
+            api = connect(f"unix://{context.state / 'docker' / 'docker.sock'}")
+            (found,) = api.containers(all=True)
+            seen.append(api.inspect_container(found["Id"]))
+            api.close()
+        known = marks.freeze()
+        assert known["request"] < known["started"]
+        assert ("created" in known) == (client == "api")
+        runtime.close()
+    assert wanted(seen[0]) == wanted(seen[1])
+
+
+def wanted(container: Mapping[str, Any]) -> Mapping[str, object]:
+    """What was asked of the engine: what names one container, or is a default, left out."""
+    keys = ("Hostname", "User", "WorkingDir", "Image")
+    config, host = container["Config"], container["HostConfig"]
+    named = ("Binds", "CgroupParent")
+    ours = {key: value for key, value in host.items() if value and key not in named}
+    for never_asked in ("ConsoleSize", "ShmSize", "LogConfig", "RestartPolicy"):
+        ours.pop(never_asked, None)  # "" and "no" are one policy
+    program = [*(config["Entrypoint"] or ()), *(config["Cmd"] or ())]
+    told = {key: config[key] for key in keys}
+    return {**told, "program": program, "host": ours, "log": host["LogConfig"]["Type"]}
+
+
+def test_the_command_s_own_words_are_the_reason_of_a_failure(
+    engine: tuple[Context, Notes], image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, notes = engine
+    chosen = {"client": "cli", "network": "none"}
+    runtime = Docker("docker,client=cli,network=none", chosen, context)
+    runtime.prepare(image)
+    monkeypatch.setattr(runtime, "_image_id", "sha256:" + "0" * 64)
+    with (
+        pytest.raises(LaunchFailed, match=r"docker run: exit status 125: .*(No such|find) image"),
+        launched(runtime, image, context),
+    ):
+        pass
+    assert KIND not in {kind for kind, _ in notes.made}
+    runtime.close()
+
+
+def test_without_the_command_there_is_a_remedy(
+    short: tuple[Context, Notes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtimes.docker_cli.find_program", lambda name: None)
+    runtime = Docker("docker,client=cli", {"client": "cli"}, short[0])
+    with pytest.raises(RuntimeUnavailable, match="docker command is not installed") as caught:
+        runtime.probe()
+    assert "apt-get install" in caught.value.hint
 
 
 def test_limits_hold(engine: tuple[Context, Notes], image: Image) -> None:
