@@ -342,6 +342,15 @@ class GuestMemory(Protocol):
 
 
 @runtime_checkable
+class Balloons(Protocol):
+    """Instances whose memory the host can ask back while they run."""
+
+    def inflate(self, taken_bytes: int) -> None:
+        """Take so much of its RAM away from the guest, and wait until that is done."""
+        ...
+
+
+@runtime_checkable
 class Instruments(Protocol):
     """Runtimes that can show the guest kernel's first sign of life, at a cost."""
 

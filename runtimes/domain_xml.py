@@ -48,6 +48,8 @@ class Domain:
     """Features of the CPU that the guest is not to have."""
     cpu_quota: float | None = None
     """CPUs that the whole VMM may use, where libvirt is to see to it."""
+    balloon: str = "off"
+    """`on`, or `reporting`: the guest also tells which of its memory is free."""
 
 
 @dataclass(frozen=True)
@@ -63,20 +65,21 @@ class GuestClock:
 
 
 def command_line(
-    *, mitigations: str, clock: GuestClock | None = None, instrumented: bool = False
-) -> str:
+    *, mitigations: str, clock: GuestClock | None = None, instrumented: bool = False,
+    balloon: bool = False,
+) -> str:  # fmt: skip
     """The guest kernel's command line; what stands behind `--` is for the agent.
 
     `clock` is given where the guest would calibrate against a timer that emulation delays:
     a microvm under TCG then hangs in one boot of three. `instrumented` lets the kernel's
     first message out on the serial port; the console itself stays quiet, for each character
-    costs an exit.
+    costs an exit. `balloon` has the guest load its driver.
     """
     words = ["earlyprintk=ttyS0", "loglevel=6"] if instrumented else ["quiet"]
     words += ["panic=-1", "reboot=t", f"mitigations={mitigations}"]
     if clock is not None:
         words += [f"tsc_early_khz={clock.tsc_khz}", f"lpj={clock.loops_per_jiffy}"]
-    return " ".join([*words, "--", f"virtio:{PORT}"])
+    return " ".join([*words, "--", f"virtio:{PORT}", *["balloon"] * balloon])
 
 
 def domain_xml(domain: Domain) -> str:
@@ -110,7 +113,7 @@ def domain_xml(domain: Domain) -> str:
 
 
 def _devices(devices: Element, domain: Domain) -> None:
-    """A disk and a channel, and none of the devices that libvirt adds by itself."""
+    """What was asked for, and none of the devices that libvirt adds by itself."""
     _text(devices, "emulator", domain.emulator)
     disk = SubElement(devices, "disk", type="file", device="disk")
     SubElement(disk, "driver", name="qemu", type="qcow2", cache="none", io="native")
@@ -131,7 +134,13 @@ def _devices(devices: Element, domain: Domain) -> None:
     channel = SubElement(devices, "channel", type="unix")
     SubElement(channel, "source", mode="connect", path=str(domain.channel))
     SubElement(channel, "target", type="virtio", name=PORT)
-    SubElement(devices, "memballoon", model="none")
+    if domain.balloon == "off":
+        SubElement(devices, "memballoon", model="none")
+        return
+    balloon = SubElement(devices, "memballoon", model="virtio")
+    if domain.balloon == "reporting":
+        balloon.set("freePageReporting", "on")
+    _address(balloon, domain)
 
 
 def _address(device: Element, domain: Domain) -> None:

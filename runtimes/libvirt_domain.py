@@ -23,7 +23,7 @@ import math
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,16 +52,16 @@ from harness.model import (
 from harness.probes.cgroups import Layout
 from harness.process import become_subreaper, find_program
 from runtimes import kvm_verdict
-from runtimes.box import SOCKET, AgentBox, Ending, check_parameters, listen
+from runtimes.box import SOCKET, Ending, check_parameters, listen
 from runtimes.domain_parts import (
     FirstByte,
     GroupedThread,
     joins_groups,
     kill_machine,
     machines_by_uuid,
-    resident_guest_memory,
 )
 from runtimes.domain_xml import Domain, GuestClock, command_line, domain_xml
+from runtimes.guest_box import BalloonBox, GuestBox
 from runtimes.guest_kernel_options import host_mitigations, measure_clock
 from runtimes.libvirt_connection import EMBEDDED, Connection, Reaping, check_uri
 
@@ -83,29 +83,6 @@ class BootFiles:
     disk: Path
 
 
-class GuestBox(AgentBox):
-    """A guest; `pid` is its QEMU, and `accel` what that QEMU says it runs under."""
-
-    def __init__(self, agent: Agent, image: Image, pid: int, memory_bytes: int, accel: str) -> None:
-        super().__init__(agent, image, pid)
-        self.accel = accel
-        self._memory_bytes = memory_bytes
-
-    def guest_memory_bytes(self) -> int:
-        return resident_guest_memory(self.pid, self._memory_bytes)
-
-    def cgroups(self) -> Sequence[Path]:
-        """libvirt on v2 puts QEMU into a threaded leaf; memory is counted above it."""
-        return tuple(dict.fromkeys(map(_counting, super().cgroups())))
-
-
-def _counting(group: Path) -> Path:
-    kind = group / "cgroup.type"
-    while kind.exists() and kind.read_text().strip() == "threaded":
-        kind = kind.parent.parent / "cgroup.type"
-    return kind.parent
-
-
 class LibvirtDomain:
     """What both runtimes share; `domain_type` and `accel` are libvirt's and QEMU's words."""
 
@@ -115,6 +92,9 @@ class LibvirtDomain:
     cpu_mode = ""
     parameters: Mapping[str, Parameter] = {
         "machine": Parameter("q35", ("q35", "microvm"), "QEMU's machine type"),
+        "balloon": Parameter(
+            "off", ("off", "on", "reporting"), "takes memory back; reporting: as it is freed"
+        ),
         "uri": Parameter(
             EMBEDDED, (), "embed (in this process), or a libvirt URI of this host (, is %2C)"
         ),
@@ -125,6 +105,7 @@ class LibvirtDomain:
         self.name = name
         self._context = context
         self._machine = chosen["machine"]
+        self._balloon = chosen["balloon"]
         self._uri = check_uri(chosen["uri"])
         self._instrumented = False
         self._cache = context.cache / "libvirt"
@@ -229,7 +210,8 @@ class LibvirtDomain:
                 raise LaunchFailed(f"QEMU runs the guest under {accel}, not {self.accel}")
             assert listener.peer_pid is not None
             agent = Agent(listener, shares_clock=False)
-            yield GuestBox(agent, spec.image, listener.peer_pid, domain.memory_bytes, accel)
+            box = GuestBox(agent, spec.image, listener.peer_pid, domain.memory_bytes, accel)
+            yield box if domain.balloon == "off" else BalloonBox(box, connection, handle)
 
     def _describe(self, spec: InstanceSpec, serial: FirstByte | None) -> Domain:
         files = self._files[spec.image.digest]
@@ -246,8 +228,12 @@ class LibvirtDomain:
             kernel=files.kernel.boot_file,
             initramfs=files.initramfs,
             command_line=command_line(
-                mitigations=self._mitigations, clock=self._clock, instrumented=serial is not None
+                mitigations=self._mitigations,
+                clock=self._clock,
+                instrumented=serial is not None,
+                balloon=self._balloon != "off",
             ),
+            balloon=self._balloon,
             disk=spec.directory / "disk.qcow2",
             backing=files.disk,
             channel=spec.sockets / SOCKET,

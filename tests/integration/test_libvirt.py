@@ -15,9 +15,10 @@ import pytest
 
 from harness.clock import Marks, now_ns
 from harness.errors import ChannelError, DeadlineExceeded, LaunchFailed, RuntimeUnavailable
-from harness.model import MIB, GuestMemory, Instruments, Job, Limits, Mark, Runtime
+from harness.model import MIB, Balloons, GuestMemory, Instruments, Job, Limits, Mark, Runtime
 from runtimes.domain_parts import machines_by_uuid
-from runtimes.libvirt_domain import GuestBox, Kvm, LibvirtDomain, Qemu, domains
+from runtimes.guest_box import GuestBox
+from runtimes.libvirt_domain import Kvm, LibvirtDomain, Qemu, domains
 from tests.conftest import runtime_or_skip
 from tests.lab import Lab
 
@@ -71,6 +72,28 @@ def test_a_guest_boots_and_ends(lab: Lab, name: str) -> None:
     order = [Mark.REQUEST, Mark.VMM, Mark.STARTED, Mark.READY, Mark.STOP, Mark.EXITED, Mark.REMOVED]
     assert [str(mark) for mark in order] == list(marks.freeze())
     assert not guests()
+
+
+@pytest.mark.parametrize("name", ["qemu,balloon=on", "qemu,balloon=on,machine=microvm"])
+def test_a_balloon_gives_back_what_the_guest_kept(lab: Lab, name: str) -> None:
+    machine(lab, name)
+    with lab.instance(name, Limits(memory_bytes=128 * MIB)) as box:
+        assert isinstance(box, Balloons)
+        assert isinstance(box, GuestMemory)
+        box.touch(48 * MIB)
+        held = box.guest_memory_bytes()
+        assert held > 80 * MIB
+        box.release()
+        assert box.guest_memory_bytes() > held - 4 * MIB
+        box.inflate(48 * MIB)
+        assert box.guest_memory_bytes() < held - 40 * MIB
+        assert box.round_trip_ns()[0] > 0
+
+
+def test_a_plain_guest_has_no_balloon(lab: Lab) -> None:
+    machine(lab, "qemu")
+    with lab.instance("qemu") as box:
+        assert not isinstance(box, Balloons)
 
 
 def test_the_least_memory_boots(lab: Lab) -> None:

@@ -45,6 +45,9 @@ DOMAINS = {
         Q35, domain_type="kvm", cpu_mode="host-passthrough", vcpus=2,
         cpu_without=("arch-capabilities",), cpu_quota=1.5,
     ),
+    "qemu-q35-balloon": replace(
+        Q35, balloon="reporting", command_line=command_line(mitigations="auto", balloon=True)
+    ),
     "qemu-microvm-instrumented": replace(
         MICROVM,
         command_line=command_line(mitigations="auto", clock=CLOCK, instrumented=True),
@@ -86,14 +89,15 @@ def test_hostile_names_stay_text() -> None:
 
 
 def test_only_a_microvm_has_mmio_addresses() -> None:
-    for domain, count in ((Q35, 0), (MICROVM, 2)):
+    for domain, count in ((Q35, 0), (MICROVM, 2), (replace(MICROVM, balloon="on"), 3)):
         found = ElementTree.fromstring(domain_xml(domain)).findall(".//address")
         assert [address.get("type") for address in found] == ["virtio-mmio"] * count
 
 
 def test_the_command_line_ends_with_the_agents_channel() -> None:
-    for line in (domain.command_line for domain in DOMAINS.values()):
-        assert line.endswith(" -- virtio:org.tarebench.channel")
+    for name, line in ((name, domain.command_line) for name, domain in DOMAINS.items()):
+        words = " balloon" if name.endswith("balloon") else ""
+        assert line.endswith(f" -- virtio:org.tarebench.channel{words}")
         assert {"panic=-1", "reboot=t", "mitigations=auto"} <= set(line.split())
 
 
