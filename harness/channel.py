@@ -274,15 +274,29 @@ class Agent:
 
     def round_trip_ns(self) -> tuple[int, int | None]:
         """One ping; the second figure, send to stamp, only where the clock is the host's."""
-        self.hello()
         before = now_ns()
-        self._listener.send(b"PING", struct.pack("<q", before))
-        frame = self._expect(b"PONG")
-        echoed, sent_ns = struct.unpack("<qq", frame.payload)
+        self.send_ping(before)
+        echoed, sent_ns, arrived_ns = self._pong(Deadline(self._timeout_s))
         if echoed != before:
             raise ChannelError("the agent answered another ping")
-        delay = frame.arrived_ns - sent_ns if self._shares_clock else None
-        return frame.arrived_ns - before, delay
+        return arrived_ns - before, arrived_ns - sent_ns if self._shares_clock else None
+
+    def send_ping(self, stamp_ns: int) -> None:
+        """Send a ping that carries a stamp, and wait for nothing."""
+        self.hello()
+        self._listener.send(b"PING", struct.pack("<q", stamp_ns))
+
+    def take_pong(self, wait_s: float) -> tuple[int, int] | None:
+        """The next answer to `send_ping`: its stamp, and when it arrived; None in time of none."""
+        try:
+            echoed, _, arrived_ns = self._pong(Deadline(wait_s))
+        except DeadlineExceeded:
+            return None
+        return echoed, arrived_ns
+
+    def _pong(self, deadline: Deadline) -> tuple[int, int, int]:
+        frame = self._expect(b"PONG", deadline=deadline)
+        return (*struct.unpack("<qq", frame.payload), frame.arrived_ns)
 
     def facts(self) -> Mapping[str, str]:
         """The view from inside: kernel, CPUs, meminfo, limits that can be seen there."""

@@ -36,6 +36,23 @@ _ALL = (
     _bytes("memory.rss", "resident set size; counts shared pages once a process"),
     _bytes("memory.guest_ram", "host memory that backs the guest's RAM (machines)"),
     _bytes("memory.vmm_overhead", "PSS of the VMM beyond the guest's RAM (machines)"),
+    Metric(name="density.instances", unit="1", better="higher",
+           description="instances held when the ramp ended (dimension stop: by which rule)"),
+    _seconds("density.ready", "request until READY of the n-th instance of a ramp"),
+    _bytes("density.slope", "an instance's own memory, touched set included: slope of charged"),
+    _bytes("density.slope_host", "fall of the host's memory an instance: slope of host_delta"),
+    _bytes("density.harness", "growth of the harness itself an instance, in PSS"),
+    _bytes("density.remainder", "slope_host less slope and harness: what nothing explains"),
+    _bytes("density.charged", "charged to n instances together"),
+    _bytes("density.host_delta", "fall of the host's memory since the ramp began, at n instances"),
+    Metric(name="density.available", unit="bytes", better="higher",
+           description="memory that the host says is available, at n instances"),
+    Metric(name="density.rate", unit="1/s", better="higher",
+           description="launches a second from request to READY, preparation not counted"),
+    _seconds("density.latency", "open-loop request to a running instance, by n and quantile"),
+    Metric(name="density.unanswered", unit="1", better="lower",
+           description="requests at n instances that were never answered"),
+    _seconds("density.teardown", "from asking the first to end until nothing of any was left"),
     _seconds("canary.work", "a fixed piece of arithmetic in the harness: the host's own drift"),
     Metric(name="canary.busy", unit="1", better="lower",
            description="share of the host's CPU time used while the harness idles"),
@@ -48,5 +65,7 @@ _ALL = (
 
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ALL}
 
-HEADLINES: Mapping[str, tuple[str, ...]] = {}
+HEADLINES: Mapping[str, tuple[str, ...]] = {
+    "density": ("density.instances", "density.slope", "density.rate", "density.remainder"),
+}
 """What the closing table of a terminal shows of each experiment beyond startup and memory."""

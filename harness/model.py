@@ -351,6 +351,19 @@ class Balloons(Protocol):
 
 
 @runtime_checkable
+class Answers(Protocol):
+    """Instances that can be sent requests without waiting for the answers."""
+
+    def send_ping(self, stamp_ns: int) -> None:
+        """Send a request that carries a stamp. Raises ChannelError when the box has gone."""
+        ...
+
+    def take_pong(self, wait_s: float) -> tuple[int, int] | None:
+        """The next answer: the stamp of its request, and when it arrived. None when none came."""
+        ...
+
+
+@runtime_checkable
 class Instruments(Protocol):
     """Runtimes that can show the guest kernel's first sign of life, at a cost."""
 

@@ -12,9 +12,11 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from harness.model import Frozen
+from harness.sizes import size_bytes
 
 PositiveInt = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
+Share = Annotated[float, Meta(gt=0, le=1)]
 Size = str | PositiveInt
 """Bytes, or a text such as "64 MiB" (see harness/sizes.py)."""
 
@@ -52,12 +54,40 @@ class Phases(Settings, frozen=True):
     ready_timeout_s: Seconds = 90.0
 
 
+class Density(Settings, frozen=True):
+    """`density`: a ramp of instances until a stop rule holds; a trial is one ramp.
+
+    `parallel` are launched at once, each then holds `touched` bytes. The ramp ends with
+    `max_instances`, before less than `reserve` of the host's memory would be available, when
+    tasks waited for memory or the CPU for more than a share of the last seconds, when the 99th
+    percentile of the latencies is over `latency_bound_s`, or, with `stop_at_failure`, when an
+    instance cannot be launched; without it such a trial has failed. At each reading `requests`
+    are sent to running instances at `requests_per_s`.
+    """
+
+    max_instances: Annotated[int, Meta(ge=1, le=100_000)] = 8
+    parallel: Annotated[int, Meta(ge=1, le=256)] = 1
+    touched: Size = "4 MiB"
+    reserve: Size = "2 GiB"
+    memory_pressure: Share | None = 0.25
+    cpu_pressure: Share | None = None
+    latency_bound_s: Seconds | None = None
+    stop_at_failure: bool = False
+    requests: Annotated[int, Meta(ge=0, le=1_000_000)] = 500
+    requests_per_s: Annotated[float, Meta(ge=1, le=100_000)] = 500.0
+
+    def __post_init__(self) -> None:
+        size_bytes(self.touched)
+        size_bytes(self.reserve)
+
+
 class Experiments(Frozen, frozen=True):
     """Which experiments the scenario runs; an absent one is not run."""
 
     startup: Startup | None = None
     memory: Memory | None = None
     phases: Phases | None = None
+    density: Density | None = None
 
     def chosen(self) -> Mapping[str, Settings]:
         """What the scenario names, with its settings."""

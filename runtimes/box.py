@@ -39,6 +39,12 @@ class AgentBox:
     def round_trip_ns(self) -> tuple[int, int | None]:
         return self.agent.round_trip_ns()
 
+    def send_ping(self, stamp_ns: int) -> None:
+        self.agent.send_ping(stamp_ns)
+
+    def take_pong(self, wait_s: float) -> tuple[int, int] | None:
+        return self.agent.take_pong(wait_s)
+
     def facts(self) -> Mapping[str, str]:
         return self.agent.facts()
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.experiments import memory, phases, startup
+from harness.experiments import density, memory, phases, startup
 from harness.experiments.bench import Bench, Measurement
 from harness.model import Instruments, Runtime
 from harness.settings import Settings
@@ -21,6 +21,12 @@ def the_workload(settings: Settings, workload: Workload) -> Sequence[Workload]:
     """What an experiment executes that runs the scenario's own workload and nothing else."""
     del settings
     return [workload]
+
+
+def the_agent_alone(settings: Settings, workload: Workload) -> Sequence[Workload]:
+    """What an experiment executes that runs no job: nothing but the agent."""
+    del settings, workload
+    return []
 
 
 @dataclass(frozen=True)
@@ -40,5 +46,6 @@ class Experiment:
 EXPERIMENTS: Mapping[str, Experiment] = {
     "startup": Experiment(startup.measure),
     "memory": Experiment(memory.measure),
+    "density": Experiment(density.measure, executes=the_agent_alone),
     "phases": Experiment(phases.measure, can=lambda runtime: isinstance(runtime, Instruments)),
 }

@@ -1,0 +1,305 @@
+"""How many instances a host holds: a ramp that goes on until a declared rule stops it.
+
+A trial is one ramp. Instances are added, each touches its declared set, and at a growing
+number of them (1, 2, 3, 5, 8, 12, … each half as many again) both sides of the memory ledger
+are read and requests are sent to those that run. The slope of the ledger is what one more
+instance costs; several ramps give it an interval. A rule that was declared and holds is the
+end of a ramp and not a failure; an instance that is lost on the way fails the trial.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.clock import now_ns
+from harness.errors import HarnessError
+from harness.experiments import ledger, openloop
+from harness.experiments.bench import Bench, Measurement
+from harness.experiments.fleet import Fleet, Member
+from harness.experiments.openloop import Heard
+from harness.experiments.watch import Bounds, Stop, Watch
+from harness.metrics import METRICS
+from harness.model import MIB, Answers, Identity, Instance, Mark, Sample
+from harness.probes import memory as probe
+from harness.settings import Density
+from harness.sizes import size_bytes
+
+QUANTILES = (0.5, 0.9, 0.99)
+_GROWTH = 1.5
+_TELL_EVERY_S = 2.0
+_MACHINE_BYTES = 128 * MIB
+_MACHINE_OVERHEAD_BYTES = 96 * MIB
+
+
+class InstanceLost(HarnessError):
+    """A box ended by itself in the middle of a ramp."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read at one size of the ramp."""
+
+    n: int
+    point: ledger.Point
+    available_bytes: int
+    heard: Heard | None
+
+
+@dataclass
+class Ramp:
+    """One ramp under way: what it holds, and what it has seen."""
+
+    bench: Bench
+    settings: Density
+    fleet: Fleet
+    watch: Watch
+    chance: random.Random = field(default_factory=random.Random)
+    readings: list[Reading] = field(default_factory=list)
+    ready_s: list[float] = field(default_factory=list)
+    launching_ns: int = 0
+    began_ns: int = field(default_factory=now_ns)
+    told_ns: int = 0
+
+    def grow(self) -> Stop:
+        """Add instances until a rule holds, and say which. Raises HarnessError."""
+        self.read()
+        stop = None
+        while stop is None:
+            stop = self._no_more()
+            if stop is None:
+                stop = self._add(min(self.settings.parallel, self._missing()))
+            if len(self.fleet) >= self._next_reading() or stop is not None:
+                stop = self.read() or stop
+        return stop
+
+    def _missing(self) -> int:
+        return self.settings.max_instances - len(self.fleet)
+
+    def _next_reading(self) -> int:
+        last = self.readings[-1].n
+        return max(last + 1, int(last * _GROWTH))
+
+    def _no_more(self) -> Stop | None:
+        """The rule that forbids the next step, looked at before it is taken."""
+        if self._missing() <= 0:
+            return Stop("max_instances", f"{len(self.fleet)} were asked for")
+        more = min(self.settings.parallel, self._missing())
+        stop = self.watch.ahead(len(self.fleet), more, self._first_bytes())
+        if stop is not None and not len(self.fleet):
+            raise HarnessError(f"there is no room for the first instance: {stop.text}")
+        return stop
+
+    def _first_bytes(self) -> int:
+        """What the very first instance may take, before any has told."""
+        touched = size_bytes(self.settings.touched)
+        if not self.bench.runtime.runtime_class.is_machine:
+            return touched
+        return (self.bench.limits.memory_bytes or _MACHINE_BYTES) + _MACHINE_OVERHEAD_BYTES
+
+    def _add(self, count: int) -> Stop | None:
+        """One step. A failed launch is the end of the ramp where that was declared."""
+        before = len(self.fleet)
+        stop = None
+        try:
+            self.fleet.launch(count)
+        except HarnessError as error:
+            if not self.settings.stop_at_failure or len(self.fleet) == 0:
+                raise
+            stop = Stop("failure", error.message)
+        added = self.fleet.members[before:]
+        touched = size_bytes(self.settings.touched)
+        for member in added:
+            if touched:
+                member.box.touch(touched)
+        self._note(added)
+        self._tell()
+        return stop
+
+    def _note(self, added: Sequence[Member]) -> None:
+        requests = [_ns(member, Mark.REQUEST) for member in added]
+        readies = [_ns(member, Mark.READY) for member in added]
+        self.ready_s += [(r - q) / 1e9 for q, r in zip(requests, readies, strict=True)]
+        if added:
+            self.launching_ns += max(readies) - min(requests)
+
+    def read(self) -> Stop | None:
+        """Read the ledger and send requests; the latency's bound may end the ramp."""
+        boxes = self.fleet.boxes
+        if self.readings and self.readings[-1].n == len(boxes):
+            return None
+        check_alive(boxes)
+        point = {**ledger.read_point(self.bench, boxes), "harness": _harness_bytes()}
+        available = probe.host_memory().get("MemAvailable", probe.host_available_bytes())
+        heard = self._ask(boxes)
+        self.readings.append(Reading(len(boxes), point, available, heard))
+        bound = self.settings.latency_bound_s
+        if bound is None or heard is None:
+            return None
+        found = heard.quantile_s(QUANTILES[-1])
+        if heard.unanswered:
+            return Stop("latency", f"{heard.unanswered} requests were never answered")
+        if found is not None and found > bound:
+            return Stop("latency", f"one request in a hundred took {found:.3g} s or longer, "
+                                   f"and {bound:g} s is the bound")  # fmt: skip
+        return None
+
+    def _ask(self, boxes: Sequence[Instance]) -> Heard | None:
+        able = [box for box in boxes if isinstance(box, Answers)]
+        if not able or not self.settings.requests:
+            return None
+        return openloop.ask(
+            able, self.settings.requests, self.settings.requests_per_s, self.chance,
+            lambda: self.watch.stop is None,
+        )  # fmt: skip
+
+    def _tell(self) -> None:
+        """A line now and then: how many run, what they hold, how long the last one took."""
+        now = now_ns()
+        if now - self.told_ns < _TELL_EVERY_S * 1e9:
+            return
+        self.told_ns = now
+        n, taken = (
+            len(self.fleet),
+            self.watch.begin.available_bytes - probe.host_memory().get("MemAvailable", 0),
+        )
+        left_s = (now - self.began_ns) / 1e9 / n * self._missing()
+        self.bench.tell(
+            f"{n} of at most {self.settings.max_instances} running, {taken / MIB:.0f} MiB taken, "
+            f"the last ready in {self.ready_s[-1] * 1000:.0f} ms, about {left_s:.0f} s left"
+        )
+
+
+def measure(bench: Bench, settings: Density) -> Measurement:
+    """One ramp, to its stop, and its end. Raises HarnessError when an instance is lost."""
+    variation = ledger.idle_variation()
+    fleet = Fleet(lambda marks: bench.instance(marks, settings.ready_timeout_s))
+    bounds = Bounds(
+        size_bytes(settings.reserve), settings.memory_pressure, settings.cpu_pressure
+    )  # fmt: skip
+    with Watch((bench.scratch, bench.state), bounds, lambda: fleet.end(at_once=True)) as watch:
+        ramp = Ramp(bench, settings, fleet, watch)
+        try:
+            with fleet:
+                stop = ramp.grow()
+                held = len(fleet)
+                proof = _prove(bench, fleet.boxes)
+                teardown_s = fleet.end()
+        except Exception as error:
+            if watch.emergency is None:
+                raise
+            raise HarnessError(
+                f"the guard ended all {len(ramp.ready_s)} instances at once: {watch.emergency.text}"
+            ) from error
+    samples = [
+        _sample("density.instances", held, stop=stop.rule),
+        _sample("density.rate", held / (ramp.launching_ns / 1e9)),
+        _sample("density.teardown", teardown_s),
+        *(_sample("density.ready", s, n=n) for n, s in enumerate(ramp.ready_s, start=1)),
+        *_slopes(ramp.readings, variation),
+        *(sample for reading in ramp.readings for sample in _series(ramp.readings[0], reading)),
+    ]
+    return Measurement(
+        samples=tuple(samples), identity=proof, conditions=_conditions(ramp, stop, variation)
+    )
+
+
+def check_alive(boxes: Sequence[Instance]) -> None:
+    """Raises InstanceLost when the first process of a box (its init or VMM) has ended."""
+    for number, box in enumerate(boxes, start=1):
+        for pid in box.processes()[:1]:
+            if _has_ended(pid):
+                raise InstanceLost(
+                    f"instance {number} of {len(boxes)} was lost: its process {pid} ended by itself"
+                )
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state in "ZX"
+
+
+def _prove(bench: Bench, boxes: Sequence[Instance]) -> Identity:
+    """An instance has executed the agent and nothing else; each one hashes it."""
+    proofs = [bench.prove(box) for box in boxes]
+    return Identity(
+        identical=all(proof.identical for proof in proofs), files=dict(proofs[-1].files)
+    )
+
+
+def _harness_bytes() -> float:
+    """This process's own memory: it grows with what it holds, and is no box's cost."""
+    found = probe.process_memory(os.getpid())
+    return float(found.pss_bytes) if found else 0.0
+
+
+def _ns(member: Member, mark: Mark) -> int:
+    ns = member.marks.get(mark)
+    assert ns is not None
+    return ns
+
+
+def _slopes(readings: Sequence[Reading], variation: float) -> Sequence[Sample]:
+    """The cost of one instance on both sides; the host's is absent where it moved too little."""
+    found = {
+        key: ledger.slope([(r.n, r.point[key]) for r in readings])
+        for key in ("charged", "harness", "host_delta")
+        if all(key in r.point for r in readings)
+    }
+    fell = readings[-1].point["host_delta"] - readings[0].point["host_delta"]
+    samples = [_sample("density.harness", found["harness"])]
+    if "charged" in found:
+        samples.append(_sample("density.slope", found["charged"]))
+    if fell >= ledger.SIGNAL_TO_IDLE * max(variation, ledger.counter_drift_bytes()):
+        samples.append(_sample("density.slope_host", found["host_delta"]))
+        if "charged" in found:
+            rest = found["host_delta"] - found["charged"] - found["harness"]
+            samples.append(_sample("density.remainder", rest))
+    return samples
+
+
+def _series(first: Reading, reading: Reading) -> Sequence[Sample]:
+    """What was read at one size, as samples with the dimension `n`."""
+    n = reading.n
+    samples = [
+        _sample("density.available", reading.available_bytes, n=n),
+        _sample("density.host_delta", reading.point["host_delta"] - first.point["host_delta"], n=n),
+    ]
+    if "charged" in reading.point and "charged" in first.point:
+        grown = reading.point["charged"] - first.point["charged"]
+        samples.append(_sample("density.charged", grown, n=n))
+    if reading.heard is not None:
+        samples.append(_sample("density.unanswered", reading.heard.unanswered, n=n))
+        for q in QUANTILES:
+            if (value := reading.heard.quantile_s(q)) is not None:
+                samples.append(_sample("density.latency", value, n=n, quantile=q))
+    return samples
+
+
+def _conditions(ramp: Ramp, stop: Stop, variation: float) -> Mapping[str, str | float | int]:
+    late = sorted(ns for r in ramp.readings if r.heard for ns in r.heard.late_ns)
+    found: dict[str, str | float | int] = {
+        "stop": stop.rule,
+        "stop_text": stop.text,
+        "touched_bytes": size_bytes(ramp.settings.touched),
+        "reserve_bytes": size_bytes(ramp.settings.reserve),
+        "parallel": ramp.settings.parallel,
+        "idle_variation_bytes": variation,
+        "available_before_bytes": ramp.watch.begin.available_bytes,
+    }
+    if late:
+        found["sender_late_p99_s"] = late[int(0.99 * (len(late) - 1))] / 1e9
+    return found
+
+
+def _sample(metric: str, value: float, **dimensions: object) -> Sample:
+    return Sample(
+        metric=metric, value=float(value), unit=METRICS[metric].unit,
+        dimensions={name: str(each) for name, each in dimensions.items()},
+    )  # fmt: skip
