@@ -175,7 +175,7 @@ class Ramp:
 
 def measure(bench: Bench, settings: Density) -> Measurement:
     """One ramp, to its stop, and its end. Raises HarnessError when an instance is lost."""
-    variation = ledger.idle_variation()
+    begin, variation = probe.host_available_bytes(), ledger.idle_variation()
     fleet = Fleet(lambda marks: bench.instance(marks, settings.ready_timeout_s))
     bounds = Bounds(
         size_bytes(settings.reserve), settings.memory_pressure, settings.cpu_pressure
@@ -194,6 +194,8 @@ def measure(bench: Bench, settings: Density) -> Measurement:
             raise HarnessError(
                 f"the guard ended all {len(ramp.ready_s)} instances at once: {watch.emergency.text}"
             ) from error
+    drift = float(abs(probe.host_available_bytes() - begin))
+    variation = max(variation, drift, ledger.counter_drift_bytes())
     samples = [
         _sample("density.instances", held, stop=stop.rule),
         _sample("density.rate", held / (ramp.launching_ns / 1e9)),
@@ -256,7 +258,7 @@ def _slopes(readings: Sequence[Reading], variation: float) -> Sequence[Sample]:
     samples = [_sample("density.harness", found["harness"])]
     if "charged" in found:
         samples.append(_sample("density.slope", found["charged"]))
-    if fell >= ledger.SIGNAL_TO_IDLE * max(variation, ledger.counter_drift_bytes()):
+    if fell >= ledger.SIGNAL_TO_IDLE * variation:
         samples.append(_sample("density.slope_host", found["host_delta"]))
         if "charged" in found:
             rest = found["host_delta"] - found["charged"] - found["harness"]
