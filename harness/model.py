@@ -332,6 +332,41 @@ class Runtime(Protocol):
         ...
 
 
+class StorageKind(StrEnum):
+    """What lies between a job's files and the host's filesystem."""
+
+    DIRECTORY = "directory"
+    LAYER = "overlayfs upper layer"
+    VOLUME = "bind-mounted folder"
+    QCOW2 = "virtio-blk on qcow2"
+    RAW = "virtio-blk on raw"
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Where a job's files lie that are to be on a disk: what I/O is measured on.
+
+    `path` is a folder inside the box, which jobs may write to. `host` is the folder or file
+    of this host in which their bytes end up, or None where nobody tells. `cache` and `aio`
+    are the words of QEMU. With `host_cached` the host's own page cache lies in between by
+    intention, so that what reaches the device tells nothing of a single job.
+    """
+
+    path: str
+    kind: StorageKind
+    host: Path | None
+    cache: str = ""
+    aio: str = ""
+    host_cached: bool = False
+
+
+@runtime_checkable
+class HasStorage(Protocol):
+    """Instances that can say where a job's files lie on a disk."""
+
+    def storage(self) -> Storage: ...
+
+
 @runtime_checkable
 class GuestMemory(Protocol):
     """Instances whose guest RAM can be told apart from their VMM's own memory."""

@@ -30,6 +30,8 @@ from harness.model import (
     Parameter,
     RuntimeClass,
     RuntimeFacts,
+    Storage,
+    StorageKind,
 )
 from harness.process import spawn
 from runtimes.box import SOCKET, AgentBox, Ending, check_parameters, listen, require_root
@@ -40,7 +42,7 @@ class BareBox(AgentBox):
     """Paths inside the image become paths below its root, and programs get its loader."""
 
     def __init__(self, agent: Agent, image: Image, pid: int, scratch: Path) -> None:
-        super().__init__(agent, image, pid)
+        super().__init__(agent, image, pid, Storage(str(scratch), StorageKind.DIRECTORY, scratch))
         self._scratch = scratch
 
     def run(self, job: Job) -> Completed:
@@ -107,7 +109,8 @@ class Bare:
             if self._grouped:
                 argv += stack.enter_context(group_of(self._context, spec))
             scratch = spec.directory / "scratch"
-            scratch.mkdir(mode=0o1777)
+            scratch.mkdir()
+            scratch.chmod(0o1777)  # whatever the umask: jobs are not run as root
             marks.stamp(Mark.REQUEST)
             process = stack.enter_context(spawn(argv))
             ready_ns = listener.wait_ready(spec.ready_timeout_s, process.is_running)

@@ -16,7 +16,16 @@ from pathlib import Path
 from harness.channel import Agent, Listener
 from harness.clock import Deadline
 from harness.errors import DeadlineExceeded, RuntimeUnavailable, UsageError
-from harness.model import Completed, Image, InstanceSpec, Job, Mark, Marks, Parameter
+from harness.model import (
+    Completed,
+    Image,
+    InstanceSpec,
+    Job,
+    Mark,
+    Marks,
+    Parameter,
+    Storage,
+)
 from harness.probes.cgroups import Layout
 from harness.process import reap, wait_pidfd
 
@@ -25,12 +34,16 @@ EXIT_TIMEOUT_S = 20.0
 
 
 class AgentBox:
-    """One running box. `pid` is its init or VMM as the host sees it."""
+    """One running box. `pid` is its init or VMM as the host sees it, `storage` where the
+    files of jobs lie, and `extra` further processes that the box costs."""
 
-    def __init__(self, agent: Agent, image: Image, pid: int, extra: Sequence[int] = ()) -> None:
+    def __init__(
+        self, agent: Agent, image: Image, pid: int, storage: Storage, extra: Sequence[int] = ()
+    ) -> None:
         self.agent = agent
         self.image = image
         self.pid = pid
+        self._storage = storage
         self._extra = tuple(extra)
 
     def run(self, job: Job) -> Completed:
@@ -62,6 +75,9 @@ class AgentBox:
 
     def scratch(self) -> str:
         return "/tmp"
+
+    def storage(self) -> Storage:
+        return self._storage
 
     def processes(self) -> Sequence[int]:
         return (self.pid, *self._extra)

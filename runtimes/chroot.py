@@ -30,19 +30,22 @@ from harness.model import (
 from harness.process import Process, spawn
 from runtimes.box import SOCKET, AgentBox, Ending, check_parameters, listen, require_root
 from runtimes.grouped import ALL_LIMITS, CGROUP, group_of, probe_groups
-from runtimes.mounts import PrivateMounts, fresh_layer, furnish
+from runtimes.mounts import UPPER, PrivateMounts, fresh_layer, furnish
+from runtimes.storage import STORAGE, bound_folder, make_storage
 
 
 class Chroot:
     """See the module."""
 
     runtime_class = RuntimeClass.JAIL
-    parameters: Mapping[str, Parameter] = {"cgroup": CGROUP}
+    parameters: Mapping[str, Parameter] = {"cgroup": CGROUP, "storage": STORAGE}
 
     def __init__(self, name: str, parameters: Mapping[str, str], context: Context) -> None:
         self.name = name
         self._context = context
-        self._grouped = check_parameters("chroot", parameters, self.parameters)["cgroup"] == "on"
+        chosen = check_parameters("chroot", parameters, self.parameters)
+        self._grouped = chosen["cgroup"] == "on"
+        self._storage = chosen["storage"]
 
     def probe(self) -> RuntimeFacts:
         require_root(self.name)
@@ -66,12 +69,17 @@ class Chroot:
             mounts = stack.enter_context(PrivateMounts())
             root = fresh_layer(mounts, spec)
             furnish(mounts, root, spec)
+            storage = make_storage(self._storage, spec, spec.directory / UPPER)
+            if (folder := bound_folder(storage)) is not None:
+                inside = root / storage.path.lstrip("/")
+                mounts.call(inside.mkdir)
+                mounts.bind(folder, inside)
             process = stack.enter_context(mounts.call(_enter_and_spawn, root, argv, marks))
             ready_ns = listener.wait_ready(spec.ready_timeout_s, process.is_running)
             marks.at(Mark.READY, ready_ns)
             agent = Agent(listener, shares_clock=True)
             ending = stack.enter_context(Ending(process.pid, process.wait))
-            yield AgentBox(agent, spec.image, process.pid)
+            yield AgentBox(agent, spec.image, process.pid, storage)
             ending.exit(agent, marks)
             stack.close()
             marks.stamp(Mark.REMOVED)

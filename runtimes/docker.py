@@ -12,6 +12,8 @@ import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from harness.channel import Agent, Listener
@@ -28,6 +30,7 @@ from harness.model import (
     Parameter,
     RuntimeClass,
     RuntimeFacts,
+    Storage,
     Support,
 )
 from harness.process import find_program, run
@@ -36,6 +39,7 @@ from runtimes.docker_api import CALL_TIMEOUT_S, Api, NotThere, asking, connect, 
 from runtimes.docker_cli import command_version, run_by_command
 from runtimes.docker_engine import PrivateEngine, parent_of, require_startable
 from runtimes.grouped import ALL_LIMITS
+from runtimes.storage import STORAGE, VOLUME_PATH, bound_folder, make_storage
 
 KIND = "docker-container"
 REPOSITORY = "tarebench"
@@ -47,6 +51,26 @@ _TAG_CHARACTERS = 16
 _NANO = 1_000_000_000
 
 
+class DockerBox(AgentBox):
+    """A container of an engine, which alone knows where its writable layer lies."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        image: Image,
+        pid: int,
+        storage: Storage,
+        extra: Sequence[int],
+        container: tuple[Api, str],
+    ) -> None:
+        super().__init__(agent, image, pid, storage, extra)
+        self._container = container
+
+    def storage(self) -> Storage:
+        known = super().storage()
+        return known if known.host else replace(known, host=_upper_layer(*self._container))
+
+
 class Docker:
     """See the module. `shared_daemon` says whether others may use the engine too."""
 
@@ -54,11 +78,13 @@ class Docker:
     parameters: Mapping[str, Parameter] = {
         "network": Parameter("bridge", ("bridge", "none", "host"), "the container's network"),
         "client": Parameter("api", ("api", "cli"), "who asks: the SDK, or the docker command"),
+        "storage": STORAGE,
     }
 
     def __init__(self, name: str, parameters: Mapping[str, str], context: Context) -> None:
         given = check_parameters("docker", parameters, self.parameters)
         self._network, self._by_command = given["network"], given["client"] == "cli"
+        self._storage = given["storage"]
         self.name = name
         self._context = context
         self._private = PrivateEngine(context)
@@ -142,7 +168,8 @@ class Docker:
     @contextlib.contextmanager
     def launch(self, spec: InstanceSpec, marks: Marks) -> Iterator[AgentBox]:
         api = self._connected()
-        config = container_config(spec, self._image_id, self._network)
+        storage = make_storage(self._storage, spec, None)
+        config = container_config(spec, self._image_id, self._network, bound_folder(storage))
         with ExitStack() as stack:
             listener = stack.enter_context(listen(spec))
             self._context.inventory.will_make(
@@ -163,7 +190,7 @@ class Docker:
             if not pid:
                 raise LaunchFailed("the container's process is not visible from here")
             ending = stack.enter_context(Ending(pid))
-            yield AgentBox(agent, spec.image, pid, _shim(pid))
+            yield DockerBox(agent, spec.image, pid, storage, _shim(pid), (api, spec.name))
             ending.exit(agent, marks)
             with asking("docker wait", LaunchFailed):
                 api.wait(spec.name, timeout=CALL_TIMEOUT_S)
@@ -216,6 +243,14 @@ def _remove(api: Api, name: str) -> None:
         api.remove_container(name, v=True, force=True)
 
 
+def _upper_layer(api: Api, name: str) -> Path | None:
+    """The folder of the container's writable layer, where its storage driver has one."""
+    with asking(f"docker inspect {name}", HarnessError):
+        driver = api.inspect_container(name).get("GraphDriver") or {}
+    folder = (driver.get("Data") or {}).get("UpperDir")
+    return Path(folder) if folder and Path(folder).is_dir() else None
+
+
 def _shim(pid: int) -> Sequence[int]:
     """The shim: it stays for as long as the container does, and is a cost of it."""
     parent = parent_of(pid)
@@ -257,16 +292,20 @@ def _import(host: str, image: Image, tag: str) -> None:
             raise LaunchFailed(f"docker import: {answer['error']}")
 
 
-def container_config(spec: InstanceSpec, image_id: str, network: str) -> dict[str, Any]:
+def container_config(
+    spec: InstanceSpec, image_id: str, network: str, volume: Path | None = None
+) -> dict[str, Any]:
     """The body of the create call: a pure function of the instance (golden file in the tests).
 
     The cgroup's parent is the engine's to choose: a private one has the run's as its default.
     Mounts, privileges and swap are those of the native OCI runtimes, so that rows differ in
     the engine. Its default seccomp profile stays: it is part of what Docker is.
     """
+    binds = [(spec.sockets, CHANNEL_DIRECTORY)]
+    binds += [] if volume is None else [(volume, VOLUME_PATH)]
     host: dict[str, Any] = {
         "NetworkMode": network,
-        "Binds": [f"{spec.sockets}:{CHANNEL_DIRECTORY}:rw"],
+        "Binds": [f"{source}:{target}:rw" for source, target in binds],
         "Tmpfs": {
             "/run": "rw,exec,nosuid,nodev,mode=755", "/tmp": "rw,exec,nosuid,nodev,mode=1777",
         },

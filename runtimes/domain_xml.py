@@ -39,11 +39,13 @@ class Domain:
     initramfs: Path
     command_line: str
     disk: Path
-    """A qcow2 overlay of this instance."""
-    backing: Path
-    """The raw disk below it, named so that libvirt need not read the overlay to find it."""
+    """This instance's own: a qcow2 overlay, or a raw copy."""
+    backing: Path | None
+    """The raw disk below an overlay, named so that libvirt need not read it to find that."""
     channel: Path
     serial: Path | None = None
+    cache: str = "none"
+    """QEMU's cache mode: `none` is O_DIRECT, `writeback` the host's page cache."""
     cpu_without: tuple[str, ...] = ()
     """Features of the CPU that the guest is not to have."""
     cpu_quota: float | None = None
@@ -116,12 +118,14 @@ def _devices(devices: Element, domain: Domain) -> None:
     """What was asked for, and none of the devices that libvirt adds by itself."""
     _text(devices, "emulator", domain.emulator)
     disk = SubElement(devices, "disk", type="file", device="disk")
-    SubElement(disk, "driver", name="qemu", type="qcow2", cache="none", io="native")
+    form = "raw" if domain.backing is None else "qcow2"
+    SubElement(disk, "driver", name="qemu", type=form, cache=domain.cache, io=aio(domain.cache))
     SubElement(disk, "source", file=str(domain.disk))
-    below = SubElement(disk, "backingStore", type="file")
-    SubElement(below, "format", type="raw")
-    SubElement(below, "source", file=str(domain.backing))
-    SubElement(below, "backingStore")
+    if domain.backing is not None:
+        below = SubElement(disk, "backingStore", type="file")
+        SubElement(below, "format", type="raw")
+        SubElement(below, "source", file=str(domain.backing))
+        SubElement(below, "backingStore")
     SubElement(disk, "target", dev="vda", bus="virtio")
     _address(disk, domain)
     SubElement(devices, "controller", type="usb", index="0", model="none")
@@ -141,6 +145,11 @@ def _devices(devices: Element, domain: Domain) -> None:
     if domain.balloon == "reporting":
         balloon.set("freePageReporting", "on")
     _address(balloon, domain)
+
+
+def aio(cache: str) -> str:
+    """How QEMU submits requests in a cache mode: Linux' own AIO needs O_DIRECT."""
+    return "native" if cache == "none" else "threads"
 
 
 def _address(device: Element, domain: Domain) -> None:

@@ -12,7 +12,9 @@ from harness.errors import DeadlineExceeded, HarnessError
 from harness.model import Image
 from runtimes.box import AgentBox
 from runtimes.domain_parts import resident_guest_memory
+from runtimes.domain_xml import Domain
 from runtimes.libvirt_connection import Connection
+from runtimes.storage import guest_storage
 
 _KIB = 1024
 _BALLOON_TIMEOUT_S = 60.0
@@ -21,10 +23,11 @@ _BALLOON_TIMEOUT_S = 60.0
 class GuestBox(AgentBox):
     """A guest; `pid` is its QEMU, and `accel` what that QEMU says it runs under."""
 
-    def __init__(self, agent: Agent, image: Image, pid: int, memory_bytes: int, accel: str) -> None:
-        super().__init__(agent, image, pid)
+    def __init__(self, agent: Agent, image: Image, pid: int, domain: Domain, accel: str) -> None:
+        super().__init__(agent, image, pid, guest_storage(domain))
         self.accel = accel
-        self.memory_bytes = memory_bytes
+        self.domain = domain
+        self.memory_bytes = domain.memory_bytes
 
     def guest_memory_bytes(self) -> int:
         return resident_guest_memory(self.pid, self.memory_bytes)
@@ -39,7 +42,7 @@ class BalloonBox(GuestBox):
 
     def __init__(self, box: GuestBox, connection: Connection, handle: Any) -> None:
         """`handle` is libvirt's of the domain."""
-        super().__init__(box.agent, box.image, box.pid, box.memory_bytes, box.accel)
+        super().__init__(box.agent, box.image, box.pid, box.domain, box.accel)
         self._libvirt = connection.libvirt
         self._connection = connection.handle
         self._handle = handle

@@ -33,7 +33,7 @@ from harness import clock
 from harness.channel import Agent, Listener
 from harness.errors import DeadlineExceeded, HarnessError, LaunchFailed, RuntimeUnavailable
 from harness.image import store
-from harness.image.forms import ext4, initramfs, overlay_disk
+from harness.image.forms import ext4, initramfs, overlay_disk, raw_disk
 from harness.image.guest import GuestKernel, cached_kernel, guest_kernel
 from harness.model import (
     MIB,
@@ -95,6 +95,8 @@ class LibvirtDomain:
         "balloon": Parameter(
             "off", ("off", "on", "reporting"), "takes memory back; reporting: as it is freed"
         ),
+        "storage": Parameter("qcow2", ("qcow2", "raw"), "the format of the guest's disk"),
+        "cache": Parameter("none", ("none", "writeback"), "the cache mode of the guest's disk"),
         "uri": Parameter(
             EMBEDDED, (), "embed (in this process), or a libvirt URI of this host (, is %2C)"
         ),
@@ -106,6 +108,7 @@ class LibvirtDomain:
         self._context = context
         self._machine = chosen["machine"]
         self._balloon = chosen["balloon"]
+        self._raw, self._cache_mode = chosen["storage"] == "raw", chosen["cache"]
         self._uri = check_uri(chosen["uri"])
         self._instrumented = False
         self._cache = context.cache / "libvirt"
@@ -160,8 +163,9 @@ class LibvirtDomain:
             if self._instrumented:
                 serial = stack.enter_context(FirstByte(spec.sockets / "serial"))
             domain = self._describe(spec, serial)
-            overlay_disk(domain.backing, domain.disk)
             stack.callback(domain.disk.unlink, missing_ok=True)
+            make_disk = raw_disk if self._raw else overlay_disk
+            make_disk(self._files[spec.image.digest].disk, domain.disk)
             gone = stack.enter_context(connection.watched(domain.uuid))
             box = stack.enter_context(self._running(spec, domain, connection, listener, marks))
             if serial is not None and serial.arrived_ns is not None:
@@ -210,7 +214,7 @@ class LibvirtDomain:
                 raise LaunchFailed(f"QEMU runs the guest under {accel}, not {self.accel}")
             assert listener.peer_pid is not None
             agent = Agent(listener, shares_clock=False)
-            box = GuestBox(agent, spec.image, listener.peer_pid, domain.memory_bytes, accel)
+            box = GuestBox(agent, spec.image, listener.peer_pid, domain, accel)
             yield box if domain.balloon == "off" else BalloonBox(box, connection, handle)
 
     def _describe(self, spec: InstanceSpec, serial: FirstByte | None) -> Domain:
@@ -234,8 +238,9 @@ class LibvirtDomain:
                 balloon=self._balloon != "off",
             ),
             balloon=self._balloon,
-            disk=spec.directory / "disk.qcow2",
-            backing=files.disk,
+            disk=spec.directory / "disk",
+            backing=None if self._raw else files.disk,
+            cache=self._cache_mode,
             channel=spec.sockets / SOCKET,
             serial=None if serial is None else serial.path,
             cpu_without=self._cpu_without,

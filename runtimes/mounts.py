@@ -23,6 +23,7 @@ _CLONE_NEWNS = 0x00020000
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8
 _MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
 _MNT_DETACH = 2
+UPPER = "upper"
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -80,8 +81,8 @@ class PrivateMounts:
 
 
 def fresh_layer(mounts: PrivateMounts, spec: InstanceSpec) -> Path:
-    """The image's root under a fresh writable overlay layer of this instance."""
-    root, upper, work = (spec.directory / name for name in ("root", "upper", "work"))
+    """The image's root under a fresh writable overlay layer of this instance, in `UPPER`."""
+    root, upper, work = (spec.directory / name for name in ("root", UPPER, "work"))
     for folder in (root, upper, work):
         folder.mkdir()
     upper.chmod(0o755)

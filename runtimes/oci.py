@@ -34,7 +34,8 @@ from harness.probes.cgroups import Group, Layout
 from harness.process import Process, find_program, run, spawn
 from runtimes.box import SOCKET, AgentBox, Ending, check_parameters, listen, require_root
 from runtimes.grouped import ALL_LIMITS
-from runtimes.mounts import PrivateMounts, fresh_layer
+from runtimes.mounts import UPPER, PrivateMounts, fresh_layer
+from runtimes.storage import STORAGE, VOLUME_PATH, bound_folder, make_storage
 
 _CALL_TIMEOUT_S = 60.0
 _PERIOD_US = 100_000
@@ -52,11 +53,11 @@ class Oci:
     """One OCI runtime binary; `name` is `runc` or `crun`."""
 
     runtime_class = RuntimeClass.CONTAINER
-    parameters: Mapping[str, Parameter] = {}
+    parameters: Mapping[str, Parameter] = {"storage": STORAGE}
     program = ""
 
     def __init__(self, name: str, parameters: Mapping[str, str], context: Context) -> None:
-        check_parameters(name, parameters, self.parameters)
+        self._storage = check_parameters(name, parameters, self.parameters)["storage"]
         self.name = name
         self._context = context
         self._state = context.state / self.program
@@ -86,7 +87,10 @@ class Oci:
             mounts = stack.enter_context(PrivateMounts())
             root = fresh_layer(mounts, spec)
             _hide_unified(mounts)
-            config = bundle_config(spec, root, f"/{self._context.cgroup}/{spec.name}")
+            storage = make_storage(self._storage, spec, spec.directory / UPPER)
+            config = bundle_config(
+                spec, root, f"/{self._context.cgroup}/{spec.name}", bound_folder(storage)
+            )
             (spec.directory / "config.json").write_text(json.dumps(config, indent=1))
             errors = stack.enter_context(tempfile.TemporaryFile())
             self._context.inventory.will_make(
@@ -103,7 +107,7 @@ class Oci:
             agent = Agent(listener, shares_clock=True)
             assert listener.peer_pid is not None
             ending = stack.enter_context(Ending(listener.peer_pid))
-            yield AgentBox(agent, spec.image, listener.peer_pid)
+            yield AgentBox(agent, spec.image, listener.peer_pid, storage)
             ending.exit(agent, marks)
             stack.close()
             marks.stamp(Mark.REMOVED)
@@ -186,9 +190,13 @@ def _finish(process: Process, errors: IO[bytes]) -> None:
         raise LaunchFailed(f"{process.argv[0]} run: exit status {status}: {said}")
 
 
-def bundle_config(spec: InstanceSpec, root: Path, cgroup: str) -> dict[str, Any]:
+def bundle_config(
+    spec: InstanceSpec, root: Path, cgroup: str, volume: Path | None = None
+) -> dict[str, Any]:
     """The bundle's config.json: a pure function of the instance (golden file in the tests)."""
     mount_options = ["nosuid", "noexec", "nodev"]
+    bind = ["bind", "rw"]
+    volumes = [] if volume is None else [_mount(VOLUME_PATH, "bind", str(volume), bind)]
     return {
         "ociVersion": "1.0.2",
         "hostname": "tarebench",
@@ -213,7 +221,8 @@ def bundle_config(spec: InstanceSpec, root: Path, cgroup: str) -> dict[str, Any]
             _mount("/sys/fs/cgroup", "cgroup", "cgroup", [*mount_options, "relatime", "ro"]),
             _mount("/run", "tmpfs", "tmpfs", ["nosuid", "nodev", "mode=755"]),
             _mount("/tmp", "tmpfs", "tmpfs", ["nosuid", "nodev", "mode=1777"]),
-            _mount(CHANNEL_DIRECTORY, "bind", str(spec.sockets), ["bind", "rw"]),
+            _mount(CHANNEL_DIRECTORY, "bind", str(spec.sockets), bind),
+            *volumes,
         ],
         "linux": {
             "cgroupsPath": cgroup,

@@ -10,6 +10,7 @@ import os
 import platform
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.probes.cgroups import Layout
 from harness.probes.memory import parse_kib
@@ -141,15 +142,30 @@ def virtualization(
     return "unknown hypervisor"
 
 
-def filesystem_of(folder: Path, mountinfo: str) -> str | None:
-    """The filesystem's type under an absolute folder, from /proc/self/mountinfo."""
-    best, kind = -1, None
+class MountPoint(NamedTuple):
+    """One line of /proc/PID/mountinfo: where, of which type, of what."""
+
+    target: str
+    kind: str
+    source: str
+
+
+def mount_of(folder: Path, mountinfo: str) -> MountPoint | None:
+    """The mount under an absolute path, from the text of a mountinfo."""
+    best = None
     for line in mountinfo.splitlines():
         left, _, right = line.partition(" - ")
         target = left.split()[4].replace("\\040", " ")
-        if folder.is_relative_to(target) and len(target) >= best:  # a later mount covers
-            best, kind = len(target), right.split()[0]
-    return kind
+        covers = best is None or len(target) >= len(best.target)  # a later mount covers
+        if covers and folder.is_relative_to(target):
+            best = MountPoint(target, *right.split()[:2])
+    return best
+
+
+def filesystem_of(folder: Path, mountinfo: str) -> str | None:
+    """The filesystem's type under an absolute folder, from /proc/self/mountinfo."""
+    found = mount_of(folder, mountinfo)
+    return None if found is None else found.kind
 
 
 def _existing(folder: Path) -> Path:

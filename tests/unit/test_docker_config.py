@@ -31,6 +31,14 @@ def test_the_create_call_is_the_golden_one() -> None:
     assert body == json.loads(golden.read_text())
 
 
+def test_a_volume_is_one_more_folder_bound_into_it() -> None:
+    plain = container_config(spec(LIMITS), "sha256:1", "none")
+    bound = container_config(spec(LIMITS), "sha256:1", "none", Path("/layer/volume"))
+    added = set(bound["HostConfig"]["Binds"]) - set(plain["HostConfig"]["Binds"])
+    assert added == {"/layer/volume:/run/volume:rw"}
+    assert {**bound, "HostConfig": 0} == {**plain, "HostConfig": 0}
+
+
 def test_without_limits_the_engine_s_defaults_hold() -> None:
     host = container_config(spec(Limits()), "sha256:1", "host")["HostConfig"]
     assert not {"Memory", "MemorySwap", "NanoCpus", "PidsLimit"} & host.keys()

@@ -48,6 +48,9 @@ DOMAINS = {
     "qemu-q35-balloon": replace(
         Q35, balloon="reporting", command_line=command_line(mitigations="auto", balloon=True)
     ),
+    "qemu-q35-raw-writeback": replace(
+        Q35, disk=Path("/run/instance/disk"), backing=None, cache="writeback"
+    ),
     "qemu-microvm-instrumented": replace(
         MICROVM,
         command_line=command_line(mitigations="auto", clock=CLOCK, instrumented=True),
