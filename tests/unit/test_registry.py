@@ -38,7 +38,7 @@ def test_canonical_form_sorts_parameters_and_leaves_defaults_out(
         ("zzz", "there is no runtime 'zzz'", "bare"),
         ("", "there is no runtime ''", "bare"),
         ("bare,cgrop=on", "no parameter 'cgrop'", "cgroup"),
-        ("runc,x=1", "no parameter 'x'", "none"),
+        ("runc,x=1", "no parameter 'x'", "storage"),
         ("bare,cgroup=maybe", "'maybe' is not a value of cgroup", "on, off"),
         ("bare,cgroup", "is not KEY=VALUE", "docker,network=none"),
         ("bare,", "is not KEY=VALUE", "docker,network=none"),
