@@ -19,7 +19,7 @@ from harness import __version__, paths
 from harness.image.store import read_record
 from harness.lineup import Entrant, Lineup
 from harness.model import SCHEMA_VERSION, Image, Trial
-from harness.probes import host
+from harness.probes import host, sampling
 from harness.probes.guards import Guard
 from harness.verification import Verified
 
@@ -84,6 +84,7 @@ def begin(
 
 
 def end(
+    request: Request,
     document: Mapping[str, Any],
     executed: Sequence[Trial],
     verified: Mapping[str, Verified],
@@ -102,6 +103,7 @@ def end(
         "finished_utc": _now(),
         "outcome": "interrupted" if interrupted else "complete",
         "observer": {"peak_rss_bytes": host.own_peak_rss_bytes()},
+        "sampler": msgspec.to_builtins(sampling.cost(request.folder)),
     }
 
 

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness import paths
 from harness.errors import EnvironmentRefused
 from harness.inventory import Inventory
 from harness.probes.cgroups import Group, run_group
+from harness.probes.sampling import Sampling
 
 
 @dataclass(frozen=True)
 class Place:
-    """`scratch` lies on the cache's disk, `state` on a short path; `group` may be refused."""
+    """`scratch` lies on the cache's disk, `state` on a short path; `group` may be refused.
+
+    `sampling` watches the run's instances where the scenario asks for it.
+    """
 
     run_id: str
     scratch: Path
     state: Path
     group: Group | None
+    sampling: Sampling = field(default_factory=Sampling.off)
 
 
 def make_place(token: str, inventory: Inventory, stack: ExitStack) -> Place:

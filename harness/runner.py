@@ -15,7 +15,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
@@ -35,7 +35,7 @@ from harness.journal import Journal, records, write_manifest
 from harness.lineup import Lineup, assemble, prove
 from harness.model import Context, Image, Outcome, Trial, TrialRecord
 from harness.place import Place, make_place
-from harness.probes import guards
+from harness.probes import guards, sampling
 from harness.process import become_subreaper, run
 from harness.scenario import Scenario
 from harness.settings import Startup
@@ -89,7 +89,10 @@ def execute(request: Request, observe: events.Observer) -> Result:
     with _interruptible(), Inventory(f"{run_id}-{token}") as inventory:
         try:
             with ExitStack() as stack:
-                place = make_place(token, inventory, stack)
+                watching = stack.enter_context(
+                    sampling.start(request.folder, request.scenario.sampler.hz)
+                )
+                place = replace(make_place(token, inventory, stack), sampling=watching)
                 context = Context(
                     run_id=run_id, cache=paths.cache(), state=place.state,
                     cgroup=f"tarebench-{token}", inventory=inventory,
@@ -128,7 +131,9 @@ def _execute(
             _ignore_stop_signals()  # what is left is tearing down
         except KeyboardInterrupt:
             interrupted = True
-        write_manifest(request.folder, manifest.end(document, executed, verified, interrupted))
+        write_manifest(
+            request.folder, manifest.end(request, document, executed, verified, interrupted)
+        )
     last = {record.trial: record for record in records(request.folder)}
     return Result(
         folder=request.folder,
@@ -215,7 +220,8 @@ def run_trial(trial: Trial, lineup: Lineup, scenario: Scenario, journal: Journal
     outcome, reason, found = Outcome.OK, "", Measurement()
     interruption: BaseException | None = None
     try:
-        found = _experiment(trial.experiment, scenario)(bench)
+        with bench.sampling.trial(trial):
+            found = _experiment(trial.experiment, scenario)(bench)
     except DeadlineExceeded as error:
         outcome, reason = Outcome.TIMEOUT, error.message
     except HarnessError as error:

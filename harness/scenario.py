@@ -21,7 +21,7 @@ from harness import registry, resources
 from harness.errors import ScenarioError, UsageError
 from harness.metrics import METRICS
 from harness.model import MIB, Frozen, Limits
-from harness.settings import Experiments, PositiveInt
+from harness.settings import Experiments, PositiveInt, Sampler
 from harness.sizes import size_bytes
 from harness.workload import Workload
 
@@ -59,6 +59,7 @@ class ScenarioFile(Frozen, frozen=True):
     limits: LimitsText = LimitsText()
     blocks: Annotated[int, Meta(ge=1, le=10000)] = 10
     warmup_blocks: Annotated[int, Meta(ge=0, le=100)] = 1
+    sampler: Sampler = Sampler()
     thresholds: dict[str, Threshold] = msgspec.field(default_factory=dict)
 
 
@@ -76,6 +77,7 @@ class Scenario(Frozen, frozen=True):
     blocks: int
     warmup_blocks: int
     thresholds: dict[str, Threshold]
+    sampler: Sampler = Sampler()
 
 
 def available() -> Mapping[str, Path]:
@@ -226,7 +228,7 @@ def _resolve(file: ScenarioFile, where: str) -> Scenario:
         name=file.name, title=file.title, question=file.question, description=file.description,
         runtimes=runtimes, experiments=file.experiments, workload=_workload(file.workload, where),
         limits=_limits(file.limits, where), blocks=file.blocks, warmup_blocks=file.warmup_blocks,
-        thresholds=file.thresholds,
+        thresholds=file.thresholds, sampler=file.sampler,
     )  # fmt: skip
 
 

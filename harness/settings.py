@@ -21,6 +21,15 @@ Size = str | PositiveInt
 """Bytes, or a text such as "64 MiB" (see harness/sizes.py)."""
 
 
+class Sampler(Frozen, frozen=True):
+    """`[sampler]`: how many times a second counters of living instances are read; off without.
+
+    It disturbs what is timed in milliseconds, so scenarios about startup leave it off.
+    """
+
+    hz: Annotated[int, Meta(ge=1, le=50)] | None = None
+
+
 class Settings(Frozen, frozen=True):
     """What every experiment's table has.
 

@@ -10,6 +10,7 @@ from typing import Any
 from harness.channel import Agent
 from harness.errors import DeadlineExceeded, HarnessError
 from harness.model import Image
+from harness.probes.cgroups import counting
 from runtimes.box import AgentBox
 from runtimes.domain_parts import resident_guest_memory
 from runtimes.domain_xml import Domain
@@ -34,7 +35,7 @@ class GuestBox(AgentBox):
 
     def cgroups(self) -> Sequence[Path]:
         """libvirt on v2 puts QEMU into a threaded leaf; memory is counted above it."""
-        return tuple(dict.fromkeys(map(_counting, super().cgroups())))
+        return tuple(dict.fromkeys(map(counting, super().cgroups())))
 
 
 class BalloonBox(GuestBox):
@@ -72,10 +73,3 @@ class BalloonBox(GuestBox):
                 self._connection.domainEventDeregisterAny(callback)
         except self._libvirt.libvirtError as error:
             raise HarnessError(f"libvirt could not inflate the balloon: {error}") from error
-
-
-def _counting(group: Path) -> Path:
-    kind = group / "cgroup.type"
-    while kind.exists() and kind.read_text().strip() == "threaded":
-        kind = kind.parent.parent / "cgroup.type"
-    return kind.parent

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,7 @@ class RunData:
     planned trial: trial, experiment (as planned, also for a warm-up), runtime, runtime_class,
     accel, block, position, warmup, outcome, reason, started_utc, wall_s, and the mappings
     marks (ns), identity and conditions. `notes` says what of the stored run was unreadable.
+    `folder` is where the run is stored; None when it was read from a report.
     """
 
     run: str
@@ -61,6 +62,7 @@ class RunData:
     trials: pd.DataFrame
     samples: pd.DataFrame
     notes: tuple[str, ...] = ()
+    folder: Path | None = None
 
     def values(
         self, metric: str, runtime: str | None = None, **dimensions: str
@@ -99,7 +101,7 @@ def load_run(path: Path) -> RunData:
     Raises UsageError when the path is neither, or is of a newer schema than this version.
     """
     if path.is_dir():
-        return _from_folder(path)
+        return replace(_from_folder(path), folder=path)
     if path.is_file() and path.suffix.lower() in (".html", ".htm"):
         manifest, parquet = embedded.read(path)
         check_schema(manifest, path)

@@ -29,6 +29,7 @@ from harness.model import (
 )
 from harness.probes import cpu
 from harness.probes.cgroups import Group
+from harness.probes.sampling import Sampling
 from harness.workload import Workload
 
 Conditions = Mapping[str, str | float | int | bool | None]
@@ -49,7 +50,8 @@ class Bench:
     """One runtime under test, and where its instances may keep their things.
 
     `outside` is what the audit of bare-metal jobs found beyond the image. `group` is the run's
-    control group or None. `tell` shows the user, in a line, what a long trial is at.
+    control group or None; `sampling` watches the instances. `tell` shows the user, in a line,
+    what a long trial is at.
     """
 
     runtime: Runtime
@@ -64,6 +66,7 @@ class Bench:
     group: Group | None
     tell: Callable[[str], None] = lambda text: None
     numbers: Iterator[int] = field(default_factory=itertools.count)
+    sampling: Sampling = field(default_factory=Sampling.off)
 
     @contextlib.contextmanager
     def instance(
@@ -79,7 +82,10 @@ class Bench:
             directory=directory, sockets=sockets, ready_timeout_s=ready_timeout_s,
         )  # fmt: skip
         try:
-            with (runtime or self.runtime).launch(spec, marks) as instance:
+            with (
+                (runtime or self.runtime).launch(spec, marks) as instance,
+                self.sampling.instance(name, instance),
+            ):
                 yield instance
         finally:
             shutil.rmtree(directory, ignore_errors=True)

@@ -21,6 +21,10 @@ from harness.model import Frozen, Limits
 
 _PERIOD_US = 100_000
 _CONTROLLERS = ("memory", "cpu", "cpuacct", "pids")
+_READ = (*_CONTROLLERS, "blkio")
+"""Hierarchies that are looked at; a run makes groups in the former only."""
+UNIFIED = ""
+"""What the kernel writes for the controllers of the one hierarchy of v2."""
 _REMOVE_TRIES = 50
 
 
@@ -61,10 +65,11 @@ class Layout:
             if kind == "cgroup2" and v2 is None:
                 v2 = Path(target)
             elif kind == "cgroup":
-                for controller in set(options.split(",")) & set(_CONTROLLERS):
+                for controller in set(options.split(",")) & set(_READ):
                     v1.setdefault(controller, Path(target))
+        old = not v1.keys().isdisjoint(_CONTROLLERS)
         version = {(True, True): "hybrid", (True, False): "v1", (False, True): "v2"}.get(
-            (bool(v1), v2 is not None), "none"
+            (old, v2 is not None), "none"
         )
         return cls(version, v1, v2, tuple(dict.fromkeys(every)))
 
@@ -88,6 +93,11 @@ class Layout:
 
     def groups_of(self, pid: int) -> Sequence[Path]:
         """The folders of the groups in which a process is, memory's first."""
+        found = self.memberships(pid)
+        return tuple(dict.fromkeys(found[n] for n in (*_CONTROLLERS, UNIFIED) if n in found))
+
+    def memberships(self, pid: int) -> Mapping[str, Path]:
+        """The folder of a process's group by controller; on v2 one, under `UNIFIED`."""
         found: dict[str, Path] = {}
         for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
             number, controllers, path = line.split(":", 2)
@@ -95,8 +105,8 @@ class Layout:
                 if controller in self.v1:
                     found[controller] = self.v1[controller] / path.lstrip("/")
             if number == "0" and self.version == "v2" and self.v2 is not None:
-                found["memory"] = self.v2 / path.lstrip("/")
-        return tuple(dict.fromkeys(found[name] for name in _CONTROLLERS if name in found))
+                found[UNIFIED] = self.v2 / path.lstrip("/")
+        return found
 
 
 class Group:
@@ -214,7 +224,7 @@ def remove_tree(path: Path) -> None:
 def _enable_children(parent: Path) -> None:
     control = parent / "cgroup.subtree_control"
     known = (parent / "cgroup.controllers").read_text().split()
-    for controller in ("memory", "cpu", "pids"):
+    for controller in ("memory", "cpu", "pids", "io"):
         if controller in known:
             control.write_text(f"+{controller}")
 
@@ -255,6 +265,14 @@ def _pairs(path: Path) -> dict[str, int]:
         for key, value in (line.split() for line in path.read_text().splitlines())
         if value.isdigit()
     }
+
+
+def counting(group: Path) -> Path:
+    """Where the memory of a v2 group is counted: a threaded group leaves that to its parent."""
+    kind = group / "cgroup.type"
+    while kind.exists() and kind.read_text().strip() == "threaded":
+        kind = kind.parent.parent / "cgroup.type"
+    return kind.parent
 
 
 @contextlib.contextmanager

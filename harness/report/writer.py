@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.analysis import timeseries
 from harness.analysis.export import write_samples, write_whole
 from harness.analysis.frames import RunData, load_run
 from harness.errors import UsageError
@@ -38,9 +39,10 @@ def build(
 
 
 def build_folder(folder: Path) -> Path:
-    """Write `samples.parquet`, `charts/` and `report.html` into a run folder."""
+    """Write `samples.parquet`, the time series, `charts/` and `report.html` into a run folder."""
     run = load_run(folder)
     write_samples(run, folder)
+    timeseries.store(folder, run.run, complete=run.manifest.get("outcome") == "complete")
     out = folder / "report.html"
     build([run], out, folder / "charts")
     return out

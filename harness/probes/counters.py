@@ -1,0 +1,263 @@
+"""What one running instance uses up: counters that can be read ten times a second.
+
+A box with control groups of its own is read from their files, v1 or v2; one that shares the
+harness's groups (bare metal without a limit) from its processes. Files stay open and are read
+in place, which costs a microsecond or two each. An open file of a control group does not keep
+the group from being removed; reading it then fails, and so does that of an ended process: the
+instance has gone.
+
+All counters only grow, but for the sizes `memory_bytes` and `rss_bytes`. Names and meanings:
+harness/series.py and results/README.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from harness.probes import cpu, memory
+from harness.probes.cgroups import UNIFIED, Layout, counting
+
+_DISK = ("read_bytes", "write_bytes")
+_NETWORK = ("receive_bytes", "transmit_bytes")
+_SHORT, _LONG = 64, 16384
+
+Parse = Callable[[bytes], Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file, what it tells, and how to read it.
+
+    `idle` says that it changes also while the box does not run: memory is taken back from it.
+    """
+
+    path: Path
+    counters: tuple[str, ...]
+    parse: Parse
+    idle: bool = False
+
+
+class Gone(Exception):
+    """The instance has ended: what was read of it is no more."""
+
+
+class Counters:
+    """Everything that is read of one instance. Close it when the instance goes.
+
+    Where the first counts CPU time and that stood still, the box has not run: it has read,
+    written and sent nothing, and only what is `idle` is looked at.
+    """
+
+    def __init__(self, sources: Sequence[Source], tree: ProcessTree | None = None) -> None:
+        self._files: list[tuple[int, int, Parse, bool, int]] = []
+        self._tree = tree
+        names: list[str] = []
+        for source in sources:
+            with contextlib.suppress(OSError):  # a controller that this host lacks
+                file = os.open(source.path, os.O_RDONLY | os.O_CLOEXEC)
+                size = _SHORT if source.parse is number else _LONG
+                idle = source.idle or names[:1] != ["cpu_ns"]
+                self._files.append((file, size, source.parse, idle, len(names)))
+                names += source.counters
+        self.names = (*names, *(tree.names if tree else ()))
+        self._values: list[int] = []
+
+    def read(self) -> list[int]:
+        """One value a name. Raises Gone."""
+        values = self._values.copy()
+        try:
+            if not values:
+                values = [0] * (len(self.names) - (len(self._tree.names) if self._tree else 0))
+            ran = not self._values
+            for file, size, parse, idle, place in self._files:
+                if idle or ran:
+                    found = parse(os.pread(file, size, 0))
+                    if place == 0:
+                        ran = ran or found[0] != values[0]
+                    values[place : place + len(found)] = found
+            self._values = values
+            return values if self._tree is None else values + self._tree.read()
+        except (OSError, ValueError, LookupError, psutil.Error) as error:
+            raise Gone from error
+
+    def close(self) -> None:
+        for file, *_ in self._files:
+            os.close(file)
+        self._files.clear()
+
+
+class ProcessTree:
+    """Processes and those that they have started, for what no group of their own counts.
+
+    An ended child's CPU time and I/O pass to its parent when that waits for it, so the sum only
+    grows. CPU time comes in ticks of the kernel, 10 ms as a rule.
+    """
+
+    def __init__(self, pids: Sequence[int], names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        self._roots = [psutil.Process(pid) for pid in pids]
+
+    def read(self) -> list[int]:
+        """Raises psutil.Error when a root has ended."""
+        sums = dict.fromkeys(self.names, 0)
+        for process in self._roots:
+            self._add(process, sums)
+            for pid in descendants(process.pid):
+                with contextlib.suppress(psutil.Error):  # it has just ended
+                    self._add(psutil.Process(pid), sums)
+        return list(sums.values())
+
+    def _add(self, process: psutil.Process, sums: dict[str, int]) -> None:
+        with process.oneshot():
+            if "cpu_ns" in sums:
+                sums["cpu_ns"] += int(sum(process.cpu_times()[:4]) * 1e9)
+            if "rss_bytes" in sums:
+                sums["rss_bytes"] += process.memory_info().rss
+            if "read_bytes" in sums:
+                moved = process.io_counters()
+                sums["read_bytes"] += moved.read_bytes
+                sums["write_bytes"] += moved.write_bytes
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Living children of all generations, where the kernel lists them (CONFIG_PROC_CHILDREN)."""
+    try:
+        words = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return
+    for word in words:
+        yield int(word)
+        yield from descendants(int(word))
+
+
+def of_instance(pids: Sequence[int], layout: Layout, harness: int) -> Counters:
+    """The counters of a box, given its processes, its init or VMM first. Raises Gone.
+
+    `harness` is the process whose groups a box without groups of its own shares.
+    """
+    try:
+        shared, init = layout.memberships(harness), pids[0]
+        groups = {
+            controller: counting(path) if controller == UNIFIED else path
+            for controller, path in layout.memberships(init).items()
+            if shared.get(controller) != path
+        }
+        sources = list(_group_sources(groups))
+        if _has_own_network(init):
+            sources.append(Source(Path(f"/proc/{init}/net/dev"), _NETWORK, network))
+        known = {name for source in sources for name in source.counters}
+        missing = [] if "cpu_ns" in known else ["cpu_ns"]
+        missing += [] if "memory_bytes" in known else ["rss_bytes"]
+        missing += [] if "read_bytes" in known else [*_DISK]
+        return Counters(sources, ProcessTree(pids, missing) if missing else None)
+    except (OSError, psutil.Error, LookupError) as error:
+        raise Gone from error
+
+
+def _group_sources(groups: Mapping[str, Path]) -> Iterator[Source]:
+    """The files that exist of a box's own groups, by controller."""
+    candidates = (
+        ("cpuacct", "cpuacct.usage", ("cpu_ns",), number),
+        ("cpu", "cpu.stat", ("throttled_ns",), throttled_v1),
+        ("memory", "memory.usage_in_bytes", ("memory_bytes",), number),
+        ("blkio", "blkio.throttle.io_service_bytes_recursive", _DISK, blkio),
+        (UNIFIED, "cpu.stat", ("cpu_ns", "throttled_ns"), cpu_v2),
+        (UNIFIED, "memory.current", ("memory_bytes",), number),
+        (UNIFIED, "io.stat", _DISK, io_stat),
+    )
+    for controller, name, counters, parse in candidates:
+        path = groups.get(controller)
+        if path is not None and (path / name).is_file():
+            yield Source(path / name, counters, parse, idle=counters == ("memory_bytes",))
+
+
+def number(data: bytes) -> Sequence[int]:
+    """A file of one number."""
+    return (int(data),)
+
+
+def throttled_v1(data: bytes) -> Sequence[int]:
+    """`cpu.stat` of v1: nanoseconds for which the group's quota held it back."""
+    words = data.split()
+    return (int(words[words.index(b"throttled_time") + 1]),)
+
+
+def cpu_v2(data: bytes) -> Sequence[int]:
+    """`cpu.stat` of v2, in microseconds; a group without a quota is never held back."""
+    words = data.split()
+    said = dict(zip(words[::2], words[1::2], strict=True))
+    return int(said[b"usage_usec"]) * 1000, int(said.get(b"throttled_usec", 0)) * 1000
+
+
+def blkio(data: bytes) -> Sequence[int]:
+    """`blkio.throttle.io_service_bytes` of v1: bytes read and written, over all devices."""
+    words = data.split()
+    read = sum(int(words[i + 1]) for i, word in enumerate(words) if word == b"Read")
+    return read, sum(int(words[i + 1]) for i, word in enumerate(words) if word == b"Write")
+
+
+def io_stat(data: bytes) -> Sequence[int]:
+    """`io.stat` of v2: the same."""
+    words = data.split()
+    read = sum(int(word[7:]) for word in words if word.startswith(b"rbytes="))
+    return read, sum(int(word[7:]) for word in words if word.startswith(b"wbytes="))
+
+
+def network(data: bytes) -> Sequence[int]:
+    """`/proc/PID/net/dev`: bytes received and sent by every interface but the loopback."""
+    received = sent = 0
+    for line in data.splitlines()[2:]:
+        name, _, rest = line.partition(b":")
+        if name.strip() != b"lo":
+            words = rest.split()
+            received += int(words[0])
+            sent += int(words[8])
+    return received, sent
+
+
+def _has_own_network(pid: int) -> bool:
+    """Whether a process is in another network namespace than we are."""
+    ours, its = (Path(f"/proc/{each}/ns/net").stat().st_ino for each in ("self", pid))
+    return ours != its
+
+
+def of_host() -> Counters:
+    """The same of the whole host. `memory_bytes` is what is neither free nor reclaimable."""
+    disks = frozenset(psutil.disk_io_counters(perdisk=True) or ())
+    parts = frozenset(name for name in disks if not Path("/sys/block", name).exists())
+    return Counters(
+        (
+            Source(Path("/proc/stat"), ("cpu_ns",), host_cpu),
+            Source(Path("/proc/meminfo"), ("memory_bytes",), host_memory, idle=True),
+            Source(Path("/proc/diskstats"), _DISK, lambda data: host_disks(data, disks - parts)),
+            Source(Path("/proc/net/dev"), _NETWORK, network),
+        )
+    )
+
+
+def host_cpu(data: bytes) -> Sequence[int]:
+    """`/proc/stat`: busy nanoseconds of all CPUs, in ticks of the kernel."""
+    return (int(cpu.busy(cpu.parse_stat(data.decode())) * 1e9),)
+
+
+def host_memory(data: bytes) -> Sequence[int]:
+    """`/proc/meminfo`: bytes in use, by the definition of the ledger (DESIGN 6)."""
+    found = memory.parse_kib(data.decode())
+    return (found["MemTotal"] - memory.available(found),)
+
+
+def host_disks(data: bytes, disks: frozenset[str]) -> Sequence[int]:
+    """`/proc/diskstats`: bytes read and written, over whole disks; a sector has 512 bytes."""
+    read = written = 0
+    for line in data.decode().splitlines():
+        words = line.split()
+        if words[2] in disks:
+            read += int(words[5]) * 512
+            written += int(words[9]) * 512
+    return read, written

@@ -1,0 +1,85 @@
+"""Counters over time: one panel a runtime, each with a time axis of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from harness.analysis.units import quantity
+from harness.report.style import FAINT, HAIRLINE, QUIET, Layout, Subject, tick
+
+_PANEL_IN = 0.95
+_GAP_IN = 0.52
+_TOP_IN, _BOTTOM_IN = 0.34, 0.42
+_ROOM = 1.15
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One runtime: the sum over its instances, and the whole host, at seconds of the trial."""
+
+    subject: Subject
+    note: str
+    seconds: Floats
+    boxes: Floats
+    host: Floats | None
+
+
+def draw_traces(panels: Sequence[Panel], unit: str, suffix: str, layout: Layout) -> Figure:
+    """Boxes as a filled line in the colour of their class, the host in grey behind.
+
+    `suffix` follows the unit of the axis, such as `/s`.
+    """
+    height = _TOP_IN + _BOTTOM_IN + len(panels) * _PANEL_IN + (len(panels) - 1) * _GAP_IN
+    figure = Figure(figsize=(layout.width_in, height))
+    left, right = (0.185, 0.03) if layout.narrow else (0.095, 0.02)
+    for number, panel in enumerate(panels):
+        top = _TOP_IN + number * (_PANEL_IN + _GAP_IN)
+        bottom = 1 - (top + _PANEL_IN) / height
+        axes = figure.add_axes((left, bottom, 1 - left - right, _PANEL_IN / height))
+        _draw(axes, panel, unit, suffix)
+        place = (left, 1 - (top - 0.07) / height)
+        figure.text(*place, panel.subject.name, weight="bold", color=panel.subject.colour)
+        figure.text(
+            1 - right, place[1], panel.note, size=7.5, color=QUIET, ha="right", va="baseline"
+        )
+    axes.set_xlabel("seconds since the trial began", labelpad=2, size=8)
+    return figure
+
+
+def _draw(axes: Axes, panel: Panel, unit: str, suffix: str) -> None:
+    colour, hollow = panel.subject.colour, panel.subject.emulated
+    if panel.host is not None:
+        axes.plot(panel.seconds, panel.host, color=FAINT, linewidth=0.9, zorder=1)
+    axes.plot(
+        panel.seconds, panel.boxes, color=colour, linewidth=1.4, zorder=3,
+        linestyle=(0, (3, 1.2)) if hollow else "solid",
+    )  # fmt: skip
+    if not hollow:
+        axes.fill_between(panel.seconds, 0, panel.boxes, color=colour, alpha=0.16, linewidth=0)
+    seen = [panel.boxes] if panel.host is None else [panel.boxes, panel.host]
+    top = max(float(values.max()) for values in seen) or 1.0
+    low = min(0.0, *(float(values.min()) for values in seen))
+    axes.set_ylim(low * _ROOM, top * _ROOM)
+    axes.set_yticks([0, top / 2, top], [_label(v, unit, suffix) for v in (0, top / 2, top)])
+    axes.tick_params(axis="y", labelsize=7.5, length=0, pad=3)
+    axes.tick_params(axis="x", labelsize=7.5, length=3, pad=2)
+    axes.grid(axis="y", color=HAIRLINE, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.set_xlim(float(panel.seconds[0]), float(panel.seconds[-1]))
+    axes.locator_params(axis="x", nbins=6)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+
+
+def _label(value: float, unit: str, suffix: str) -> str:
+    if value == 0:
+        return "0"
+    return (tick(value, unit) if unit == "bytes" else quantity(value, unit)) + suffix
