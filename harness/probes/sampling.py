@@ -59,6 +59,12 @@ class Sampling:
         finally:
             self._tell(gone=name)
 
+    def close(self) -> None:
+        """Tell no more: the sampler ends."""
+        if self._pipe is not None:
+            os.close(self._pipe)
+            self._pipe = None
+
     def _tell(self, **said: Any) -> None:
         if self._pipe is None:
             return
@@ -66,7 +72,7 @@ class Sampling:
             os.write(self._pipe, json.dumps(said).encode() + b"\n")
         except OSError as error:  # it does not read any more, or has died
             log.error("the sampler is lost: %s", error)
-            self._pipe = None
+            self.close()
 
 
 @contextlib.contextmanager
@@ -86,11 +92,12 @@ def start(folder: Path, hz: int | None) -> Iterator[Sampling]:
     finally:
         os.close(theirs)
     os.set_blocking(ours, False)
+    sampling = Sampling(ours)
     with process:
         try:
-            yield Sampling(ours)
+            yield sampling
         finally:
-            os.close(ours)
+            sampling.close()
             _expect_end(process)
 
 

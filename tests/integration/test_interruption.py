@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from harness.analysis.timeseries import load
 from harness.clock import Deadline
 from harness.imagecheck import built
 from harness.journal import records
@@ -95,6 +96,7 @@ def test_box_that_hangs_can_be_interrupted(place: Place, number: signal.Signals)
 def test_killed_run_is_cleaned_and_resumed(place: Place) -> None:
     run = place.folder / "run"
     arguments = ["run", "quick", *NAMED, "--repeat", "2", "--seed", "11", "--out", str(run)]
+    arguments += ["--set", "sampler.hz=50"]
     with place.started("--debug", *arguments) as process:
         read_lines(process, until="block 1: ")
         read_lines(process, count=2)
@@ -124,6 +126,10 @@ def test_killed_run_is_cleaned_and_resumed(place: Place) -> None:
     said = place.tarebench("resume", run)
     assert said.status == 0, said.err
     assert said.folder == run
+    sampled = load(run, run.name)
+    assert sampled is not None
+    assert len(sampled.costs) == 2, "the series of both parts"
+    assert {part.trial for part in kept} <= set(sampled.table["trial"].to_pylist())
     assert list(records(run))[: len(kept)] == kept, "finished trials are kept as they are"
     finished = [record.trial for record in records(run) if record.outcome is Outcome.OK]
     assert finished == [trial["trial"] for trial in plan], "each once, in the plan's order"

@@ -18,6 +18,7 @@ from harness.report.charts import Chart, render, subject
 from harness.report.section import Exhibit, Section
 from harness.report.tables import Table, label
 from harness.report.traces import Panel, draw_traces
+from harness.series import Cost
 
 Floats = npt.NDArray[np.float64]
 Sum = Callable[[Mapping[str, Floats]], Floats | None]
@@ -25,7 +26,10 @@ Sum = Callable[[Mapping[str, Floats]], Floats | None]
 
 @dataclass(frozen=True)
 class View:
-    """One kind of chart: which counters it adds up, and in which unit they are drawn."""
+    """One kind of chart: which counters it adds up, and in which unit they are drawn.
+
+    `host` draws the whole host behind, where the boxes' share of it is the question.
+    """
 
     name: str
     title: str
@@ -33,10 +37,11 @@ class View:
     suffix: str
     counters: tuple[str, ...]
     scale: float = 1.0
+    host: bool = False
 
 
 VIEWS = (
-    View("cpu", "Processors in use", "1", "", ("cpu_ns",), 1e-9),
+    View("cpu", "Processors in use", "1", "", ("cpu_ns",), 1e-9, host=True),
     View("memory", "Memory held", "bytes", "", ("memory_bytes", "rss_bytes")),
     View("disk", "Disk, read and written", "bytes", "/s", ("read_bytes", "write_bytes")),
     View("network", "Network, in and out", "bytes", "/s", ("receive_bytes", "transmit_bytes")),
@@ -96,11 +101,12 @@ def _chart(name: str, heading: str, view: View, panels: Sequence[Panel]) -> Char
 
 
 def _panel(view: View, row: RuntimeRow, trace: Trace) -> Panel | None:
-    boxes, host = _added(view, trace.boxes), _added(view, trace.host)
+    boxes = _added(view, trace.boxes)
+    host = _added(view, trace.host) if view.host else None
     if boxes is None:
         return None
     most = int(trace.instances.max())
-    note = f"{plural(most, 'instance')}, trial {trace.trial}; grey: the whole host"
+    note = f"{plural(most, 'instance')} at once, trial {trace.trial}"
     return Panel(subject(row), note, trace.seconds, boxes, host)
 
 
@@ -144,7 +150,7 @@ def _median(values: Sequence[float | None], view: View) -> str:
     return quantity(median(known), view.unit) if known else MISSING
 
 
-def cost_text(cost: timeseries.Cost) -> str:
+def cost_text(cost: Cost) -> str:
     """What the sampler itself took, in a sentence."""
     return (
         f"The sampler read {plural(cost.ticks, 'time')} at {quantity(cost.achieved_hz, '1')} Hz "

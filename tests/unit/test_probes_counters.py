@@ -1,0 +1,121 @@
+"""What is read of an instance: the kernel's texts, v1 and v2, and this very process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.probes import counters
+from harness.probes.cgroups import UNIFIED, Layout
+from harness.probes.counters import Counters, Gone, ProcessTree, Source, of_host, of_instance
+from harness.series import COUNTERS
+
+
+def test_kernel_texts() -> None:
+    assert counters.number(b"42\n") == (42,)
+    assert counters.throttled_v1(b"nr_periods 4\nnr_throttled 2\nthrottled_time 77\n") == (77,)
+    text = b"usage_usec 5\nuser_usec 3\nsystem_usec 2\nnr_periods 1\nthrottled_usec 9\n"
+    assert counters.cpu_v2(text) == (5000, 9000)
+    assert counters.cpu_v2(b"usage_usec 5\nuser_usec 3\n") == (5000, 0)
+    v1 = b"8:0 Read 10\n8:0 Write 20\n8:0 Total 30\n8:16 Read 1\n8:16 Write 2\nTotal 33\n"
+    assert counters.blkio(v1) == (11, 22)
+    assert counters.blkio(b"Total 0\n") == (0, 0)
+    v2 = b"8:0 rbytes=10 wbytes=20 rios=1 wios=1 dbytes=0 dios=0\n8:16 rbytes=1 wbytes=2\n"
+    assert counters.io_stat(v2) == (11, 22)
+    assert counters.io_stat(b"") == (0, 0)
+    net = b"Inter-|\n face |\n    lo: 9 1 0 0 0 0 0 0 9 1\n  eth0: 100 1 0 0 0 0 0 0 50 1\n"
+    assert counters.network(net) == (100, 50)
+    disks = b"   8 0 sda 1 0 4 0 1 0 2 0\n   8 1 sda1 1 0 4 0 1 0 2 0\n"
+    assert counters.host_disks(disks, frozenset({"sda"})) == (2048, 1024)
+
+
+def test_a_box_that_did_not_run_is_only_looked_at_for_cpu_and_memory(tmp_path: Path) -> None:
+    texts = {"cpu": "5", "memory": "10", "disk": "1"}
+    names = {"cpu": "cpu_ns", "memory": "memory_bytes", "disk": "read_bytes"}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    sources = [
+        Source(tmp_path / name, (names[name],), counters.number, idle=name == "memory")
+        for name in texts
+    ]
+    found = Counters(sources)
+    assert found.names == ("cpu_ns", "memory_bytes", "read_bytes")
+    assert found.read() == [5, 10, 1]
+    (tmp_path / "memory").write_text("20")
+    (tmp_path / "disk").write_text("2")
+    assert found.read() == [5, 20, 1]
+    (tmp_path / "cpu").write_text("6")
+    assert found.read() == [6, 20, 2]
+    found.close()
+    assert Counters([Source(tmp_path / "none", ("cpu_ns",), counters.number)]).names == ()
+
+
+def test_own_groups_of_v2_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    box, ours = tmp_path / "box", tmp_path
+    box.mkdir()
+    (box / "cpu.stat").write_text("usage_usec 7\nthrottled_usec 1\n")
+    (box / "memory.current").write_text("4096\n")
+    (box / "io.stat").write_text("8:0 rbytes=3 wbytes=4\n")
+    layout = Layout("v2", {}, tmp_path)
+    here = os.getpid()
+    places = {here: {UNIFIED: box}, 1: {UNIFIED: ours}}
+    monkeypatch.setattr(Layout, "memberships", lambda self, pid: places[pid])
+    found = of_instance([here], layout, 1)
+    assert dict(zip(found.names, found.read(), strict=True)) == {
+        "cpu_ns": 7000, "throttled_ns": 1000, "memory_bytes": 4096,
+        "read_bytes": 3, "write_bytes": 4,
+    }  # fmt: skip
+    found.close()
+
+
+def test_a_box_without_groups_is_read_by_its_processes() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", "x = bytearray(50 << 20); print('there', flush=True); input()"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as child:  # fmt: skip
+        assert child.stdout is not None
+        assert child.stdin is not None
+        child.stdout.readline()
+        found = of_instance([child.pid], Layout.detect(), os.getpid())
+        said = dict(zip(found.names, found.read(), strict=True))
+        assert set(said) <= set(COUNTERS)
+        assert said["rss_bytes"] > 50 << 20
+        assert said["cpu_ns"] > 0
+        child.stdin.close()
+        child.wait()
+    with pytest.raises(Gone):
+        found.read()
+    with pytest.raises(Gone):
+        of_instance([child.pid], Layout.detect(), os.getpid())
+    found.close()
+
+
+def test_children_count_with_their_parent() -> None:
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    spin = "x = sum(range(10**7)); print('spun', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, spin], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        if not list(counters.descendants(child.pid)):
+            child.kill()
+            pytest.skip("the kernel does not list children")
+        alone = ProcessTree([child.pid], ["cpu_ns"])
+        with_child = alone.read()[0]
+        own = sum(alone._roots[0].cpu_times()[:4])
+        assert with_child > own * 1e9 + 1e8
+        child.communicate(b"\n")
+
+
+def test_the_host_has_counters_that_grow() -> None:
+    host = of_host()
+    assert set(host.names) <= set(COUNTERS)
+    before, after = host.read(), host.read()
+    host.close()
+    assert after[0] >= before[0] > 0
+    assert before[host.names.index("memory_bytes")] > 0
