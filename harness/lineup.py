@@ -38,7 +38,8 @@ class Entrant:
     def experiments(self, scenario: Scenario) -> Sequence[str]:
         """What this runtime can do of what the scenario asks for."""
         chosen = scenario.experiments.chosen()
-        return [name for name in chosen if EXPERIMENTS[name].can(self.bench.runtime)]
+        runtime = self.bench.runtime
+        return [name for name, own in chosen.items() if EXPERIMENTS[name].can(runtime, own)]
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ _ALL = (
     _seconds("startup.cpu", "CPU seconds that the host spent on the launch, client included"),
     _seconds("phases.kernel", "request until the guest kernel's first byte (instrumented boots)"),
     _seconds("phases.ready", "request until READY in the same instrumented boots"),
+    _seconds("ladder.ready", "request until READY of one launch, on its own, on one rung"),
+    _seconds("ladder.added", "the same less that of the rung below, in the same block"),
     _bytes("memory.charged", "an instance's own memory: cgroup charge, and PSS outside of it"),
     _bytes("memory.host_delta", "fall of the host's free and reclaimable memory, an instance"),
     _bytes("memory.remainder", "host_delta less charged: what the ledger cannot explain"),

@@ -422,11 +422,23 @@ class RuntimeFactory(Protocol):
 
 @dataclass(frozen=True)
 class Parameter:
-    """One `key=value` of a runtime's name."""
+    """One `key=value` of a runtime's name. `several` values may be joined by `+`."""
 
     default: str
     choices: tuple[str, ...] = ()
     description: str = ""
+    several: bool = False
+
+    def canonical(self, value: str) -> str | None:
+        """The one way to write a value, or None where it is none: several in the choices' order."""
+        if not self.choices:
+            return value
+        given = value.split("+") if self.several else [value]
+        if value == self.default:
+            return value
+        if any(part not in self.choices for part in given):
+            return None
+        return "+".join(choice for choice in self.choices if choice in given)
 
 
 @runtime_checkable

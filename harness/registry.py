@@ -7,7 +7,7 @@ parameters and leaves defaults out, so that one box has one name.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
@@ -19,10 +19,25 @@ CLEANERS_GROUP = "tarebench.cleaners"
 HIDDEN = frozenset({"fake"})
 """Registered for tests alone, and never listed."""
 
+EVERY = "all"
+BY_NAME_ONLY = frozenset({"spawn"})
+"""What `all` leaves out: building blocks of the cost ladder, which nobody runs in earnest."""
+
 
 def names() -> Sequence[str]:
     """Every registered runtime's name, hidden ones too, sorted."""
     return sorted({point.name for point in entry_points(group=RUNTIMES_GROUP)})
+
+
+def expand(given: Iterable[str]) -> list[str]:
+    """Canonical names, each once; `all` stands for every runtime but those of `BY_NAME_ONLY`."""
+    wanted: list[str] = []
+    for text in given:
+        if text == EVERY:
+            wanted += [name for name in names() if name not in HIDDEN | BY_NAME_ONLY]
+        else:
+            wanted.append(canonical(text))
+    return list(dict.fromkeys(wanted))
 
 
 def parse(text: str) -> tuple[str, dict[str, str]]:
@@ -51,11 +66,14 @@ def canonical(text: str) -> str:
             raise UsageError(
                 f"{name} has no parameter {key!r}", f"its parameters: {', '.join(known) or 'none'}"
             )
-        if known[key].choices and value not in known[key].choices:
+        meant = known[key].canonical(value)
+        if meant is None:
+            joined = ", joined by +" if known[key].several else ""
             raise UsageError(
                 f"{value!r} is not a value of {key} of {name}",
-                f"choose from {', '.join(known[key].choices)}",
+                f"choose from {', '.join(known[key].choices)}{joined}",
             )
+        given[key] = meant
     kept = sorted((key, value) for key, value in given.items() if value != known[key].default)
     return ",".join([name, *(f"{key}={value}" for key, value in kept)])
 

@@ -52,8 +52,8 @@ class ScenarioFile(Frozen, frozen=True):
     name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
     title: str
     question: str
-    runtimes: Annotated[list[str], Meta(min_length=1)]
     experiments: Experiments
+    runtimes: tuple[str, ...] = ()
     workload: str | Workload = "hello"
     description: str = ""
     limits: LimitsText = LimitsText()
@@ -223,13 +223,26 @@ def _resolve(file: ScenarioFile, where: str) -> Scenario:
             near = difflib.get_close_matches(metric, METRICS, 1)
             hint = f"did you mean {near[0]}?" if near else "tarebench list metrics names them all"
             raise ScenarioError(f"{where}: thresholds: there is no metric {metric!r}", hint)
-    runtimes = list(dict.fromkeys(registry.canonical(name) for name in file.runtimes))
+    experiments = _named(file.experiments, where)
+    wanted = [name for each in experiments.chosen().values() for name in each.named()]
+    runtimes = registry.expand(file.runtimes or wanted)
+    if not runtimes:
+        raise ScenarioError(f"{where}: runtimes: none is named", 'for example runtimes = ["runc"]')
     return Scenario(
         name=file.name, title=file.title, question=file.question, description=file.description,
-        runtimes=runtimes, experiments=file.experiments, workload=_workload(file.workload, where),
+        runtimes=runtimes, experiments=experiments, workload=_workload(file.workload, where),
         limits=_limits(file.limits, where), blocks=file.blocks, warmup_blocks=file.warmup_blocks,
         thresholds=file.thresholds, sampler=file.sampler,
     )  # fmt: skip
+
+
+def _named(experiments: Experiments, where: str) -> Experiments:
+    """The experiments with the runtimes that they name in canonical form."""
+    try:
+        renamed = {n: each.renamed(registry.canonical) for n, each in experiments.chosen().items()}
+    except ValueError as error:  # two ways to write one runtime
+        raise ScenarioError(f"{where}: experiments: {error}", "name each runtime once") from error
+    return msgspec.structs.replace(experiments, **renamed)
 
 
 def _workload(given: str | Workload, where: str) -> Workload:

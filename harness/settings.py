@@ -6,12 +6,14 @@ does is in harness/experiments/, by the same name again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 
+import msgspec
 from msgspec import Meta
 
 from harness.model import Frozen
+from harness.rungs import Rung, check
 from harness.sizes import size_bytes
 
 PositiveInt = Annotated[int, Meta(ge=1)]
@@ -38,6 +40,15 @@ class Settings(Frozen, frozen=True):
 
     warmed: ClassVar[bool] = False
     ready_timeout_s: Seconds = 60.0
+
+    def named(self) -> Sequence[str]:
+        """Runtimes that the table itself names, in order."""
+        return ()
+
+    def renamed(self, canonical: Callable[[str], str]) -> Settings:
+        """The same with runtimes by their canonical names."""
+        del canonical
+        return self
 
 
 class Startup(Settings, frozen=True):
@@ -90,6 +101,35 @@ class Density(Settings, frozen=True):
         size_bytes(self.reserve)
 
 
+class Ladder(Settings, frozen=True):
+    """`ladder`: what each mechanism of a box adds, one launch a trial.
+
+    `machines` are launched in the same way; their rungs are the marks of `phases`.
+    """
+
+    warmed = True
+    rungs: Annotated[list[Rung], Meta(min_length=2)] = msgspec.field(default_factory=list)
+    machines: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check(self.rungs)
+
+    def named(self) -> Sequence[str]:
+        return [*(rung.runtime for rung in self.rungs), *self.machines]
+
+    def renamed(self, canonical: Callable[[str], str]) -> Ladder:
+        rungs = [
+            msgspec.structs.replace(rung, runtime=canonical(rung.runtime)) for rung in self.rungs
+        ]
+        return msgspec.structs.replace(
+            self, rungs=rungs, machines=tuple(map(canonical, self.machines))
+        )
+
+    def rung_of(self, runtime: str) -> Rung | None:
+        """The rung that a runtime is."""
+        return next((rung for rung in self.rungs if rung.runtime == runtime), None)
+
+
 class Experiments(Frozen, frozen=True):
     """Which experiments the scenario runs; an absent one is not run."""
 
@@ -97,6 +137,7 @@ class Experiments(Frozen, frozen=True):
     memory: Memory | None = None
     phases: Phases | None = None
     density: Density | None = None
+    ladder: Ladder | None = None
 
     def chosen(self) -> Mapping[str, Settings]:
         """What the scenario names, with its settings."""

@@ -137,10 +137,10 @@ def check_parameters(
         if key not in known:
             allowed = ", ".join(known) or "none"
             raise UsageError(f"{name} has no parameter {key!r}", f"its parameters: {allowed}")
-        choices = known[key].choices
-        if choices and value not in choices:
+        if known[key].canonical(value) is None:
             raise UsageError(
-                f"{value!r} is not a value of {key} of {name}", f"choose from {', '.join(choices)}"
+                f"{value!r} is not a value of {key} of {name}",
+                f"choose from {', '.join(known[key].choices)}",
             )
     return {key: given.get(key, parameter.default) for key, parameter in known.items()}
 

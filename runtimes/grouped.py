@@ -26,15 +26,22 @@ def probe_groups(name: str) -> None:
 
 
 @contextlib.contextmanager
-def group_of(context: Context, spec: InstanceSpec) -> Iterator[Sequence[str]]:
-    """A group with the spec's limits; yields what the agent's command line gets added."""
+def own_group(context: Context, spec: InstanceSpec) -> Iterator[Group]:
+    """The name of an instance's group, on the inventory; whatever is made of it is removed."""
     group = Group(Layout.detect(), f"{context.cgroup}/{spec.name}")
     context.inventory.will_make("cgroup", group.name)
-    group.create(spec.limits)
     try:
-        with group.joinable() as descriptors:
-            yield [word for number in descriptors for word in ("--cgroup-fd", str(number))]
+        yield group
     finally:
         group.kill()
         group.remove()
         context.inventory.removed("cgroup", group.name)
+
+
+@contextlib.contextmanager
+def group_of(context: Context, spec: InstanceSpec) -> Iterator[Sequence[str]]:
+    """A group with the spec's limits; yields what the agent's command line gets added."""
+    with own_group(context, spec) as group:
+        group.create(spec.limits)
+        with group.joinable() as descriptors:
+            yield [word for number in descriptors for word in ("--cgroup-fd", str(number))]

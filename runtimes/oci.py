@@ -1,9 +1,9 @@
 """Native OCI runtimes: runc and crun, driven by their command line, without a daemon.
 
 A bundle is written before the request; `run --detach` is what is timed, as an engine would
-call it. crun refuses a hybrid cgroup mount, so it is spawned from a private mount namespace
-without the unified hierarchy; runc uses the same namespace for its root, so that both pay
-for the same things.
+call it. With `seccomp=on` the box's system calls are filtered too, as engines do. crun refuses
+a hybrid cgroup mount, so it is spawned from a private mount namespace without the unified
+hierarchy; runc uses the same namespace for its root, so that both pay for the same things.
 """
 
 from __future__ import annotations
@@ -35,29 +35,31 @@ from harness.process import Process, find_program, run, spawn
 from runtimes.box import SOCKET, AgentBox, Ending, check_parameters, listen, require_root
 from runtimes.grouped import ALL_LIMITS
 from runtimes.mounts import UPPER, PrivateMounts, fresh_layer
+from runtimes.privileges import CAPABILITIES, DENIED_CALLS
 from runtimes.storage import STORAGE, VOLUME_PATH, bound_folder, make_storage
 
 _CALL_TIMEOUT_S = 60.0
 _PERIOD_US = 100_000
 _ERROR_CHARACTERS = 500
 
-CAPABILITIES = (
-    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD",
-    "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP",
-    "CAP_SETUID", "CAP_SYS_CHROOT", "CAP_AUDIT_WRITE",
-)  # fmt: skip
-"""What Docker Engine grants by default, so that native and engine rows differ in the engine."""
+MASKED = ("/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware")
+READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys")
 
 
 class Oci:
     """One OCI runtime binary; `name` is `runc` or `crun`."""
 
     runtime_class = RuntimeClass.CONTAINER
-    parameters: Mapping[str, Parameter] = {"storage": STORAGE}
+    parameters: Mapping[str, Parameter] = {
+        "storage": STORAGE,
+        "seccomp": Parameter("off", ("off", "on"), "refuse the system calls that engines refuse"),
+    }
     program = ""
 
     def __init__(self, name: str, parameters: Mapping[str, str], context: Context) -> None:
-        self._storage = check_parameters(name, parameters, self.parameters)["storage"]
+        given = check_parameters(self.program, parameters, self.parameters)
+        self._storage = given["storage"]
+        self._seccomp = given["seccomp"] == "on"
         self.name = name
         self._context = context
         self._state = context.state / self.program
@@ -88,9 +90,8 @@ class Oci:
             root = fresh_layer(mounts, spec)
             _hide_unified(mounts)
             storage = make_storage(self._storage, spec, spec.directory / UPPER)
-            config = bundle_config(
-                spec, root, f"/{self._context.cgroup}/{spec.name}", bound_folder(storage)
-            )
+            cgroup = f"/{self._context.cgroup}/{spec.name}"
+            config = bundle_config(spec, root, cgroup, bound_folder(storage), seccomp=self._seccomp)
             (spec.directory / "config.json").write_text(json.dumps(config, indent=1))
             errors = stack.enter_context(tempfile.TemporaryFile())
             self._context.inventory.will_make(
@@ -191,12 +192,15 @@ def _finish(process: Process, errors: IO[bytes]) -> None:
 
 
 def bundle_config(
-    spec: InstanceSpec, root: Path, cgroup: str, volume: Path | None = None
+    spec: InstanceSpec,
+    root: Path,
+    cgroup: str,
+    volume: Path | None = None,
+    *,
+    seccomp: bool = False,
 ) -> dict[str, Any]:
     """The bundle's config.json: a pure function of the instance (golden file in the tests)."""
-    mount_options = ["nosuid", "noexec", "nodev"]
-    bind = ["bind", "rw"]
-    volumes = [] if volume is None else [_mount(VOLUME_PATH, "bind", str(volume), bind)]
+    filtered = {"seccomp": _seccomp_profile()} if seccomp else {}
     return {
         "ociVersion": "1.0.2",
         "hostname": "tarebench",
@@ -212,25 +216,44 @@ def bundle_config(
             },
             "noNewPrivileges": True,
         },
-        "mounts": [
-            _mount("/proc", "proc", "proc", mount_options),
-            _mount("/dev", "tmpfs", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
-            _mount("/dev/pts", "devpts", "devpts", ["nosuid", "noexec", "newinstance"]),
-            _mount("/dev/shm", "tmpfs", "shm", [*mount_options, "mode=1777", "size=65536k"]),
-            _mount("/sys", "sysfs", "sysfs", [*mount_options, "ro"]),
-            _mount("/sys/fs/cgroup", "cgroup", "cgroup", [*mount_options, "relatime", "ro"]),
-            _mount("/run", "tmpfs", "tmpfs", ["nosuid", "nodev", "mode=755"]),
-            _mount("/tmp", "tmpfs", "tmpfs", ["nosuid", "nodev", "mode=1777"]),
-            _mount(CHANNEL_DIRECTORY, "bind", str(spec.sockets), bind),
-            *volumes,
-        ],
+        "mounts": mounts(spec, volume),
         "linux": {
             "cgroupsPath": cgroup,
             "namespaces": [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount")],
             "resources": _resources(spec),
-            "maskedPaths": ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"],
-            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"],
+            "maskedPaths": list(MASKED),
+            "readonlyPaths": list(READ_ONLY),
+            **filtered,
         },
+    }
+
+
+def mounts(spec: InstanceSpec, volume: Path | None = None) -> list[dict[str, Any]]:
+    """What is mounted below the root, as the OCI runtime specification writes it."""
+    mount_options = ["nosuid", "noexec", "nodev"]
+    bind = ["bind", "rw"]
+    volumes = [] if volume is None else [_mount(VOLUME_PATH, "bind", str(volume), bind)]
+    return [
+        _mount("/proc", "proc", "proc", mount_options),
+        _mount("/dev", "tmpfs", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        _mount("/dev/pts", "devpts", "devpts", ["nosuid", "noexec", "newinstance"]),
+        _mount("/dev/shm", "tmpfs", "shm", [*mount_options, "mode=1777", "size=65536k"]),
+        _mount("/sys", "sysfs", "sysfs", [*mount_options, "ro"]),
+        _mount("/sys/fs/cgroup", "cgroup", "cgroup", [*mount_options, "relatime", "ro"]),
+        _mount("/run", "tmpfs", "tmpfs", ["nosuid", "nodev", "mode=755"]),
+        _mount("/tmp", "tmpfs", "tmpfs", ["nosuid", "nodev", "mode=1777"]),
+        _mount(CHANNEL_DIRECTORY, "bind", str(spec.sockets), bind),
+        *volumes,
+    ]
+
+
+def _seccomp_profile() -> dict[str, Any]:
+    """All system calls but those of DENIED_CALLS; the filter is compiled by libseccomp."""
+    refused = {"names": list(DENIED_CALLS), "action": "SCMP_ACT_ERRNO", "errnoRet": 1}
+    return {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": ["SCMP_ARCH_X86_64"],
+        "syscalls": [refused],
     }
 
 

@@ -20,6 +20,7 @@ import msgspec
 import pandas as pd
 
 from harness.analysis import embedded
+from harness.analysis.derived import with_derived
 from harness.errors import UsageError
 from harness.model import SCHEMA_VERSION, Outcome, Sample, Trial, TrialRecord
 
@@ -191,7 +192,7 @@ def from_records(
         run=str(manifest.get("run", "")),
         manifest=manifest,
         trials=_trials_frame(trials),
-        samples=_samples_frame(samples),
+        samples=with_derived(manifest, _samples_frame(samples)),
         notes=tuple(notes),
     )
 
@@ -208,7 +209,7 @@ def from_table(manifest: Mapping[str, Any], table: pd.DataFrame) -> RunData:
     trials = [
         _trial_row_of({str(k): v for k, v in row.items()}) for row in wall.to_dict(orient="records")
     ]
-    samples = table[[*CONTRACT, *EXTRA]].reset_index(drop=True)
+    samples = with_derived(manifest, table[[*CONTRACT, *EXTRA]])
     return RunData(
         run=str(manifest.get("run", "")),
         manifest=manifest,

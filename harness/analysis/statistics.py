@@ -116,6 +116,25 @@ def difference(
     return _paired(minuend, subtrahend, _difference_of_medians, confidence, seed, positive=False)
 
 
+def combined(
+    values: Sequence[pd.Series[float]],
+    statistic: Callable[..., Floats],
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+) -> Estimate | None:
+    """Any statistic of several series over the blocks that have all of them, resampled jointly.
+
+    `statistic` takes an array a series and the keyword `axis`. None when no block has all.
+    """
+    table = pd.concat([by_block(each) for each in values], axis=1, join="inner").to_numpy(float)
+    if len(table) == 0:
+        return None
+    columns = tuple(table[:, number] for number in range(table.shape[1]))
+    interval = _bootstrap(columns, statistic, confidence, seed)
+    absent = _why_absent(len(table), confidence)
+    return Estimate(float(statistic(*columns, axis=-1)), len(table), interval, absent)
+
+
 def simultaneous(family: int, confidence: float = CONFIDENCE) -> float:
     """The confidence that each of `family` intervals needs so that all hold together."""
     return 1 - (1 - confidence) / max(family, 1)
@@ -187,12 +206,9 @@ def _paired(
     positive: bool,
 ) -> Estimate | None:
     both = pd.concat([by_block(first), by_block(second)], axis=1, join="inner").to_numpy(float)
-    if len(both) == 0 or (positive and (both <= 0).any()):
+    if positive and (both <= 0).any():
         return None
-    a, b = both[:, 0], both[:, 1]
-    interval = _bootstrap((a, b), statistic, confidence, seed)
-    absent = _why_absent(len(both), confidence)
-    return Estimate(float(statistic(a, b, axis=-1)), len(both), interval, absent)
+    return combined([first, second], statistic, confidence, seed)
 
 
 def _bootstrap(

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 def run(
     scenario: Annotated[str, typer.Argument(help="A scenario's name, or a path to a TOML file.")],
     runtime: Annotated[
-        list[str] | None, typer.Option(help="Only this runtime; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            help="Only this runtime; may be repeated. `all` is every runtime that works here, "
+            "but for `spawn`, whose boxes are rungs of the cost ladder."
+        ),
     ] = None,
     repeat: Annotated[
         int | None,
@@ -63,8 +67,10 @@ def run(
     budget = parse_duration(time_budget) if time_budget else None
     if (width or budget) and repeat is None:
         repeat = MAX_BLOCKS
-    named = [registry.canonical(name) for name in runtime or []]
-    loaded = scenarios.load(scenario, runtimes=named, blocks=repeat, settings=settings or [])
+    named = registry.expand(name for name in runtime or [] if name != registry.EVERY)
+    loaded = scenarios.load(
+        scenario, runtimes=runtime or [], blocks=repeat, settings=settings or []
+    )
     folder = (out or paths.results() / new_run_id(loaded.name)).absolute()
     request = Request(
         scenario=loaded, folder=folder,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.experiments import density, memory, phases, startup
+from harness.experiments import density, ladder, memory, phases, startup
 from harness.experiments.bench import Bench, Measurement
 from harness.model import Instruments, Runtime
 from harness.settings import Settings
@@ -35,17 +35,24 @@ class Experiment:
 
     `executes` names what is run inside, as short jobs that are representative of it: on bare
     metal they are traced, so that every file which they open is known. `can` says whether a
-    runtime has what the experiment needs.
+    runtime has what the experiment needs, and is meant by its settings.
     """
 
     measure: Callable[[Bench, Any], Measurement]
     executes: Callable[[Any, Workload], Sequence[Workload]] = the_workload
-    can: Callable[[Runtime], bool] = lambda runtime: True
+    can: Callable[[Runtime, Any], bool] = lambda runtime, settings: True
 
 
 EXPERIMENTS: Mapping[str, Experiment] = {
     "startup": Experiment(startup.measure),
     "memory": Experiment(memory.measure),
     "density": Experiment(density.measure, executes=the_agent_alone),
-    "phases": Experiment(phases.measure, can=lambda runtime: isinstance(runtime, Instruments)),
+    "phases": Experiment(
+        phases.measure, can=lambda runtime, settings: isinstance(runtime, Instruments)
+    ),
+    "ladder": Experiment(
+        ladder.measure,
+        executes=the_agent_alone,
+        can=lambda runtime, settings: runtime.name in settings.named(),
+    ),
 }

@@ -109,7 +109,11 @@ def prune(cache: Path, keep_current: bool) -> list[Path]:
     With `keep_current` the image of the current recipe stays.
     """
     directory = images_directory(cache)
-    removed = [*remove_stale_partials(cache / "agent"), *remove_stale_partials(cache / "kernels")]
+    removed = [
+        path
+        for kind in ("agent", "launcher", "kernels")
+        for path in remove_stale_partials(cache / kind)
+    ]
     if not directory.is_dir():
         return removed
     with locked(directory / ".lock"):

@@ -124,28 +124,38 @@ class Group:
         return None if root is None else root / self.name
 
     def create(self, limits: Limits | None = None) -> None:
-        """Make the group (its parent must allow children) and set the limits. Raises OSError."""
+        """Make the group and set the limits. Raises OSError."""
+        self.allow()
         for path in self.paths():
-            path.mkdir(parents=True, exist_ok=True)
+            path.mkdir(exist_ok=True)
+        for file, value in self.settings(limits or Limits()):
+            file.write_text(value)
+
+    def allow(self) -> None:
+        """Have parents that allow children with limits. Raises OSError."""
+        for path in self.paths():
+            path.parent.mkdir(parents=True, exist_ok=True)
             if path.is_relative_to(self.layout.v2 or "/nowhere") and path.parent != self.layout.v2:
                 _enable_children(path.parent)
-        if limits is not None:
-            self._limit(limits)
 
-    def _limit(self, limits: Limits) -> None:
+    def settings(self, limits: Limits) -> Sequence[tuple[Path, str]]:
+        """What is to be written to which file, so that the limits hold. Raises OSError."""
+        found = []
         if limits.memory_bytes is not None:
-            self._write("memory", str(limits.memory_bytes), "memory.limit_in_bytes", "memory.max")
+            value = str(limits.memory_bytes)
+            found.append((self._file("memory", "memory.limit_in_bytes", "memory.max"), value))
         if limits.cpus is not None:
             quota = str(int(limits.cpus * _PERIOD_US))
-            self._write("cpu", quota, "cpu.cfs_quota_us", "cpu.max")
+            found.append((self._file("cpu", "cpu.cfs_quota_us", "cpu.max"), quota))
         if limits.pids is not None:
-            self._write("pids", str(limits.pids), "pids.max", "pids.max")
+            found.append((self._file("pids", "pids.max", "pids.max"), str(limits.pids)))
+        return found
 
-    def _write(self, controller: str, value: str, v1: str, v2: str) -> None:
+    def _file(self, controller: str, v1: str, v2: str) -> Path:
         path = self.path(controller)
         if path is None:
             raise OSError(f"the controller {controller} is not available")
-        (path / (v1 if controller in self.layout.v1 else v2)).write_text(value)
+        return path / (v1 if controller in self.layout.v1 else v2)
 
     @contextlib.contextmanager
     def joinable(self) -> Iterator[Sequence[int]]:

@@ -30,8 +30,12 @@ from tests.lab import Lab
 
 pytestmark = pytest.mark.contract
 
+SPAWN_ALL = (
+    "spawn,ns=mount+uts+ipc+pid+net+cgroup,with=chroot+pivot+mounts+cgroup+capabilities+seccomp"
+)
 RUNTIMES = (
     "bare", "bare,cgroup=on", "chroot", "chroot,cgroup=on", "runc", "crun",
+    "spawn,with=cgroup", SPAWN_ALL, "crun,seccomp=on",
     "docker", "docker,network=host", "docker,network=none", "docker,client=cli",
     "qemu", "qemu,machine=microvm", "kvm",
 )  # fmt: skip
