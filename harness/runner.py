@@ -153,7 +153,7 @@ def _trials(request: Request, lineup: Lineup) -> Sequence[Trial]:
             "the run cannot be resumed: other runtimes are available than when it began",
             "tarebench doctor says what has changed",
         )
-    if not trials:
+    if all(trial.runtime == plan.HOST for trial in trials):
         raise UsageError(
             "no runtime here can do what the scenario asks for", "tarebench doctor says why"
         )

@@ -40,9 +40,10 @@ from harness.process import Process, spawn
 from runtimes.bare import BareBox
 from runtimes.box import SOCKET, AgentBox, Ending, check_parameters, listen, require_root
 from runtimes.grouped import ALL_LIMITS, own_group, probe_groups
-from runtimes.mounts import PrivateMounts, fresh_layer, furnish
+from runtimes.mounts import UPPER, PrivateMounts, fresh_layer, furnish
 from runtimes.oci import MASKED, READ_ONLY, mounts
 from runtimes.privileges import CAPABILITIES, CAPABILITY_MASK, DENIED_CALLS
+from runtimes.storage import LAYER, make_storage
 
 NONE = "none"
 NAMESPACES: Mapping[str, int] = {
@@ -145,9 +146,12 @@ class Spawn:
 
     def _box(self, agent: Agent, spec: InstanceSpec, pid: int) -> AgentBox:
         if self._rooted:
-            return AgentBox(agent, spec.image, pid)
+            return AgentBox(
+                agent, spec.image, pid, make_storage(LAYER, spec, spec.directory / UPPER)
+            )
         scratch = spec.directory / "scratch"
-        scratch.mkdir(mode=0o1777)
+        scratch.mkdir()
+        scratch.chmod(0o1777)  # whatever the umask: jobs are not run as root
         return BareBox(agent, spec.image, pid, scratch)
 
     def _place(

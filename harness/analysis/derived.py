@@ -20,7 +20,8 @@ DERIVED = (ADDED,)
 def rungs(manifest: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """The scenario's rungs as the manifest has them; none where it has no ladder."""
     experiments = manifest.get("scenario", {}).get("experiments", {})
-    return (experiments.get("ladder") or {}).get("rungs", ())
+    found: Sequence[Mapping[str, Any]] = (experiments.get("ladder") or {}).get("rungs", ())
+    return found
 
 
 def with_derived(manifest: Mapping[str, Any], samples: pd.DataFrame) -> pd.DataFrame:

@@ -14,7 +14,7 @@ All intervals resample whole blocks; those of remainders take the blocks that ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,9 @@ from harness.analysis import statistics
 from harness.analysis.derived import ADDED, READY, rungs
 from harness.analysis.frames import RunData
 from harness.analysis.statistics import Estimate
+
+_DECIMALS = 10
+"""Marks are whole nanoseconds: what is below a tenth of one is the arithmetic's own."""
 
 
 @dataclass(frozen=True)
@@ -182,4 +185,5 @@ def _sum(*costs: statistics.Floats, axis: int = -1) -> statistics.Floats:
 
 def _left(total: statistics.Floats, *costs: statistics.Floats, axis: int = -1) -> statistics.Floats:
     """The median total less the sum of the medians of what it is made of."""
-    return np.asarray(np.median(total, axis=axis) - _sum(*costs, axis=axis))
+    left = np.median(total, axis=axis) - _sum(*costs, axis=axis)
+    return np.asarray(np.round(left, _DECIMALS))

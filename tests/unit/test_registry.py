@@ -67,3 +67,19 @@ def test_every_cleaner_can_be_loaded() -> None:
     for kind, cleaner in registry.cleaners().items():
         assert callable(cleaner.exists), kind
         assert callable(cleaner.remove), kind
+
+
+def test_all_is_every_runtime_but_building_blocks_and_hidden_ones() -> None:
+    found = registry.expand(["all", "runc"])
+    assert "spawn" not in found
+    assert "fake" not in found
+    assert {"bare", "crun", "docker", "qemu"} <= set(found)
+    assert len(found) == len(set(found))
+    assert registry.expand(["spawn", "bare"]) == ["spawn", "bare"]
+
+
+def test_several_values_have_one_order_and_each_is_checked() -> None:
+    assert registry.canonical("spawn,ns=pid+mount+pid") == "spawn,ns=mount+pid"
+    assert registry.canonical("spawn,ns=none,with=chroot") == "spawn,with=chroot"
+    with pytest.raises(UsageError, match="not a value of ns"):
+        registry.canonical("spawn,ns=none+pid")

@@ -83,7 +83,7 @@ FAULTS = [
     ('title = "A title"', "", "missing required field `title`", ""),
     ('name = "mine"', 'name = "Mine!"', "name: expected `str` matching", ""),
     ('["bare", "runc"]', '"bare"', "runtimes: expected `array`, got `str`", ""),
-    ('["bare", "runc"]', "[]", "runtimes: expected `array` of length >= 1", ""),
+    ('["bare", "runc"]', "[]", "runtimes: none is named", "for example"),
     ('["bare", "runc"]', '["bare", 7]', "runtimes[1]: expected `str`, got `int`", ""),
     ('["bare", "runc"]', '["bare", "runk"]', "no runtime 'runk'", "did you mean runc?"),
     ('["bare", "runc"]', '["bare,cgroup=x"]', "'x' is not a value of cgroup", "on, off"),
