@@ -27,6 +27,15 @@ _ALL = (
     _seconds("startup.removed", "request until nothing of the box was left"),
     _seconds("startup.teardown", "from asking for the end until nothing was left"),
     _seconds("startup.cpu", "CPU seconds that the host spent on the launch, client included"),
+    Metric(name="parallel.rate", unit="1/s", better="higher",
+           description="good launches a second, several at a time, until the last is ready"),
+    Metric(name="parallel.ceiling", unit="1/s", better="higher",
+           description="the same of the agent alone: the most that the harness itself can start"),
+    Metric(name="parallel.failures", unit="1", better="lower",
+           description="launches of one trial that did not come to READY"),
+    _seconds("parallel.ready", "request until READY with others starting beside, by quantile"),
+    _seconds("parallel.launch", "the same of each single launch of a trial"),
+    _seconds("parallel.cpu", "CPU seconds that the host spent, a launch"),
     _seconds("phases.kernel", "request until the guest kernel's first byte (instrumented boots)"),
     _seconds("phases.ready", "request until READY in the same instrumented boots"),
     _seconds("ladder.ready", "request until READY of one launch, on its own, on one rung"),
@@ -69,5 +78,6 @@ METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ALL}
 
 HEADLINES: Mapping[str, tuple[str, ...]] = {
     "density": ("density.instances", "density.slope", "density.rate", "density.remainder"),
+    "parallel": ("parallel.rate", "parallel.ceiling", "parallel.ready", "parallel.failures"),
 }
 """What the closing table of a terminal shows of each experiment beyond startup and memory."""

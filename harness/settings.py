@@ -17,6 +17,7 @@ from harness.rungs import Rung, check
 from harness.sizes import size_bytes
 
 PositiveInt = Annotated[int, Meta(ge=1)]
+Launchers = Annotated[int, Meta(ge=1, le=64)]
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 Share = Annotated[float, Meta(gt=0, le=1)]
 Size = str | PositiveInt
@@ -130,16 +131,32 @@ class Ladder(Settings, frozen=True):
         return next((rung for rung in self.rungs if rung.runtime == runtime), None)
 
 
+class Parallel(Settings, frozen=True):
+    """`parallel`: `launches` instances a trial (`machine_launches` of machines), of which
+    `launchers` are launched at a time."""
+
+    warmed = True
+    launchers: Launchers = 4
+    launches: Annotated[int, Meta(ge=1, le=256)] = 24
+    machine_launches: Annotated[int, Meta(ge=1, le=64)] = 4
+
+
 class Experiments(Frozen, frozen=True):
-    """Which experiments the scenario runs; an absent one is not run."""
+    """Which experiments the scenario runs; an absent one is not run.
+
+    `parallel = 4` is short for a table with so many launchers.
+    """
 
     startup: Startup | None = None
     memory: Memory | None = None
     phases: Phases | None = None
     density: Density | None = None
     ladder: Ladder | None = None
+    parallel: Parallel | Launchers | None = None
 
     def chosen(self) -> Mapping[str, Settings]:
         """What the scenario names, with its settings."""
         found = {name: getattr(self, name) for name in self.__struct_fields__}
+        if isinstance(self.parallel, int):
+            found["parallel"] = Parallel(launchers=self.parallel)
         return {name: settings for name, settings in found.items() if settings is not None}

@@ -111,9 +111,9 @@ class Fake:
 
     @contextlib.contextmanager
     def launch(self, spec: InstanceSpec, marks: Marks) -> Iterator[FakeBox]:
-        self._launches += 1
+        number = self._launches = self._launches + 1
         request = marks.stamp(Mark.REQUEST)
-        if self._fail == "launch" or (self._fail == "odd" and self._launches % 2):
+        if self._fail == "launch" or (self._fail == "odd" and number % 2):
             raise LaunchFailed("this fake was told to fail")
         if self._fail == "time":
             raise DeadlineExceeded("this fake was told to be late")

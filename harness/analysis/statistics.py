@@ -32,6 +32,9 @@ MIN_BLOCKS = 5
 """With fewer blocks nothing is said of a trend."""
 
 RESAMPLES = 9999
+RESAMPLES_OF_MANY = 1999
+"""Where each draw holds every value of a run."""
+
 CONFIDENCE = 0.95
 
 Floats = npt.NDArray[np.float64]
@@ -165,6 +168,28 @@ def quantile(values: Sequence[float], q: float) -> float | None:
     if len(clean) == 0 or len(clean) < 10 / (1 - max(q, 1 - q)) - 1e-9:
         return None
     return float(np.quantile(clean, q))
+
+
+def pooled_quantile(
+    values: pd.Series[float], q: float, confidence: float = CONFIDENCE, seed: int = 0
+) -> Estimate | None:
+    """A quantile of all values of a run, with whole blocks resampled for its interval.
+
+    For launches, which are many a block. None with fewer than `quantile` asks for.
+    """
+    found = quantile([float(v) for v in values], q)
+    if found is None:
+        return None
+    blocks = [_floats(block) for _, block in values.groupby(level=0)]
+    absent = _why_absent(len(blocks), confidence)
+    if absent:
+        return Estimate(found, len(blocks), None, absent)
+    dice = np.random.default_rng(seed)
+    picks = dice.integers(len(blocks), size=(RESAMPLES_OF_MANY, len(blocks)))
+    again = [np.quantile(np.concatenate([blocks[n] for n in pick]), q) for pick in picks]
+    tail = (1 - _expanded(confidence, len(blocks))) / 2
+    low, high = np.quantile(again, (tail, 1 - tail))
+    return Estimate(found, len(blocks), Interval(float(low), float(high), confidence))
 
 
 def upper_percentile(values: Sequence[float], q: float) -> float | None:

@@ -29,10 +29,12 @@ def _scaled(value: float, scale: tuple[tuple[float, str], ...]) -> tuple[float, 
 
 
 def quantity(value: float | None, unit: str) -> str:
-    """A value in base units for a reader: `18.2 ms`, `4.10 MiB`, `0.37`."""
+    """A value in base units for a reader: `18.2 ms`, `4.10 MiB`, `147/s`, `0.37`."""
     if value is None or not math.isfinite(value):
         return MISSING
     scale = _scale(unit)
+    if unit == "1/s":
+        return f"{digits(value)}/s"
     if scale is None:
         return digits(value) if unit == "1" else f"{digits(value)} {unit}"
     if value == 0:

@@ -7,8 +7,10 @@ no startup figure can be below it, and it is printed beside them.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 from harness.channel import Agent, Listener
@@ -46,20 +48,28 @@ def canary(bench: Bench) -> Measurement:
     )
 
 
-def floor(bench: Bench) -> Measurement:
-    """Fork, exec and READY of the agent, and its end, with nothing in between."""
-    marks = Marks()
+@contextlib.contextmanager
+def agent_alone(bench: Bench, marks: Marks) -> Iterator[None]:
+    """The agent by fork and exec, with nothing in between: from `request` to `exited`."""
     program = str(bench.image.root / AGENT_PATH.lstrip("/"))
-    path = bench.state / "floor"
+    path = bench.state / f"floor-{next(bench.numbers)}"
     with ExitStack() as stack:
         listener = stack.enter_context(Listener(path))
         marks.stamp(Mark.REQUEST)
         process = stack.enter_context(spawn([program, f"unix:{path}"]))
         marks.at(Mark.READY, listener.wait_ready(_TIMEOUT_S, process.is_running))
+        yield
         marks.stamp(Mark.STOP)
         Agent(listener, shares_clock=True).ask_to_exit()
         process.wait(_TIMEOUT_S)
         marks.stamp(Mark.EXITED)
+
+
+def floor(bench: Bench) -> Measurement:
+    """Fork, exec and READY of the agent, and its end."""
+    marks = Marks()
+    with agent_alone(bench, marks):
+        pass
     frozen = marks.freeze()
     held_ns = frozen[Mark.STOP] - frozen[Mark.READY]
     return Measurement(

@@ -61,6 +61,15 @@ def prove(
     )
 
 
+def combined(proofs: Sequence[Identity]) -> Identity:
+    """One proof of several instances that executed the same files: all hold, or it does not."""
+    return Identity(
+        identical=all(proof.identical for proof in proofs),
+        files=dict(proofs[-1].files),
+        outside=list(proofs[-1].outside),
+    )
+
+
 def opened_outside(image: Image, opened: Sequence[str], scratch: str) -> Sequence[str]:
     """What a traced bare-metal job opened that is neither in the image nor allowed."""
     inside = (f"{image.root.resolve()}/", f"{image.root}/", f"{scratch}/")

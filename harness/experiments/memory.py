@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from harness.clock import Marks
 from harness.experiments import ledger
 from harness.experiments.bench import Bench, Measurement
+from harness.experiments.identity import combined
 from harness.model import HasDaemon, Identity, Instance, Sample
 from harness.probes import memory as probe
 from harness.settings import Memory
@@ -90,7 +91,4 @@ def _grow(
 
 def _prove(bench: Bench, boxes: Sequence[Instance]) -> Identity:
     """An idle instance has executed the agent and nothing else; each one hashes it."""
-    proofs = [bench.prove(box) for box in boxes]
-    return Identity(
-        identical=all(proof.identical for proof in proofs), files=dict(proofs[-1].files)
-    )
+    return combined([bench.prove(box) for box in boxes])

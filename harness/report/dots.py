@@ -36,12 +36,13 @@ class DotRow:
 
 @dataclass(frozen=True)
 class DotPlot:
-    """What to draw: the rows, the unit, and the harness's own floor where it has a meaning."""
+    """What to draw: the rows, the unit, and the harness's own limit where it has a meaning."""
 
     rows: tuple[DotRow, ...]
     unit: str
     axis: str
     floor: float | None = None
+    floor_name: str = "the harness's own floor"
 
 
 def draw_dots(plot: DotPlot, layout: Layout) -> Figure:
@@ -56,7 +57,7 @@ def draw_dots(plot: DotPlot, layout: Layout) -> Figure:
         _draw_row(axes, number + centre(layout), row)
     name_rows(axes, layout, subjects, [_value(row, plot.unit) for row in plot.rows])
     if plot.floor:
-        _draw_floor(axes, plot.floor, plot.unit)
+        _draw_floor(axes, plot.floor, f"{plot.floor_name}, {quantity(plot.floor, plot.unit)}")
     axes.set_xlabel(plot.axis, labelpad=4, size=8)
     return figure
 
@@ -94,9 +95,12 @@ def _spread(count: int, y: float, half: float) -> Sequence[float]:
     return [y - half + 2 * half * i / (count - 1) for i in range(count)]
 
 
-def _draw_floor(axes: Axes, floor: float, unit: str) -> None:
+def _draw_floor(axes: Axes, floor: float, words: str) -> None:
+    """The words stand on the side where there is room for them."""
     axes.axvline(floor, color=QUIET, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
+    low, high = axes.get_xlim()
+    right = floor > (low * high) ** 0.5  # the middle of a logarithmic axis
     axes.text(
-        floor, 1.0, f" the harness's own floor, {quantity(floor, unit)}", size=7, color=QUIET,
-        va="bottom", ha="left", transform=axes.get_xaxis_transform(),
+        floor, 1.0, f"{words} " if right else f" {words}", size=7, color=QUIET, va="bottom",
+        ha="right" if right else "left", transform=axes.get_xaxis_transform(),
     )  # fmt: skip

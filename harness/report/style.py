@@ -186,10 +186,9 @@ def log_axis(axes: Axes, low: float, high: float, unit: str, sparse: bool = Fals
 def tick(value: float, unit: str) -> str:
     """A tick's label without needless zeros."""
     text = quantity(value, unit)
-    number, _, name = text.partition(" ")
-    if "." in number:
-        number = number.rstrip("0").rstrip(".")
-    return f"{number} {name}".strip()
+    number = text.removesuffix("/s").partition(" ")[0]
+    short = number.rstrip("0").rstrip(".") if "." in number else number
+    return short + text.removeprefix(number)
 
 
 def hatch_emulated(axes: Axes, subjects: Sequence[Subject]) -> None:

@@ -25,7 +25,7 @@ from harness.analysis.units import digits, percent, quantity, span, times, with_
         (0, "bytes", "0 B"),
         (0, "s", "0 ms"),
         (0.123456, "1", "0.123"),
-        (1234.5, "1/s", "1234 1/s"),
+        (1234.5, "1/s", "1234/s"),
         (None, "s", "\N{EN DASH}"),
         (math.nan, "s", "\N{EN DASH}"),
     ],

@@ -13,6 +13,7 @@ from harness import scenario
 from harness.errors import HarnessError, ScenarioError, UsageError
 from harness.model import MIB, Limits
 from harness.scenario import Scenario, ScenarioFile, available, find, load
+from harness.settings import Parallel
 
 GOOD = """
 name = "mine"
@@ -53,6 +54,14 @@ def test_good_scenario_is_resolved(tmp_path: Path) -> None:
     assert found.workload.argv[0] == "/usr/bin/echo"
     assert list(found.experiments.chosen()) == ["startup", "memory"]
     assert (found.blocks, found.warmup_blocks) == (3, 1)
+
+
+def test_parallel_may_be_a_number(tmp_path: Path) -> None:
+    found = loaded(tmp_path, GOOD, "parallel=3").experiments.chosen()
+    assert found["parallel"] == Parallel(launchers=3)
+    table = loaded(tmp_path, GOOD + "[experiments.parallel]\nlaunchers = 2", "launches=9")
+    assert table.experiments.chosen()["parallel"] == Parallel(launchers=2, launches=9)
+    assert "experiments.parallel" in refused(tmp_path, GOOD, "parallel=0").message
 
 
 @pytest.mark.parametrize("name", sorted(available()))

@@ -1,0 +1,166 @@
+"""Several launches at once: how many a second, how late, and how many failed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from harness.analysis import statistics
+from harness.analysis.frames import RunData
+from harness.analysis.sentences import Sentence
+from harness.analysis.statistics import Estimate
+from harness.analysis.summary import CONTAINERS, RuntimeRow, Summary
+from harness.analysis.units import MISSING, percent, quantity, span, with_interval
+from harness.report.charts import Chart, render, subject
+from harness.report.dots import DotPlot, DotRow, draw_dots
+from harness.report.lines import Curve, draw_ecdf
+from harness.report.section import Exhibit, Section
+from harness.report.tables import Table, label
+
+_QUANTILES = (0.5, 0.9, 0.99)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One runtime: its rate a trial, all its launches, and what failed of them."""
+
+    row: RuntimeRow
+    launchers: str
+    rates: pd.Series[float]
+    rate: Estimate
+    ceiling: Estimate | None
+    times: pd.Series[float]
+    failures: int
+    reasons: str
+
+
+def make(run: RunData, summary: Summary) -> Section | None:
+    """None where the run has no launches side by side."""
+    rows = [found for row in summary.rows if (found := _row(run, row)) is not None]
+    if not rows:
+        return None
+    launchers = " or ".join(dict.fromkeys(row.launchers for row in rows))
+    failed = [f"{row.row.runtime}: {row.reasons}" for row in rows if row.failures]
+    return Section(
+        name="parallel",
+        title=f"What if {launchers} are started at a time?",
+        link="Side by side",
+        answers=_answer(run, summary, rows),
+        notes=tuple(f"Launches failed, and are in no time below. {text}." for text in failed),
+        exhibits=(
+            Exhibit("parallel_rate", "How many a second?", _rates(run, rows), _table(rows)),
+            Exhibit("parallel_launch", "How late is a launch among others?", _launches(rows),
+                    _quantiles(rows)),
+        ),
+    )  # fmt: skip
+
+
+def _row(run: RunData, row: RuntimeRow) -> _Row | None:
+    rates = run.values("parallel.rate", row.runtime)
+    rate = statistics.median(rates)
+    if rate is None:
+        return None
+    own = (run.samples["metric"] == "parallel.rate") & (run.samples["runtime"] == row.runtime)
+    dimensions = json.loads(str(run.samples.loc[own, "dimensions"].iloc[0]))
+    return _Row(
+        row=row,
+        launchers=str(dimensions["launchers"]),
+        rates=rates,
+        rate=rate,
+        ceiling=statistics.median(run.values("parallel.ceiling", row.runtime)),
+        times=run.values("parallel.launch", row.runtime),
+        failures=int(run.values("parallel.failures", row.runtime).sum()),
+        reasons=_reasons(run, row.runtime),
+    )
+
+
+def _answer(run: RunData, summary: Summary, rows: Sequence[_Row]) -> tuple[Sentence, ...]:
+    """What is said at the top: rates of boxes on the host's kernel, each with its interval."""
+    told = [r for r in rows if r.row.runtime_class in CONTAINERS]
+    if not told or summary.blocking:
+        return ()
+    sure = statistics.simultaneous(len(told))
+    told.sort(key=lambda r: -r.rate.value)
+    parts = [f"{r.row.runtime} {quantity(r.rate.value, '1/s')}" for r in told]
+    ranges = [
+        f"{r.row.runtime} {span(found.interval, '1/s')}"
+        for r in told
+        if (found := statistics.median(r.rates, sure)) is not None and found.interval
+    ]
+    detail = f"95 % intervals, all at once: {'; '.join(ranges)}." if ranges else (
+        "Too few blocks for intervals."
+    )  # fmt: skip
+    headline = f"Launches a second, {told[0].launchers} at a time: {', '.join(parts)}."
+    return (Sentence("parallel", headline, detail),)
+
+
+def _reasons(run: RunData, runtime: str) -> str:
+    """What the trials say of their failed launches, each reason once."""
+    trials = run.trials[(run.trials["runtime"] == runtime) & ~run.trials["warmup"]]
+    told = [conditions.get("failures") for conditions in trials["conditions"]]
+    return "; ".join(dict.fromkeys(text for text in told if text))
+
+
+def _rates(run: RunData, rows: Sequence[_Row]) -> Chart:
+    ceiling = statistics.median(run.values("parallel.ceiling"))
+    plot = DotPlot(
+        tuple(DotRow(subject(r.row), tuple(r.rates), (), r.rate) for r in rows),
+        "1/s",
+        "good launches a second, logarithmic scale",
+        None if ceiling is None else ceiling.value,
+        "the harness's own ceiling",
+    )
+    told = ", ".join(f"{r.row.runtime} {quantity(r.rate.value, '1/s')}" for r in rows)
+    alt = f"Launches a second by runtime, one point a trial. Medians: {told}."
+    return render("parallel_rate", alt, lambda layout: draw_dots(plot, layout))
+
+
+def _launches(rows: Sequence[_Row]) -> Chart:
+    curves = tuple(Curve(subject(r.row), tuple(r.times)) for r in rows if len(r.times) >= 2)
+    told = ", ".join(f"{r.row.runtime} {quantity(float(r.times.median()), 's')}" for r in rows)
+    alt = f"Share of launches that were ready by a time, a curve a runtime. Medians: {told}."
+    axis = "from a launch's own request to READY, logarithmic scale"
+    return render("parallel_launch", alt, lambda layout: draw_ecdf(curves, "s", axis, layout))
+
+
+def _table(rows: Sequence[_Row]) -> Table:
+    cells = tuple(
+        (
+            label(r.row),
+            r.launchers,
+            with_interval(r.rate, "1/s"),
+            quantity(r.ceiling.value, "1/s") if r.ceiling else MISSING,
+            percent(r.rate.value / r.ceiling.value) if r.ceiling else MISSING,
+            f"{r.failures} of {r.failures + len(r.times)}",
+            r.reasons,
+        )
+        for r in rows
+    )
+    headings = ("Runtime", "At a time", "Good launches a second (95 %)", "Ceiling",
+                "Share of the ceiling", "Failed", "Why")  # fmt: skip
+    return Table("Launches a second, median of trials", headings, cells)
+
+
+def _quantiles(rows: Sequence[_Row]) -> Table:
+    cells = tuple(
+        (
+            label(r.row),
+            str(len(r.times)),
+            *(_quantile(r.times, q) for q in _QUANTILES),
+            quantity(float(r.times.max()), "s"),
+        )
+        for r in rows
+    )
+    names = tuple(f"p{q * 100:g} (95 %)" for q in _QUANTILES)
+    headings = ("Runtime", "Launches", *names, "Slowest")
+    return Table("Request to READY of launches among others", headings, cells)
+
+
+def _quantile(times: pd.Series[float], q: float) -> str:
+    found = statistics.pooled_quantile(times, q)
+    if found is None:
+        return f"absent: needs {10 / (1 - q):.0f} launches"
+    return with_interval(found, "s")
