@@ -335,7 +335,8 @@ def _undecided(run: RunData, classes: Mapping[str, tuple[str, str]]) -> Undecide
         return None
     if any(_is_comparable(run, n, classes[n]) for n in machines):
         return None
-    silent = tuple(n for n in machines if not len(run.values(READY, n)))
+    started = set(run.trials.loc[run.trials["experiment"] == "startup", "runtime"])
+    silent = tuple(n for n in machines if n in started and not len(run.values(READY, n)))
     machines = [n for n in machines if n not in silent]
     emulated = tuple(n for n in machines if is_emulated(run, n))
     rest = [n for n in machines if n not in emulated]

@@ -162,13 +162,10 @@ class Ramp:
         if now - self.told_ns < _TELL_EVERY_S * 1e9:
             return
         self.told_ns = now
-        n, taken = (
-            len(self.fleet),
-            self.watch.begin.available_bytes - probe.host_memory().get("MemAvailable", 0),
-        )
+        n, free = len(self.fleet), probe.host_memory().get("MemAvailable", 0)
         left_s = (now - self.began_ns) / 1e9 / n * self._missing()
         self.bench.tell(
-            f"{n} of at most {self.settings.max_instances} running, {taken / MIB:.0f} MiB taken, "
+            f"{n} of at most {self.settings.max_instances} running, {free / MIB:.0f} MiB free, "
             f"the last ready in {self.ready_s[-1] * 1000:.0f} ms, about {left_s:.0f} s left"
         )
 

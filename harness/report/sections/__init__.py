@@ -7,11 +7,13 @@ from collections.abc import Callable
 from harness.analysis.frames import RunData
 from harness.analysis.summary import Summary
 from harness.report.section import Section
-from harness.report.sections import ladder, parallel, timeseries, variants
+from harness.report.sections import density, ladder, parallel, timeseries, variants
 
 Maker = Callable[[RunData, Summary], Section | None]
 
-MAKERS: tuple[Maker, ...] = (variants.make, parallel.make, ladder.make, timeseries.make)
+MAKERS: tuple[Maker, ...] = (
+    variants.make, parallel.make, ladder.make, density.make, timeseries.make,
+)  # fmt: skip
 """In the order of the report; a maker returns None where the run has nothing for it."""
 
 

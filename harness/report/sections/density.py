@@ -1,0 +1,207 @@
+"""How many fit: the ramps of the run, what one more instance cost, and where each ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from harness.analysis import density, statistics
+from harness.analysis.density import Density, curves, densities
+from harness.analysis.frames import RunData
+from harness.analysis.sentences import Sentence
+from harness.analysis.statistics import Estimate
+from harness.analysis.summary import RuntimeRow, Summary
+from harness.analysis.units import MISSING, beside, plural, quantity, span, with_interval
+from harness.report.charts import Chart, render, subject
+from harness.report.dots import DotPlot, DotRow, draw_dots
+from harness.report.ramps import Panel, Ramps, Trace, draw_ramps
+from harness.report.section import Exhibit, Section
+from harness.report.tables import Table, label
+
+Ramped = Sequence[tuple[RuntimeRow, Density]]
+
+
+def make(run: RunData, summary: Summary) -> Section | None:
+    """None unless some ramp came to an end."""
+    rows = {row.runtime: row for row in summary.rows}
+    found = [(rows[each.runtime], each) for each in densities(run) if each.runtime in rows]
+    if not found:
+        return None
+    exhibits = (
+        Exhibit("density", chart=_slopes(run, found), table=_ends(found), folded=False),
+        Exhibit(
+            "density_memory", "Memory, instance by instance", _memory(run, found), _ledger(found)
+        ),
+        Exhibit("density_ready", "Does a start get slower?", _ready(run, found)),
+        Exhibit("density_latency", "Do those that run answer more slowly?", _latency(run, found)),
+    )
+    return Section(
+        name="density",
+        title="How many fit, and what does one more cost?",
+        link="Density",
+        exhibits=tuple(e for e in exhibits if e.chart or e.table),
+        answers=tuple(_answers(run, found)),
+    )
+
+
+def _slopes(run: RunData, found: Ramped) -> Chart | None:
+    rows = tuple(
+        DotRow(subject(row), tuple(run.values(density.SLOPE, row.runtime)), (),
+               each.estimates["slope"])
+        for row, each in found
+    )  # fmt: skip
+    if not any(row.values for row in rows):
+        return None
+    told = ", ".join(f"{r.subject.name} {with_interval(r.estimate, 'bytes')}" for r in rows)
+    plot = DotPlot(rows, "bytes", "memory of one more instance, logarithmic scale")
+    return render(
+        "density", f"What one more instance costs in memory, one point a ramp. {told}.",
+        lambda layout: draw_dots(plot, layout),
+    )  # fmt: skip
+
+
+def _ends(found: Ramped) -> Table:
+    rows = tuple(
+        (
+            label(row),
+            _range([stop.instances for stop in each.stops]),
+            each.furthest.text,
+            with_interval(each.estimates["slope"], "bytes"),
+            _value(each.estimates["rate"], "1/s"),
+            _value(each.estimates["teardown"], "s"),
+            f"{len(each.stops)} of {each.tried}",
+        )
+        for row, each in found
+    )
+    headings = ("Runtime", "Instances at the stop", "Why the furthest stopped", "One more costs",
+                "Launches a second", "All gone in", "Ramps that succeeded")  # fmt: skip
+    return Table("Where the ramps ended (medians over ramps)", headings, rows)
+
+
+def _ledger(found: Ramped) -> Table:
+    names = ("slope", "slope_host", "harness", "remainder")
+    rows = tuple(
+        (label(row), *(with_interval(each.estimates[name], "bytes") for name in names))
+        for row, each in found
+    )
+    headings = ("Runtime", "Charged", "Host’s fall", "The harness itself", "Remainder")
+    return Table("The ledger of one more instance (medians over ramps)", headings, rows)
+
+
+def _range(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _value(estimate: Estimate | None, unit: str) -> str:
+    return quantity(estimate.value, unit).replace(" 1/s", "") if estimate else MISSING
+
+
+def _memory(run: RunData, found: Ramped) -> Chart | None:
+    panels = []
+    for row, each in found:
+        charged = _traces(curves(run, "density.charged", row.runtime))
+        host = _traces(
+            curves(run, "density.host_delta", row.runtime, having="density.slope_host"), solid=False
+        )
+        slope = each.estimates["slope"]
+        note = f"{quantity(slope.value, 'bytes')} each" if slope else ""
+        if slope is not None and slope.interval is not None:
+            note += f" ({span(slope.interval, 'bytes')})"
+        room = each.available_bytes - each.reserve_bytes
+        reserve = quantity(each.reserve_bytes, "bytes")
+        line = (room, f"reserve of {reserve}") if room > 0 else None
+        aside = f"reserve begins at {quantity(room, 'bytes')}" if room > 0 else ""
+        if charged or host:
+            panels.append(Panel(subject(row), note, (*charged, *host), aside, line))
+    if not panels:
+        return None
+    beside = "host’s fall" if any(not t.solid for p in panels for t in p.traces) else ""
+    ramps = Ramps(tuple(panels), "bytes", "charged to all instances", beside)
+    told = "; ".join(f"{panel.subject.name} {panel.note}" for panel in panels)
+    return render(
+        "density-memory", f"Memory over the number of instances, a curve a ramp. {told}.",
+        lambda layout: draw_ramps(ramps, layout),
+    )  # fmt: skip
+
+
+def _ready(run: RunData, found: Ramped) -> Chart | None:
+    panels = []
+    for row, _ in found:
+        ramps = curves(run, "density.ready", row.runtime)
+        if ramps:
+            middle = statistics.median(run.values("density.ready", row.runtime))
+            note = f"median {quantity(middle.value, 's')}" if middle else ""
+            traces = tuple(Trace(points, dots=True) for points in ramps)
+            panels.append(Panel(subject(row), note, traces))
+    if not panels:
+        return None
+    drawn = Ramps(tuple(panels), "s", "from request to READY, a point an instance", log=True)
+    told = "; ".join(f"{panel.subject.name} {panel.note}" for panel in panels)
+    return render(
+        "density-ready", f"Time to READY of each instance of the ramps. {told}.",
+        lambda layout: draw_ramps(drawn, layout),
+    )  # fmt: skip
+
+
+def _latency(run: RunData, found: Ramped) -> Chart | None:
+    panels, upper = [], "0.9"
+    quantiles = {row.runtime: {q: curves(run, "density.latency", row.runtime, quantile=q)
+                               for q in ("0.5", "0.9", "0.99")} for row, _ in found}  # fmt: skip
+    if all(each["0.99"] for each in quantiles.values()):
+        upper = "0.99"
+    for row, _ in found:
+        own = quantiles[row.runtime]
+        traces = (*_traces(own["0.5"]), *_traces(own[upper], solid=False))
+        if traces:
+            last = [points[-1][1] for points in own["0.5"]]
+            n = max(points[-1][0] for points in own["0.5"])
+            note = f"{quantity(sorted(last)[len(last) // 2], 's')} at {n}"
+            panels.append(Panel(subject(row), note, traces))
+    if not panels:
+        return None
+    name = "one in a hundred is slower" if upper == "0.99" else "one in ten is slower"
+    drawn = Ramps(tuple(panels), "s", "median latency", name, log=True)
+    told = "; ".join(f"{panel.subject.name}: median {panel.note} instances" for panel in panels)
+    return render(
+        "density-latency", f"Open-loop latency over the number of instances. {told}.",
+        lambda layout: draw_ramps(drawn, layout),
+    )  # fmt: skip
+
+
+def _traces(found: Sequence[density.Curve], solid: bool = True) -> tuple[Trace, ...]:
+    return tuple(Trace(points, solid) for points in found if points)
+
+
+def _answers(run: RunData, found: Ramped) -> Iterator[Sentence]:
+    """What was held, and what one more costs; emulated machines are left to the table.
+
+    The intervals hold all at once.
+    """
+    plain = [(row, each) for row, each in found if not row.emulated]
+    if not plain:
+        return
+    held = [f"{each.furthest.instances} {row.runtime}" for row, each in plain]
+    ends = [f"{row.runtime}: {each.furthest.text}" for row, each in plain]
+    detail = [f"Why the ramps ended: {'; '.join(ends)}."]
+    sure = statistics.simultaneous(len(plain))
+    slopes = [(r.runtime, run.values(density.SLOPE, r.runtime)) for r, _ in plain]
+    known = [(name, e) for name, values in slopes if (e := statistics.median(values, sure))]
+    if known:
+        costs = [f"{name} {quantity(e.value, 'bytes')} ({_told(e)})" for name, e in known]
+        touched = quantity(plain[0][1].touched_bytes, "bytes")
+        detail.append(
+            f"One more instance costs, its touched set of {touched} included: {', '.join(costs)}."
+        )
+        if len(known) > 1 and any(e.interval for _, e in known):
+            detail.append("The intervals hold together with 95 %.")
+    yield Sentence("density", f"This host held {_list(held)} instances at once.", " ".join(detail))
+
+
+def _told(estimate: Estimate) -> str:
+    if estimate.interval is None:
+        return f"{plural(estimate.n, 'ramp')}: too few for an interval"
+    return f"{beside(estimate, 'bytes')}"
+
+
+def _list(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
