@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from harness import __version__, paths
+from harness.experiments import identity
 from harness.image.store import read_record
 from harness.lineup import Entrant, Lineup
 from harness.model import SCHEMA_VERSION, Image, Trial
@@ -60,6 +61,7 @@ def begin(
         "image": {
             "digest": image.digest, "agent_sha256": image.agent_sha256,
             "excludes": list(image.excludes), "packages": read_record(image.directory).packages,
+            "allowed_outside": list(identity.ALLOWED_OUTSIDE),
         },
         "started_utc": earlier.get("started_utc") or _now(),
         "runtimes": {name: _runtime(entrant) for name, entrant in lineup.entrants.items()},

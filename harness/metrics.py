@@ -15,6 +15,10 @@ def _bytes(name: str, description: str) -> Metric:
     return Metric(name=name, unit="bytes", better="lower", description=description)
 
 
+def _rate(name: str, description: str) -> Metric:
+    return Metric(name=name, unit="1/s", better="higher", description=description)
+
+
 _ALL = (
     _seconds("startup.created", "request until the runtime says that the instance exists"),
     _seconds("startup.started", "request until the runtime's start call returned"),
@@ -64,6 +68,13 @@ _ALL = (
     Metric(name="density.unanswered", unit="1", better="lower",
            description="requests at n instances that were never answered"),
     _seconds("density.teardown", "from asking the first to end until nothing of any was left"),
+    _rate("cpu.events", "sysbench's events: primes up to 10,000 found by plain computing"),
+    _rate("cpu.memory", "bytes that sysbench writes to memory, in blocks of 1 MiB"),
+    _rate("cpu.syscalls", "rounds of a fixed set of system calls on /dev/null (stress-ng)"),
+    _rate("cpu.switches", "messages between two processes, a context switch each (stress-ng)"),
+    _rate("cpu.forks", "processes forked and waited for (stress-ng)"),
+    _rate("cpu.faults", "rounds of mapping 64 KiB and touching every page (stress-ng)"),
+    _rate("cpu.compress", "bytes that 7-Zip compresses with LZMA in its benchmark"),
     _seconds("canary.work", "a fixed piece of arithmetic in the harness: the host's own drift"),
     Metric(name="canary.busy", unit="1", better="lower",
            description="share of the host's CPU time used while the harness idles"),
@@ -77,6 +88,7 @@ _ALL = (
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ALL}
 
 HEADLINES: Mapping[str, tuple[str, ...]] = {
+    "cpu": ("cpu.events", "cpu.syscalls", "cpu.forks", "cpu.compress"),
     "density": ("density.instances", "density.slope", "density.rate", "density.remainder"),
     "parallel": ("parallel.rate", "parallel.ceiling", "parallel.ready", "parallel.failures"),
 }

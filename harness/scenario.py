@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -21,6 +21,7 @@ from harness import registry, resources
 from harness.errors import ScenarioError, UsageError
 from harness.metrics import METRICS
 from harness.model import MIB, Frozen, Limits
+from harness.probes import cpu
 from harness.settings import Experiments, PositiveInt, Sampler
 from harness.sizes import size_bytes
 from harness.workload import Workload
@@ -33,9 +34,9 @@ T = TypeVar("T")
 
 
 class LimitsText(Frozen, frozen=True):
-    """Limits as they are written: `memory = "128 MiB"`."""
+    """Limits as they are written: `memory = "128 MiB"`; `cpus = "all"` is all of this host's."""
 
-    cpus: Annotated[float, Meta(ge=0.01, le=4096)] | None = None
+    cpus: Annotated[float, Meta(ge=0.01, le=4096)] | Literal["all"] | None = None
     memory: str | PositiveInt | None = None
     pids: Annotated[int, Meta(ge=1, le=_MAX_PIDS)] | None = None
 
@@ -148,6 +149,7 @@ def _convert(raw: Any, kind: type[T], where: str) -> T:
 def _plain(text: str) -> str:
     """msgspec's message with the place first: `limits.cpus: expected …`."""
     message, _, place = text.partition(" - at `$")
+    message = message.replace("Invalid enum value", "expected something else than")
     place = place.rstrip("`").lstrip(".") or "the top level"
     return f"{place}: {message[:1].lower()}{message[1:]}"
 
@@ -156,7 +158,7 @@ def _known_keys(text: str) -> str:
     unknown = re.search(r"unknown field `([^`]+)`", text)
     if not unknown:
         return "see the shipped scenarios for the format"
-    every = sorted({key for key, _ in _fields(ScenarioFile)})
+    every = sorted({key for key, _ in _fields(ScenarioFile)} - {unknown[1]})
     near = difflib.get_close_matches(unknown[1], every, 1)
     return f"did you mean {near[0]}?" if near else f"known keys: {', '.join(every)}"
 
@@ -270,7 +272,8 @@ def _workload(given: str | Workload, where: str) -> Workload:
 
 def _limits(text: LimitsText, where: str) -> Limits:
     memory = None if text.memory is None else _bytes(text.memory, where)
-    return Limits(cpus=text.cpus, memory_bytes=memory, pids=text.pids)
+    cpus = float(cpu.count()) if text.cpus == "all" else text.cpus
+    return Limits(cpus=cpus, memory_bytes=memory, pids=text.pids)
 
 
 def _bytes(text: str | int, where: str) -> int:

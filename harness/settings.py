@@ -7,7 +7,7 @@ does is in harness/experiments/, by the same name again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -141,6 +141,20 @@ class Parallel(Settings, frozen=True):
     machine_launches: Annotated[int, Meta(ge=1, le=64)] = 4
 
 
+ALL_CPUS = "all"
+
+CpuTest = Literal["events", "memory", "syscalls", "switches", "forks", "faults", "compress"]
+
+
+class Cpu(Settings, frozen=True):
+    """`cpu`: which tests, with how many threads each (`"all"`: the CPUs that a box has)."""
+
+    tests: Annotated[tuple[CpuTest, ...], Meta(min_length=1)] = get_args(CpuTest)
+    threads: Annotated[tuple[PositiveInt | Literal["all"], ...], Meta(min_length=1)] = (1, "all")
+    seconds: Annotated[int, Meta(ge=1, le=600)] = 1
+    timeout_s: Seconds = 120.0
+
+
 class Experiments(Frozen, frozen=True):
     """Which experiments the scenario runs; an absent one is not run.
 
@@ -153,6 +167,7 @@ class Experiments(Frozen, frozen=True):
     density: Density | None = None
     ladder: Ladder | None = None
     parallel: Parallel | Launchers | None = None
+    cpu: Cpu | None = None
 
     def chosen(self) -> Mapping[str, Settings]:
         """What the scenario names, with its settings."""

@@ -40,7 +40,7 @@ def _ready(summary: Summary) -> Sentence | None:
     value = quantity(summary.ready[first].value, "s")
     detail = [_with_intervals(summary, first, told)] if told else []
     detail += [
-        f"{_list([c.slower for c in alike])} and {first} are equivalent within the margin "
+        f"{listed([c.slower for c in alike])} and {first} are equivalent within the margin "
         "that the scenario fixed before the run."
     ] * bool(alike)
     detail += [f"Between {first} and {c.slower}: no conclusion ({c.why})." for c in open_]
@@ -48,7 +48,7 @@ def _ready(summary: Summary) -> Sentence | None:
         return Sentence("ready", "Which runtime is ready sooner is not decided.", " ".join(detail))
     longer = [f"{c.slower} {times(c.ratio.value)} times" for c in told if c.ratio]
     longer[0] = longer[0].replace(f"{told[0].slower} ", f"{told[0].slower} takes ", 1) + " as long"
-    return Sentence("ready", f"{first} is ready in {value}; {_list(longer)}.", " ".join(detail))
+    return Sentence("ready", f"{first} is ready in {value}; {listed(longer)}.", " ".join(detail))
 
 
 def _with_intervals(summary: Summary, first: str, told: Sequence[Comparison]) -> str:
@@ -59,13 +59,13 @@ def _with_intervals(summary: Summary, first: str, told: Sequence[Comparison]) ->
         for c in told
         if c.ratio and c.ratio.interval
     ]
-    text = f"Intervals: {_list(ranges)} (95 %, {_at_once(summary.ready_family)})."
+    text = f"Intervals: {listed(ranges)} (95 %, {_at_once(summary.ready_family)})."
     bare = summary.ready.get(BARE)
     if bare is not None and bare.interval:
         text += f" With no box at all: {with_interval(bare, 's')}."
     if summary.nested:
         text += (
-            f" This host is itself a virtual machine, so {_list(summary.nested)} ran nested, "
+            f" This host is itself a virtual machine, so {listed(summary.nested)} ran nested, "
             "which costs more than on hardware."
         )
     return text
@@ -82,8 +82,8 @@ def _alone(summary: Summary) -> Sentence | None:
         return None
     told = [f"{name} is ready in {quantity(e.value, 's')}" for name, e in known.items()]
     ranges = [f"{name} {span(e.interval, 's')}" for name, e in known.items()]
-    detail = f"Intervals: {_list(ranges)} (95 %, {_at_once(summary.ready_family)})."
-    return Sentence("ready", f"{_list(told)}.", detail)
+    detail = f"Intervals: {listed(ranges)} (95 %, {_at_once(summary.ready_family)})."
+    return Sentence("ready", f"{listed(told)}.", detail)
 
 
 def _memory(summary: Summary) -> Sentence | None:
@@ -96,17 +96,17 @@ def _memory(summary: Summary) -> Sentence | None:
         head = "What an idle box holds in memory is not decided."
         return Sentence("memory", head, detail) if few or absent else None
     told = [f"{quantity(c.estimate.value, 'bytes')} in {c.runtime}" for c in known]
-    return Sentence("memory", f"An idle instance holds {_list(told)}.", detail)
+    return Sentence("memory", f"An idle instance holds {listed(told)}.", detail)
 
 
 def _memory_detail(known: Sequence[Cost], few: Sequence[str], absent: Sequence[str]) -> str:
     ranges = [f"{c.runtime} {span(c.estimate.interval, 'bytes')}" for c in known]
-    parts = [f"Intervals: {_list(ranges)} (95 %, all at once)."] if ranges else []
+    parts = [f"Intervals: {listed(ranges)} (95 %, all at once)."] if ranges else []
     if few:
-        parts.append(f"{_list(few)}: too few blocks for an interval.")
+        parts.append(f"{listed(few)}: too few blocks for an interval.")
     if absent:
         parts.append(
-            f"{_list(absent)}: too little to tell from the host's own variation, so no value."
+            f"{listed(absent)}: too little to tell from the host's own variation, so no value."
         )
     return " ".join(parts)
 
@@ -124,14 +124,14 @@ def _why(why: Undecided) -> str:
     parts = []
     if why.emulated:
         parts.append(
-            f"{_list(why.emulated)} ran under software emulation (TCG): every instruction of "
+            f"{listed(why.emulated)} ran under software emulation (TCG): every instruction of "
             "the guest was translated by a program, which no virtual machine on suitable "
             "hardware does."
         )
     if why.silent:
-        parts.append(f"No trial of {_list(why.silent)} came to READY.")
+        parts.append(f"No trial of {listed(why.silent)} came to READY.")
     if why.unlike:
-        parts.append(f"{_list(why.unlike)} had no hardware accelerator that we can vouch for.")
+        parts.append(f"{listed(why.unlike)} had no hardware accelerator that we can vouch for.")
     parts += list(why.guards)
     parts += [f"{name} did not run: {_stop(reason)}" for name, reason in why.skipped.items()]
     return " ".join(parts)
@@ -149,11 +149,12 @@ def _failures(summary: Summary) -> Sentence | None:
         if r.success and r.ok < r.tried
     ]
     total = sum(sum(r.failures.values()) for r in bad)
-    head = f"{plural(total, 'trial')} did not succeed: {_list(told)}."
+    head = f"{plural(total, 'trial')} did not succeed: {listed(told)}."
     return Sentence("failures", head, " ".join([*short, "No time stands for a failed trial."]))
 
 
-def _list(parts: Sequence[str]) -> str:
+def listed(parts: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
     if len(parts) <= 2:
         return " and ".join(parts)
     return ", ".join(parts[:-1]) + " and " + parts[-1]

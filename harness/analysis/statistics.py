@@ -138,6 +138,37 @@ def combined(
     return Estimate(float(statistic(*columns, axis=-1)), len(table), interval, absent)
 
 
+def paired_p(first: pd.Series[float], second: pd.Series[float]) -> float | None:
+    """How likely chance alone gives such a ratio: an exact permutation test within blocks.
+
+    The two values of each block change places in every way, and the statistic is the mean of
+    the logarithms of their ratios (Good, Permutation Tests, 2nd ed., 3.2). None when no block
+    has both, or a value is not positive. The smallest p of n blocks is 2^(1-n).
+    """
+    both = pd.concat([by_block(first), by_block(second)], axis=1, join="inner").to_numpy(float)
+    if len(both) == 0 or (both <= 0).any():
+        return None
+    logs = np.log(both)
+    result: Any = stats.permutation_test(
+        (logs[:, 0], logs[:, 1]),
+        lambda a, b, axis: np.mean(a - b, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        rng=np.random.default_rng(0),
+    )
+    return float(result.pvalue)
+
+
+def discoveries(p_values: Sequence[float], rate: float = 1 - CONFIDENCE) -> tuple[bool, ...]:
+    """Which of many tests stand when at most this share of them may be false (Benjamini and
+    Hochberg, JRSS B 57 (1995) 289-300)."""
+    if not p_values:
+        return ()
+    adjusted = stats.false_discovery_control(list(p_values))
+    return tuple(bool(p <= rate) for p in adjusted)
+
+
 def simultaneous(family: int, confidence: float = CONFIDENCE) -> float:
     """The confidence that each of `family` intervals needs so that all hold together."""
     return 1 - (1 - confidence) / max(family, 1)

@@ -144,7 +144,7 @@ class Summary:
 def summarise(run: RunData) -> Summary:
     """The answer that a run allows."""
     names = runtimes(run)
-    classes = {name: _class_of(run, name) for name in names}
+    classes = {name: class_of(run, name) for name in names}
     compared = [n for n in names if _is_comparable(run, n, classes[n])]
     held = [n for n in names if statistics.median(run.values(MEMORY, n)) is not None]
     single = [n for n in names if n in compared or n == BARE]
@@ -174,7 +174,7 @@ def summarise(run: RunData) -> Summary:
         memory_family=len(held),
         floor=statistics.median(run.values(FLOOR)),
         warmups=int(run.trials["warmup"].sum()),
-        blocking=tuple(g["text"] for g in _blocking(run)),
+        blocking=tuple(g["text"] for g in blocking(run)),
     )
 
 
@@ -189,7 +189,7 @@ def runtimes(run: RunData) -> tuple[str, ...]:
 
 def is_emulated(run: RunData, runtime: str) -> bool:
     """Whether this runtime's processor was software: its own, or that of the whole host."""
-    runtime_class, accel = _class_of(run, runtime)
+    runtime_class, accel = class_of(run, runtime)
     machine = runtime_class in MACHINES
     return machine and (
         runtime_class == RuntimeClass.EMULATED.value
@@ -233,7 +233,8 @@ def decide(ratio: Estimate | None, margin: float) -> tuple[Verdict, str]:
     return Verdict.NO_CONCLUSION, "the interval includes both answers"
 
 
-def _class_of(run: RunData, runtime: str) -> tuple[str, str]:
+def class_of(run: RunData, runtime: str) -> tuple[str, str]:
+    """A runtime's class and its accelerator, as its trials or else the manifest tell them."""
     rows = run.trials[run.trials["runtime"] == runtime]
     told = rows[rows["runtime_class"] != ""]
     if len(told):
@@ -253,18 +254,18 @@ def _is_true_machine(run: RunData, runtime: str, kind: tuple[str, str]) -> bool:
         kind[0] == RuntimeClass.MACHINE.value
         and kind[1] in HARDWARE
         and not is_emulated(run, runtime)
-        and not _blocking(run, machines=True)
+        and not blocking(run, machines=True)
     )
 
 
-def _blocking(run: RunData, machines: bool = False) -> list[Mapping[str, Any]]:
+def blocking(run: RunData, machines: bool = False) -> list[Mapping[str, Any]]:
     """Guards against every comparison, or (`machines`) against those of machines."""
     stopped = [g for g in run.manifest.get("guards", []) if g.get("severity") == BLOCK]
     return [g for g in stopped if machines or g.get("name") not in MACHINE_GUARDS]
 
 
 def _row(run: RunData, runtime: str) -> RuntimeRow:
-    kind, accel = _class_of(run, runtime)
+    kind, accel = class_of(run, runtime)
     trials = run.trials[run.trials["runtime"] == runtime]
     good = trials["outcome"] == Outcome.OK.value
     ended = good | trials["outcome"].isin([Outcome.FAILED.value, Outcome.TIMEOUT.value])
@@ -293,7 +294,7 @@ def _row(run: RunData, runtime: str) -> RuntimeRow:
 
 def _ranking(run: RunData, names: Sequence[str], confidence: float) -> tuple[Comparison, ...]:
     order = sorted(names, key=lambda n: float(run.values(READY, n).median()))
-    stopped = _blocking(run)
+    stopped = blocking(run)
     return tuple(
         _compare(run, first, other, confidence, stopped)
         for first, other in itertools.product(order[:1], order[1:])
@@ -344,6 +345,6 @@ def _undecided(run: RunData, classes: Mapping[str, tuple[str, str]]) -> Undecide
         emulated=emulated,
         silent=silent,
         skipped=skipped,
-        guards=tuple(str(g.get("text", "")) for g in _blocking(run, machines=True)) if rest else (),
+        guards=tuple(str(g.get("text", "")) for g in blocking(run, machines=True)) if rest else (),
         unlike=tuple(n for n in rest if classes[n][1] not in HARDWARE),
     )

@@ -18,8 +18,15 @@ from harness.image.tree import LOADER, library_path, outside_view, resolve_insid
 from harness.model import AGENT_PATH, Identity, Image, Instance
 from harness.process import run
 
-ALLOWED_OUTSIDE = ("/proc/", "/sys/", "/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
-"""What a bare-metal workload may open beyond the image: the kernel's own files."""
+ALLOWED_OUTSIDE = (
+    "/proc/", "/sys/", "/dev/null", "/dev/zero", "/dev/urandom", "/dev/random",
+    "/etc/passwd", "/etc/nsswitch.conf",
+    "/usr/lib/locale/", "/usr/share/locale/locale.alias", "/etc/locale.alias",
+    "/usr/lib/x86_64-linux-gnu/gconv/gconv-modules.cache",
+)  # fmt: skip
+"""What a bare-metal workload may open beyond the image: the kernel's own files, and the words
+that the C library looks up for anybody: names of users, names of locales. A library that such
+a word leads to is not among them."""
 
 
 @functools.cache

@@ -53,7 +53,8 @@ class Recipe(Frozen, frozen=True):
     architecture: str = "amd64"
     components: str = "main"
     packages: tuple[str, ...] = (
-        "busybox-static", "fio", "iperf3", "nginx-light", "redis-server", "stress-ng", "sysbench",
+        "busybox-static", "fio", "iperf3", "nginx-light", "p7zip", "redis-server", "stress-ng",
+        "sysbench",
     )  # fmt: skip
     path_excludes: tuple[str, ...] = (
         "/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*",

@@ -1,0 +1,159 @@
+"""Ratios to bare metal with their intervals and the margin of equivalence, test by test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from harness.analysis.statistics import Estimate
+from harness.analysis.units import times
+from harness.report.style import EMULATED_GROUND, FAINT, HAIRLINE, INK, QUIET, Layout, Subject
+
+_LINE_IN = 0.19
+_HEADING_IN = 0.27
+_MARGIN_GROUND = "#e3efe8"
+_SMALL = 7.0
+
+
+@dataclass(frozen=True)
+class Line:
+    """One runtime's ratio."""
+
+    subject: Subject
+    ratio: Estimate
+
+
+@dataclass(frozen=True)
+class Group:
+    """One test: its name, the margin of equivalence (1 is none), its lines."""
+
+    heading: str
+    margin: float
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One variant of all tests, such as a number of threads."""
+
+    title: str
+    groups: tuple[Group, ...]
+
+    @property
+    def height_in(self) -> float:
+        """What its lines and headings need."""
+        return sum(_HEADING_IN + _LINE_IN * len(group.lines) for group in self.groups)
+
+
+def draw_ratios(
+    panels: Sequence[Panel], axis: str, layout: Layout, logarithmic: bool = False
+) -> Figure:
+    """Panels side by side, or on a phone one below the other, on one scale."""
+    limits = _limits(panels, logarithmic)
+    above, below = 0.32, 0.52
+    heights = [panel.height_in + above + below for panel in panels]
+    stacked = layout.narrow or len(panels) == 1
+    total = sum(heights) if stacked else max(heights)
+    figure = Figure(figsize=(layout.width_in, total))
+    left, gap = (0.24, 0.1) if layout.narrow else (0.115, 0.075)
+    columns = 1 if stacked else len(panels)
+    width = (1 - left - gap * columns) / columns
+    top = total
+    for number, panel in enumerate(panels):
+        column = 0 if stacked else number
+        base = (top if stacked else total) - above - panel.height_in
+        axes = figure.add_axes(
+            (left + column * (width + gap), base / total, width, panel.height_in / total)
+        )
+        _draw_panel(axes, panel, limits, axis, named=column == 0, logarithmic=logarithmic)
+        top -= heights[number] if stacked else 0.0
+    return figure
+
+
+def _limits(panels: Sequence[Panel], logarithmic: bool) -> tuple[float, float]:
+    reach = [1.0]
+    for panel in panels:
+        for group in panel.groups:
+            reach += [group.margin, 1 / group.margin]
+            for line in group.lines:
+                interval = line.ratio.interval
+                reach += [line.ratio.value]
+                reach += [interval.low, interval.high] if interval else []
+    low, high = min(reach), max(reach)
+    if logarithmic:
+        return low / 1.3, high * 1.3
+    room = 0.06 * (high - low) or 0.05
+    return max(low - room, 0.0), high + room
+
+
+def _draw_panel(
+    axes: Axes,
+    panel: Panel,
+    limits: tuple[float, float],
+    axis: str,
+    *,
+    named: bool,
+    logarithmic: bool,
+) -> None:
+    if logarithmic:
+        axes.set_xscale("log")
+        ticks = [t for k in range(-6, 7) for t in (10.0**k, 3 * 10.0**k)]
+        axes.xaxis.set_major_locator(
+            FixedLocator([t for t in ticks if limits[0] <= t <= limits[1]])
+        )
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.set_xlim(*limits)
+    axes.set_ylim(panel.height_in, 0)
+    axes.set_yticks([])
+    for side in ("left", "right", "top"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(axis="x", length=3, width=0.6, pad=3)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.grid(axis="x", color=HAIRLINE, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.axvline(1, color=INK, linewidth=0.8, zorder=1)
+    axes.set_title(panel.title, pad=6)
+    axes.set_xlabel(axis, labelpad=4, size=8)
+    y = 0.0
+    for group in panel.groups:
+        _draw_group(axes, group, y, named)
+        y += _HEADING_IN + _LINE_IN * len(group.lines)
+
+
+def _draw_group(axes: Axes, group: Group, y: float, named: bool) -> None:
+    place = axes.get_yaxis_transform()
+    first, last = y + _HEADING_IN - 0.02, y + _HEADING_IN + _LINE_IN * len(group.lines) - 0.02
+    if group.margin > 1:
+        axes.fill_betweenx(
+            [first, last], 1 / group.margin, group.margin, color=_MARGIN_GROUND, linewidth=0,
+            zorder=0.5,
+        )  # fmt: skip
+    axes.text(0, y + _HEADING_IN - 0.075, group.heading, transform=place, va="center",
+              size=8, weight="bold", color=INK,
+              bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
+    for number, line in enumerate(group.lines):
+        _draw_line(axes, line, y + _HEADING_IN + _LINE_IN * (number + 0.5), named)
+
+
+def _draw_line(axes: Axes, line: Line, y: float, named: bool) -> None:
+    place, colour, interval = axes.get_yaxis_transform(), line.subject.colour, line.ratio.interval
+    if line.subject.emulated:
+        axes.axhspan(y - _LINE_IN / 2, y + _LINE_IN / 2, facecolor=EMULATED_GROUND,
+                     edgecolor="#e3c6d6", hatch="////", linewidth=0, zorder=0)  # fmt: skip
+    if interval is not None:
+        axes.plot([interval.low, interval.high], [y, y], color=colour, linewidth=3.2, alpha=0.4,
+                  solid_capstyle="butt", zorder=2)  # fmt: skip
+    face = "white" if line.subject.emulated else colour
+    axes.plot([line.ratio.value], [y], marker="o", markersize=4.2, markerfacecolor=face,
+              markeredgecolor=colour, markeredgewidth=0.9, zorder=3)  # fmt: skip
+    if named:
+        axes.text(-0.02, y, line.subject.name, transform=place, va="center", ha="right",
+                  size=_SMALL, color=colour)  # fmt: skip
+    axes.text(1.015, y, times(line.ratio.value), transform=place, va="center", size=_SMALL,
+              color=QUIET if interval is not None else FAINT)  # fmt: skip
