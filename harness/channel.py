@@ -319,6 +319,12 @@ class Agent:
             found[path] = digest
         return found
 
+    def drop_cached(self, paths: Sequence[str]) -> None:
+        """Take files out of the page cache of the box's kernel; raises ChannelError."""
+        self.hello()
+        self._listener.send(b"DROP", _strings(paths))
+        self._expect(b"DEND")
+
     def derive_manifest(self, root: str, excludes: Sequence[str]) -> bytes:
         """The manifest of the tree at `root`, derived from inside."""
         self.hello()

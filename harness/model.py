@@ -294,6 +294,11 @@ class Instance(Protocol):
         """SHA-256 of files by their path inside the image, read from inside."""
         ...
 
+    def drop_cached(self, paths: Sequence[str]) -> None:
+        """Take files, by their path inside the image, out of the page cache of the kernel
+        under which the box runs, so far as nobody maps them."""
+        ...
+
     def touch(self, size_bytes: int, seed: int | None = None) -> int:
         """Have the agent hold so many bytes more of anonymous memory, each page written with
         content of its own; returns the bytes held in all. ChannelError when it cannot."""

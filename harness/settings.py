@@ -23,6 +23,9 @@ Share = Annotated[float, Meta(gt=0, le=1)]
 Size = str | PositiveInt
 """Bytes, or a text such as "64 MiB" (see harness/sizes.py)."""
 
+MemoryState = Literal["idle", "touched", "freed", "ballooned", "cache"]
+_MEMORY_NEEDS = {"touched": "idle", "freed": "touched", "ballooned": "freed"}
+
 
 class Sampler(Frozen, frozen=True):
     """`[sampler]`: how many times a second counters of living instances are read; off without.
@@ -60,12 +63,30 @@ class Startup(Settings, frozen=True):
 
 
 class Memory(Settings, frozen=True):
-    """`memory`: how many instances a ramp ends with, by the class of the runtime."""
+    """`memory`: what instances hold in each of the `states` asked for, in this order.
+
+    `instances` (of engines and of machines their own number) are launched and are `idle`;
+    each writes `touched` bytes, and `settle_s` after it has freed them the state is `freed`;
+    where machines have a balloon it then takes as much (`ballooned`). `cache` has fresh
+    instances read the same files, at least `read` bytes of the image.
+    """
 
     instances: Annotated[int, Meta(ge=2, le=64)] = 8
     engine_instances: Annotated[int, Meta(ge=2, le=64)] = 4
     machine_instances: Annotated[int, Meta(ge=1, le=64)] = 2
-    state: Literal["idle"] = "idle"
+    states: Annotated[list[MemoryState], Meta(min_length=1)] = msgspec.field(
+        default_factory=lambda: ["idle"]
+    )
+    touched: Size = "32 MiB"
+    read: Size = "32 MiB"
+    settle_s: Annotated[float, Meta(ge=0, le=600)] = 3.0
+
+    def __post_init__(self) -> None:
+        size_bytes(self.touched)
+        size_bytes(self.read)
+        for state, before in _MEMORY_NEEDS.items():
+            if state in self.states and before not in self.states:
+                raise ValueError(f'"{state}" in states needs "{before}" before it')
 
 
 class Phases(Settings, frozen=True):

@@ -56,6 +56,9 @@ class BareBox(AgentBox):
         found = self.agent.hash_files([root + path for path in paths])
         return {path.removeprefix(root): digest for path, digest in found.items()}
 
+    def drop_cached(self, paths: Sequence[str]) -> None:
+        self.agent.drop_cached([f"{self.image.root}{path}" for path in paths])
+
     def scratch(self) -> str:
         return str(self._scratch)
 

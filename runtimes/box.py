@@ -67,6 +67,9 @@ class AgentBox:
     def hash_files(self, paths: Sequence[str]) -> Mapping[str, str]:
         return self.agent.hash_files(paths)
 
+    def drop_cached(self, paths: Sequence[str]) -> None:
+        self.agent.drop_cached(paths)
+
     def touch(self, size_bytes: int, seed: int | None = None) -> int:
         return self.agent.touch(size_bytes, seed)
 

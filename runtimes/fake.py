@@ -64,6 +64,9 @@ class FakeBox:
         listed = parse_manifest(self._image.manifest.read_bytes())
         return {path: listed[path].content for path in paths}
 
+    def drop_cached(self, paths: Sequence[str]) -> None:
+        """It has no cache."""
+
     def touch(self, size_bytes: int, seed: int | None = None) -> int:
         self._held += size_bytes
         return self._held

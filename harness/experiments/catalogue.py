@@ -45,7 +45,7 @@ class Experiment:
 
 EXPERIMENTS: Mapping[str, Experiment] = {
     "startup": Experiment(startup.measure),
-    "memory": Experiment(memory.measure),
+    "memory": Experiment(memory.measure, executes=the_agent_alone),
     "density": Experiment(density.measure, executes=the_agent_alone),
     "phases": Experiment(
         phases.measure, can=lambda runtime, settings: isinstance(runtime, Instruments)

@@ -20,6 +20,7 @@ from harness.errors import HarnessError
 from harness.experiments import ledger, openloop
 from harness.experiments.bench import Bench, Measurement
 from harness.experiments.fleet import Fleet, Member
+from harness.experiments.identity import combined
 from harness.experiments.openloop import Heard
 from harness.experiments.watch import Bounds, Stop, Watch
 from harness.metrics import METRICS
@@ -226,10 +227,7 @@ def _has_ended(pid: int) -> bool:
 
 def _prove(bench: Bench, boxes: Sequence[Instance]) -> Identity:
     """An instance has executed the agent and nothing else; each one hashes it."""
-    proofs = [bench.prove(box) for box in boxes]
-    return Identity(
-        identical=all(proof.identical for proof in proofs), files=dict(proofs[-1].files)
-    )
+    return combined([bench.prove(box) for box in boxes])
 
 
 def _harness_bytes() -> float:

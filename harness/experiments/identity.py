@@ -69,11 +69,11 @@ def prove(
 
 
 def combined(proofs: Sequence[Identity]) -> Identity:
-    """One proof of several instances that executed the same files: all hold, or it does not."""
+    """One proof of several instances: identical when each of them is."""
     return Identity(
         identical=all(proof.identical for proof in proofs),
-        files=dict(proofs[-1].files),
-        outside=list(proofs[-1].outside),
+        files={path: digest for proof in proofs for path, digest in proof.files.items()},
+        outside=sorted({path for proof in proofs for path in proof.outside}),
     )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from harness.experiments.bench import Bench
@@ -61,6 +61,14 @@ def charged(box: Instance) -> int | None:
     return _pss(box.processes()) if group is None else probe.charged(box.processes(), [group])
 
 
+def cache_charged(bench: Bench, box: Instance) -> int | None:
+    """`charged`, where the page cache that a box fills is part of it: in a group of its own,
+    or in a guest's RAM. Else None."""
+    if _own_group(box) is None and not bench.runtime.runtime_class.is_machine:
+        return None
+    return charged(box)
+
+
 def _pss(processes: Sequence[int]) -> int | None:
     sizes = [probe.process_memory(pid) for pid in processes]
     return None if None in sizes else sum(size.pss_bytes for size in sizes if size is not None)
@@ -78,14 +86,15 @@ def _own_group(box: Instance) -> Path | None:
     return None
 
 
-def idle_variation() -> float:
-    """Range of the host's free and reclaimable memory over a moment without our doing.
+def idle_variation(reading: Callable[[], int] = probe.host_available_bytes) -> float:
+    """Range of a reading of the host's memory, by default of what is free and reclaimable,
+    over a moment without our doing.
 
     An idle control period is waiting by its nature: there is no event to wait for.
     """
     readings = []
     for _ in range(_IDLE_READINGS):
-        readings.append(probe.host_available_bytes())
+        readings.append(reading())
         time.sleep(_IDLE_PAUSE_S)
     return float(max(readings) - min(readings))
 

@@ -1,64 +1,152 @@
-"""How much memory one instance holds: a short ramp, and two totals that must agree.
+"""How much memory an instance holds: idle, touched, freed, ballooned, and what boxes share.
 
-The ledger of an instance has two independent sides. *Charged*: what its control group is
-charged, and the PSS of those of its processes that live outside of it (shim, VMM, the growth
-of a daemon). *Host*: by how much the host's free and reclaimable memory fell. Instances are
-added one after another, each point is read on both sides, and the cost of one is the slope.
-The remainder is printed. The host's side moves by itself: by how much is seen in an idle
-moment before the ramp, and in what has not come back after it. Its slope counts only when the
-ramp moved it ten times as much; otherwise it is absent.
+Instances are added one after another and both sides of the ledger are read
+(harness/experiments/ledger.py); what one idle instance holds is the slope. Then, where the
+scenario asks for it, each instance writes so many bytes and says that it holds them, gives
+them back, and, where its machine has a balloon, is asked for them once more. What the first
+took and what the others brought back is read from the same two sides, so it shows that freed
+is not always returned. With thousands of pages moved, the host's side tells it too.
+
+The host's side moves by itself: by how much is seen in an idle moment before the ramp, and in
+what has not come back after it. It counts only where ten times as much was moved; otherwise
+it is absent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-from harness.clock import Marks
-from harness.experiments import ledger
+from harness.experiments import ledger, pagecache
 from harness.experiments.bench import Bench, Measurement
+from harness.experiments.fleet import Fleet
 from harness.experiments.identity import combined
-from harness.model import HasDaemon, Identity, Instance, Sample
+from harness.experiments.ledger import Point
+from harness.model import Balloons, HasDaemon, Instance, Sample
 from harness.probes import memory as probe
 from harness.settings import Memory
+from harness.sizes import size_bytes
+
+_FLOWS: Sequence[tuple[str, str, str, Mapping[str, str]]] = (
+    ("taken", "idle", "touched", {}),
+    ("returned", "touched", "freed", {"by": "free"}),
+    ("returned", "freed", "ballooned", {"by": "balloon"}),
+)
+"""What moved between two states: the metric, the states, and the dimensions it gets."""
+
+Change = Callable[[Memory, Sequence[Instance]], bool]
+
+
+@dataclass(frozen=True)
+class Account:
+    """What was read in a trial: the points of the idle ramp, and one after each change.
+
+    `variation` is by how much the host moved without our doing; `touched` what each of `n`
+    instances said that it held.
+    """
+
+    n: int
+    ramp: Sequence[tuple[int, Point]]
+    held: Mapping[str, Point]
+    touched: int
+    variation: float
+
+    def samples(self) -> list[Sample]:
+        """Bytes an instance, in each state and between states."""
+        found = self._held_in("idle", self._slopes())
+        for state in self.held:
+            if state != "idle":
+                found += self._held_in(state, self._shares(state))
+        for name, before, after, more in _FLOWS:
+            if before in self.held and after in self.held:
+                found += self._moved(name, before, after, more)
+        return found
+
+    def fell(self, state: str) -> float:
+        """By how much the host's memory fell until all instances were in a state."""
+        return self.held[state]["host_delta"] - self.ramp[0][1]["host_delta"]
+
+    def _slopes(self) -> dict[str, float]:
+        keys = self.ramp[-1][1]
+        return {k: ledger.slope([(n, p[k]) for n, p in self.ramp if k in p]) for k in keys}
+
+    def _shares(self, state: str) -> dict[str, float]:
+        before, point = self.ramp[0][1], self.held[state]
+        return {k: (point[k] - before[k]) / self.n for k in point if k in before}
+
+    def _held_in(self, state: str, values: dict[str, float]) -> list[Sample]:
+        """The ledger of an instance in a state, its remainder computed where both sides are."""
+        if self.fell(state) < ledger.SIGNAL_TO_IDLE * self.variation:
+            values.pop("host_delta")
+        elif "charged" in values:
+            values["remainder"] = values["host_delta"] - values["charged"]
+        more = {} if state == "idle" else {"touched": str(self.touched)}
+        return [self._sample(key, value, state=state, **more) for key, value in values.items()]
+
+    def _moved(self, name: str, before: str, after: str, more: Mapping[str, str]) -> list[Sample]:
+        """What was taken or returned; what comes back may be nothing, so what was touched is
+        the signal that the host's side is held against."""
+        clear = self.n * self.touched >= ledger.SIGNAL_TO_IDLE * self.variation
+        sides = {"charged": "charged"} | ({"host": "host_delta"} if clear else {})
+        first, last = self.held[before], self.held[after]
+        sign = 1 if name == "taken" else -1
+        return [
+            self._sample(
+                name, sign * (last[key] - first[key]) / self.n,
+                side=side, touched=str(self.touched), **more,
+            )
+            for side, key in sides.items()
+            if key in first and key in last
+        ]  # fmt: skip
+
+    def _sample(self, name: str, value: float, **dimensions: str) -> Sample:
+        return Sample(
+            metric=f"memory.{name}", value=value, unit="bytes",
+            dimensions={**dimensions, "n": str(self.n)},
+        )  # fmt: skip
 
 
 def measure(bench: Bench, settings: Memory) -> Measurement:
-    """One ramp; every value is bytes an instance."""
-    target = _target(bench, settings)
+    """One ramp and its changes of state; every value is bytes an instance."""
+    n = _target(bench, settings)
     begin, variation = probe.host_available_bytes(), ledger.idle_variation()
-    boxes: list[Instance] = []
-    with ExitStack() as stack:
-        points = [(0, ledger.read_point(bench, boxes))]
-        for size in _steps(target, bench.runtime.runtime_class.is_machine):
-            _grow(bench, settings, boxes, size, stack)
-            points.append((size, ledger.read_point(bench, boxes)))
-        proof = _prove(bench, boxes)
+    touched, held = 0, dict[str, Point]()
+    with _fleet(bench, settings) as fleet:
+        ramp = [(0, ledger.read_point(bench, ()))]
+        for size in _steps(n, bench.runtime.runtime_class.is_machine):
+            _grow(bench, fleet, size)
+            ramp.append((size, ledger.read_point(bench, fleet.boxes)))
+        held["idle"] = ramp[-1][1]
+        if "touched" in settings.states:
+            touched = _touch(bench, settings, fleet.boxes)
+            held["touched"] = ledger.read_point(bench, fleet.boxes)
+        for state, change in _CHANGES.items():
+            if state in settings.states and change(settings, fleet.boxes):
+                held[state] = ledger.read_point(bench, fleet.boxes)
+        proofs = [bench.prove(box) for box in fleet.boxes]
     drift = float(abs(probe.host_available_bytes() - begin))
     variation = max(variation, drift, ledger.counter_drift_bytes())
-    slopes = {
-        key: ledger.slope([(n, p[key]) for n, p in points if key in p]) for key in points[-1][1]
-    }
-    fell = points[-1][1]["host_delta"] - points[0][1]["host_delta"]
-    if fell < ledger.SIGNAL_TO_IDLE * variation:
-        slopes.pop("host_delta")
-    elif "charged" in slopes:
-        slopes["remainder"] = slopes["host_delta"] - slopes["charged"]
-    dimensions = {"state": settings.state, "n": str(target)}
-    samples = tuple(
-        Sample(metric=f"memory.{key}", value=value, unit="bytes", dimensions=dimensions)
-        for key, value in slopes.items()
-    )
+    account = Account(n, ramp, held, touched, variation)
+    samples = account.samples()
+    if "cache" in settings.states:
+        with _fleet(bench, settings) as fleet:
+            _grow(bench, fleet, n)
+            samples += pagecache.share(bench, fleet.boxes, size_bytes(settings.read))
+            proofs += [bench.prove(box) for box in fleet.boxes]
     return Measurement(
-        samples=samples,
-        identity=proof,
+        samples=tuple(samples),
+        identity=combined(proofs),
         conditions={
             "idle_variation_bytes": variation,
-            "host_fell_bytes": fell,
-            "instances": target,
-        },
-    )
+            "host_fell_bytes": account.fell("idle"),
+            "instances": n,
+        } | ({"touched_bytes": touched, "settle_s": settings.settle_s} if touched else {}),
+    )  # fmt: skip
+
+
+def _fleet(bench: Bench, settings: Memory) -> Fleet:
+    return Fleet(lambda marks: bench.instance(marks, settings.ready_timeout_s))
 
 
 def _target(bench: Bench, settings: Memory) -> int:
@@ -72,23 +160,39 @@ def _steps(target: int, machines: bool) -> Sequence[int]:
     return [target] if machines else [target // 2, target]
 
 
-def _grow(
-    bench: Bench, settings: Memory, boxes: list[Instance], size: int, stack: ExitStack
-) -> None:
+def _grow(bench: Bench, fleet: Fleet, size: int) -> None:
     """Launch until there are `size` instances; machines boot side by side."""
-    missing = size - len(boxes)
-    launches = [bench.instance(Marks(), settings.ready_timeout_s) for _ in range(missing)]
-    if not bench.runtime.runtime_class.is_machine:
-        boxes.extend(stack.enter_context(launch) for launch in launches)
+    missing = size - len(fleet)
+    if bench.runtime.runtime_class.is_machine:
+        fleet.launch(missing)
         return
-    with ThreadPoolExecutor(missing) as pool:
-        entered = [(launch, pool.submit(launch.__enter__)) for launch in launches]
-        for launch, future in entered:
-            if future.exception() is None:
-                stack.push(launch)
-        boxes.extend(future.result() for _, future in entered)
+    for _ in range(missing):
+        fleet.launch()
 
 
-def _prove(bench: Bench, boxes: Sequence[Instance]) -> Identity:
-    """An idle instance has executed the agent and nothing else; each one hashes it."""
-    return combined([bench.prove(box) for box in boxes])
+def _touch(bench: Bench, settings: Memory, boxes: Sequence[Instance]) -> int:
+    """Have each instance write its bytes; returns what the least of them says that it holds."""
+    bench.tell(f"{len(boxes)} instances write {settings.touched} each")
+    wanted = size_bytes(settings.touched)
+    return min(box.touch(wanted) for box in boxes)
+
+
+def _free(settings: Memory, boxes: Sequence[Instance]) -> bool:
+    """Have each give back what it wrote. A guest tells its host late, if it tells it at all,
+    and no event says that it is not going to: so the wait is the scenario's to set."""
+    for box in boxes:
+        box.release()
+    time.sleep(settings.settle_s)
+    return True
+
+
+def _inflate(settings: Memory, boxes: Sequence[Instance]) -> bool:
+    """Ask machines with a balloon for what they had touched; False where there is none."""
+    able = [box for box in boxes if isinstance(box, Balloons)]
+    for box in able:
+        box.inflate(size_bytes(settings.touched))
+    return bool(able)
+
+
+_CHANGES: Mapping[str, Change] = {"freed": _free, "ballooned": _inflate}
+"""What brings instances from the state before to the next, in this order."""

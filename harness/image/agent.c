@@ -722,7 +722,25 @@ static void take_job(char *payload, uint32_t n)
     free(s.at);
 }
 
-/* -------------------------------------------------------------------- memory that is held */
+/* ------------------------------------------------------- memory that is held, files that are */
+
+/* Takes files out of this kernel's page cache, as far as nobody maps them or writes to them. */
+static void drop_cached(char *payload, uint32_t n)
+{
+    struct strings s = split(payload, n);
+    int failed = 0;
+    for (int i = 0; i < s.count && !failed; i++) {
+        int fd = open(s.at[i], O_RDONLY | O_CLOEXEC);
+        failed = fd < 0 ? errno : posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+        if (fd >= 0)
+            close(fd);
+        if (failed)
+            send_text("FAIL", "%s: %s", s.at[i], strerror(failed));
+    }
+    if (!failed)
+        send_frame("DEND", "", 0);
+    free(s.at);
+}
 
 /* Anonymous memory held on request; this lies at the beginning of each mapping. */
 struct held {
@@ -826,6 +844,8 @@ static void serve(int64_t first_ns)
             free(s.at);
         } else if (!memcmp(head, "HASH", 4))
             send_hashes(payload, n);
+        else if (!memcmp(head, "DROP", 4))
+            drop_cached(payload, n);
         else if (!memcmp(head, "TUCH", 4))
             take_touch(payload, n);
         else if (!memcmp(head, "RELS", 4))

@@ -65,6 +65,11 @@ def host_available_bytes() -> int:
     return available(host_memory())
 
 
+def host_free_bytes() -> int:
+    """MemFree: what the host uses for nothing at all, not even to keep files at hand."""
+    return host_memory()["MemFree"]
+
+
 def charged(processes: Iterable[int], groups: Sequence[Path]) -> int | None:
     """What a box is charged: its group's memory, and the PSS of its processes outside of it.
 
