@@ -344,8 +344,8 @@ class Agent:
             return self._held(Deadline(self._timeout_s + size_bytes / _SLOWEST_TOUCH))
         except ChannelError as error:
             raise ChannelError(
-                f"the box could not touch {size_bytes} bytes: {error.message}",
-                "its memory limit may be too small for that",
+                f"the box could not touch {size_bytes} bytes, which may be more than its memory "
+                f"limit allows: {error.message}"
             ) from error
 
     def release(self) -> int:

@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
@@ -155,6 +155,12 @@ def _plain(text: str) -> str:
 
 
 def _known_keys(text: str) -> str:
+    """The hint: what could have been meant, or what there is to choose from."""
+    refused = re.search(r"Invalid enum value (.*?)(?: - at `\$\.(.*)`)?$", text)
+    if refused:
+        words = _choices(ScenarioFile, re.sub(r"\[.*?\]", "", refused[2] or "").split("."))
+        near = difflib.get_close_matches(refused[1].strip("'"), words, 1)
+        return f"did you mean {near[0]}?" if near else f"choose from {', '.join(words)}"
     unknown = re.search(r"unknown field `([^`]+)`", text)
     if not unknown:
         return "see the shipped scenarios for the format"
@@ -171,6 +177,21 @@ def _fields(kind: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
             nested = isinstance(part, type) and issubclass(part, msgspec.Struct)
             if nested and part is not Threshold:
                 yield from _fields(part, f"{prefix}{field.name}.")
+
+
+def _choices(kind: Any, path: Sequence[str]) -> list[str]:
+    """The words that a key takes, in the order in which they are written down."""
+    here = [field.type for field in msgspec.structs.fields(kind) if field.name == path[0]]
+    parts = [part for each in here for part in (each, *getattr(each, "__args__", ()))]
+    for part in parts:
+        if path[1:] and isinstance(part, type) and issubclass(part, msgspec.Struct):
+            return _choices(part, path[1:])
+    while parts:
+        part = parts.pop(0)
+        if get_origin(part) is Literal:
+            return [str(word) for word in get_args(part)]
+        parts += get_args(part)
+    return []
 
 
 def _override(raw: dict[str, Any], setting: str) -> None:

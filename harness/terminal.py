@@ -216,7 +216,8 @@ def results_table(records: Sequence[TrialRecord]) -> Table:
         own = values.setdefault(record.runtime, {})
         failed[record.runtime] = failed.get(record.runtime, 0) + (record.outcome is not Outcome.OK)
         for sample in record.samples:
-            own.setdefault(sample.metric, []).append(sample.value)
+            if sample.dimensions.get("state", "idle") == "idle":
+                own.setdefault(sample.metric, []).append(sample.value)
     rows = [_result_row(name, own, failed[name]) for name, own in values.items()]
     rows.sort(key=lambda row: median(values[row[0]].get("startup.ready", [1e9])))
     return table("", ("runtime", "ready", "lowest … highest", "CPU", "memory", "failed"), rows)

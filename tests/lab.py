@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 
 from harness import paths, registry
 from harness.clock import Marks
+from harness.experiments.bench import Bench
 from harness.image.build import build
 from harness.inventory import Entry, Inventory, sweep
 from harness.model import Context, Image, Instance, InstanceSpec, Limits, Runtime
 from harness.place import Place, make_place
 from harness.process import become_subreaper
+from harness.workload import Workload
 
 
 @dataclass
@@ -58,6 +60,16 @@ class Lab:
         finally:
             shutil.rmtree(directory)
             shutil.rmtree(sockets)
+
+    def bench(self, name: str, limits: Limits | None = None) -> Bench:
+        """What an experiment works with, for one runtime."""
+        runtime = self.runtime(name)
+        return Bench(
+            runtime=runtime, facts=runtime.probe(), image=self.image,
+            limits=limits or Limits(), workload=Workload(argv=["/usr/bin/echo"]), outside=(),
+            run_id=self.place.run_id, scratch=self.place.scratch, state=self.place.state,
+            group=self.place.group, numbers=self.numbers,
+        )  # fmt: skip
 
     def inventory_entries(self) -> Sequence[Entry]:
         """What the lab's inventory lists now."""

@@ -26,6 +26,8 @@ from harness.model import Outcome, RuntimeClass
 READY = "startup.ready"
 BARE = "bare"
 MEMORY = "memory.charged"
+IDLE = "idle"
+"""The state in which instances are compared; others stand in a section of their own."""
 CPU = "startup.cpu"
 FLOOR = "floor.ready"
 
@@ -146,7 +148,7 @@ def summarise(run: RunData) -> Summary:
     names = runtimes(run)
     classes = {name: class_of(run, name) for name in names}
     compared = [n for n in names if _is_comparable(run, n, classes[n])]
-    held = [n for n in names if statistics.median(run.values(MEMORY, n)) is not None]
+    held = [n for n in names if statistics.median(run.values(MEMORY, n, state=IDLE)) is not None]
     single = [n for n in names if n in compared or n == BARE]
     family = len(compared) * (len(compared) - 1) // 2 + len(single)
     confidence = statistics.simultaneous(family)
@@ -286,7 +288,7 @@ def _row(run: RunData, runtime: str) -> RuntimeRow:
         ready=statistics.median(ready),
         added=None if runtime == BARE else statistics.difference(ready, bare),
         cpu=statistics.median(run.values(CPU, runtime)),
-        memory=statistics.median(run.values(MEMORY, runtime)),
+        memory=statistics.median(run.values(MEMORY, runtime, state=IDLE)),
         memory_tried=bool((trials["experiment"] == "memory").any()),
         memory_ok=bool(((trials["experiment"] == "memory") & good).any()),
     )
@@ -320,7 +322,7 @@ def _compare(
 
 
 def _cost(run: RunData, runtime: str, kind: tuple[str, str], confidence: float) -> Cost:
-    estimate = statistics.median(run.values(MEMORY, runtime), confidence)
+    estimate = statistics.median(run.values(MEMORY, runtime, state=IDLE), confidence)
     assert estimate is not None
     return Cost(runtime, estimate, kind[0] not in MACHINES or _is_true_machine(run, runtime, kind))
 

@@ -3,9 +3,11 @@
 Two totals that are counted independently of each other. *Charged*: what each box's control
 group is charged, and the PSS of those of its processes that live outside of it (shim, VMM, the
 growth of a private daemon), each page once. *Host*: by how much the host's free and
-reclaimable memory fell. A point is one reading of both; the cost of one instance is the slope
-of points over the number of instances. The host moves by itself too, and its side counts only
-where it was moved ten times as much (DESIGN: memory ledger).
+reclaimable memory fell. What a box frees goes to a list of its CPU first, and MemFree does not
+count what is there, so those lists are added (harness/probes/memory.py). A point is one reading
+of both; the cost of one instance is the slope of points over the number of instances. The host
+moves by itself too, and its side counts only where it was moved ten times as much (DESIGN:
+memory ledger).
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from harness.analysis import phases, statistics
 from harness.analysis.export import write_whole
 from harness.analysis.frames import RunData
 from harness.analysis.phases import Timeline
-from harness.analysis.summary import CPU, READY, RuntimeRow, Summary
+from harness.analysis.summary import CPU, IDLE, READY, RuntimeRow, Summary
 from harness.analysis.units import quantity
 from harness.report import ledger, lines
 from harness.report.dots import DotPlot, DotRow, draw_dots
@@ -204,7 +204,9 @@ def _ecdf(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made:
 def _memory(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made:
     del summary
     found = tuple(
-        LedgerRow(subject(r), {m: statistics.median(run.values(m, r.runtime)) for m in LEDGER})
+        LedgerRow(
+            subject(r), {m: statistics.median(run.values(m, r.runtime, state=IDLE)) for m in LEDGER}
+        )
         for r in rows
         if r.memory_tried
     )
@@ -223,8 +225,8 @@ def _machine_memory(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) 
     del summary
     bars = []
     for row in rows:
-        guest = statistics.median(run.values(GUEST, row.runtime))
-        overhead = statistics.median(run.values(OVERHEAD, row.runtime))
+        guest = statistics.median(run.values(GUEST, row.runtime, state=IDLE))
+        overhead = statistics.median(run.values(OVERHEAD, row.runtime, state=IDLE))
         if guest is not None and overhead is not None and overhead.value >= 0:
             values = (guest.value, overhead.value)
             parts = tuple(

@@ -9,7 +9,7 @@ from harness.analysis import phases, statistics
 from harness.analysis.frames import RunData
 from harness.analysis.phases import Timeline
 from harness.analysis.statistics import Estimate
-from harness.analysis.summary import RuntimeRow, Summary, round_trip_p99_s
+from harness.analysis.summary import IDLE, RuntimeRow, Summary, round_trip_p99_s
 from harness.analysis.units import (
     MISSING,
     percent,
@@ -100,7 +100,7 @@ def memory(run: RunData, summary: Summary) -> Table:
         (
             label(row),
             *(_ledger_cell(run, m, row.runtime) for m in metrics[:2]),
-            *(_median(run, m, row.runtime, "bytes") for m in metrics[2:]),
+            *(_median(run, m, row.runtime, "bytes", state=IDLE) for m in metrics[2:]),
         )
         for row in summary.rows
         if row.memory_tried
@@ -115,12 +115,12 @@ def machine_memory(run: RunData, summary: Summary) -> Table:
         (
             label(row),
             *(
-                with_interval(statistics.median(run.values(m, row.runtime)), "bytes")
+                with_interval(statistics.median(run.values(m, row.runtime, state=IDLE)), "bytes")
                 for m in (GUEST, OVERHEAD)
             ),
         )
         for row in summary.rows
-        if len(run.values(GUEST, row.runtime))
+        if len(run.values(GUEST, row.runtime, state=IDLE))
     )
     names = ("Runtime", "Guest RAM in use (95 %)", "VMM overhead (95 %)")
     return Table("Memory of one machine, medians", names, rows)
@@ -176,7 +176,7 @@ def inflation(run: RunData, row: RuntimeRow) -> str:
 
 
 def _ledger_cell(run: RunData, metric: str, runtime: str) -> str:
-    estimate = statistics.median(run.values(metric, runtime))
+    estimate = statistics.median(run.values(metric, runtime, state=IDLE))
     if estimate is None or estimate.interval is not None:
         return with_interval(estimate, "bytes")
     return f"{quantity(estimate.value, 'bytes')} ({plural(estimate.n, 'trial')} only)"
@@ -187,8 +187,8 @@ def _phase_cells(timeline: Timeline, used: Sequence[str]) -> list[str]:
     return [quantity(seconds.get(mark), "s") for mark in used]
 
 
-def _median(run: RunData, metric: str, runtime: str, unit: str) -> str:
-    values = run.values(metric, runtime)
+def _median(run: RunData, metric: str, runtime: str, unit: str, **dimensions: str) -> str:
+    values = run.values(metric, runtime, **dimensions)
     return quantity(float(values.median()), unit) if len(values) else MISSING
 
 

@@ -194,6 +194,13 @@ def test_touched_memory_is_held_and_given_back(subject: Subject) -> None:
     assert abs(after - before) < 0.05 * HELD_BYTES
 
 
+def test_files_leave_the_page_cache_by_their_path_inside(subject: Subject) -> None:
+    subject.box.drop_cached([SHELL, "/etc/passwd"])
+    with pytest.raises(ChannelError, match="No such file"):
+        subject.box.drop_cached([SHELL, "/there/is/no/such/file"])
+    assert subject.box.run(shell("exit 0")).exit_status == 0
+
+
 def test_touching_more_than_the_limit_fails_and_ends(subject: Subject, lab: Lab) -> None:
     if subject.runtime.probe().limits.memory is not Support.SUPPORTED:
         pytest.skip(f"{subject.name} does not limit memory, and says so")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from pathlib import Path
 
@@ -35,6 +36,39 @@ def test_lines_that_are_no_sizes_are_passed_over() -> None:
 def test_available_is_free_cached_and_reclaimable() -> None:
     assert memory.available({"MemFree": 1, "Cached": 2, "SReclaimable": 4, "Buffers": 8}) == 7
     assert memory.available({"MemFree": 1, "Cached": 2}) == 3
+
+
+ZONES = """Node 0, zone    DMA32
+  pages free     772855
+  pagesets
+    cpu: 0
+              count:    8
+              high:     1910
+    cpu: 1
+              count:    24066
+              high:     26081
+  vm stats threshold: 30
+"""
+
+
+def test_free_pages_that_a_cpu_keeps_are_counted() -> None:
+    assert memory.free_lists_bytes(ZONES) == (8 + 24066) * os.sysconf("SC_PAGE_SIZE")
+    assert memory.free_lists_bytes("") == 0
+
+
+def test_what_is_freed_is_free_at_once() -> None:
+    """Also where it goes to the list of a CPU, which MemFree leaves out."""
+    size, fell, rose = 128 << 20, [], []
+    for _ in range(5):  # others move the host's memory too, but hardly five times
+        before = memory.host_free_bytes()
+        held = mmap.mmap(-1, size)
+        held.write(b"\1" * size)
+        during = memory.host_free_bytes()
+        held.close()
+        fell.append(before - during)
+        rose.append(memory.host_free_bytes() - during)
+    assert sorted(fell)[2] == pytest.approx(size, rel=0.1)
+    assert sorted(rose)[2] == pytest.approx(size, rel=0.1)
 
 
 def test_this_process_and_host_answer() -> None:
