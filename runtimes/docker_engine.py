@@ -81,6 +81,7 @@ class PrivateEngine:
         self.folder = context.state / "docker"
         self.socket = self.folder / "docker.sock"
         self.host = f"unix://{self.socket}"
+        self.containerd = self.folder / "containerd.sock"
         self._data = context.cache / "docker"
         self._hold = self.folder / "users" / uuid.uuid4().hex
 

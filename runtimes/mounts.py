@@ -19,7 +19,7 @@ from harness.model import CHANNEL_DIRECTORY, InstanceSpec
 
 T = TypeVar("T")
 
-_CLONE_NEWNS = 0x00020000
+_CLONE_FS, _CLONE_NEWNS = 0x00000200, 0x00020000
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8
 _MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
 _MNT_DETACH = 2
@@ -46,8 +46,7 @@ class PrivateMounts:
             self._thread.shutdown()
             raise
 
-    @staticmethod
-    def _enter() -> None:
+    def _enter(self) -> None:
         _checked(_libc.unshare(_CLONE_NEWNS), "unshare")
         _checked(_libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None), "private mounts")
 
@@ -73,11 +72,31 @@ class PrivateMounts:
     def unmount(self, target: Path) -> None:
         self.call(lambda: _checked(_libc.umount2(os.fsencode(target), _MNT_DETACH), str(target)))
 
+    def close(self) -> None:
+        """End the thread; the mounts end with the namespace's last process."""
+        self._thread.shutdown()
+
     def __enter__(self) -> PrivateMounts:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._thread.shutdown()
+        self.close()
+
+
+class MountsOf(PrivateMounts):
+    """A thread in the mount namespace of a process: what it mounts, that process sees."""
+
+    def __init__(self, pid: int) -> None:
+        self._namespace = Path(f"/proc/{pid}/ns/mnt")
+        super().__init__()
+
+    def _enter(self) -> None:
+        _checked(_libc.unshare(_CLONE_FS), "unshare")  # a root of the thread's own
+        namespace = os.open(self._namespace, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _checked(_libc.setns(namespace, _CLONE_NEWNS), "setns")
+        finally:
+            os.close(namespace)
 
 
 def fresh_layer(mounts: PrivateMounts, spec: InstanceSpec) -> Path:

@@ -101,7 +101,7 @@ class Oci:
             stack.callback(mounts.call, self._delete, spec.name)
             group = Group(Layout.detect(), f"{self._context.cgroup}/{spec.name}")
             process = mounts.call(self._spawn, spec, errors, marks)
-            _finish(process, errors)
+            finish(process, errors)
             marks.stamp(Mark.STARTED)
             ready_ns = listener.wait_ready(spec.ready_timeout_s, lambda: bool(group.members()))
             marks.at(Mark.READY, ready_ns)
@@ -177,7 +177,7 @@ def _hide_unified(mounts: PrivateMounts) -> None:
         mounts.unmount(layout.v2)
 
 
-def _finish(process: Process, errors: IO[bytes]) -> None:
+def finish(process: Process, errors: IO[bytes]) -> None:
     """Wait for the launcher; raises LaunchFailed with what it said."""
     try:
         status = process.wait(_CALL_TIMEOUT_S)

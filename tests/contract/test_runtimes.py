@@ -35,7 +35,7 @@ SPAWN_ALL = (
 )
 RUNTIMES = (
     "bare", "bare,cgroup=on", "chroot", "chroot,cgroup=on", "runc", "crun",
-    "spawn,with=cgroup", SPAWN_ALL, "crun,seccomp=on",
+    "spawn,with=cgroup", SPAWN_ALL, "crun,seccomp=on", "containerd",
     "docker", "docker,network=host", "docker,network=none", "docker,client=cli",
     "qemu", "qemu,machine=microvm", "kvm",
 )  # fmt: skip
@@ -82,7 +82,8 @@ def test_job_runs_as_nobody_and_returns_its_output(subject: Subject) -> None:
     assert done.stdout.read() == (b"65534\n" if root else f"{os.geteuid()}\n".encode())
     assert done.stderr.read() == b"to-stderr\n"
     assert (done.exit_status, done.signal, done.timed_out) == (7, None, False)
-    assert done.ended_ns > done.started_ns > subject.marks.freeze()["ready"]
+    # a busy host may read both of the job's frames at once
+    assert done.ended_ns >= done.started_ns > subject.marks.freeze()["ready"]
 
 
 def test_dynamic_program_runs_with_the_images_libraries(subject: Subject) -> None:

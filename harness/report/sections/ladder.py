@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from harness.analysis import ladder
 from harness.analysis.frames import RunData
-from harness.analysis.ladder import Ladder
+from harness.analysis.ladder import Ladder, Step
 from harness.analysis.statistics import Estimate
 from harness.analysis.summary import Summary
 from harness.analysis.units import MISSING, quantity, span
+from harness.report.charts import Chart, render, subject
 from harness.report.section import Exhibit, Section
+from harness.report.style import QUIET
 from harness.report.tables import Table
+from harness.report.waterfall import Cost, Fall, draw_costs, draw_waterfall, signed
+
+_AXIS = "from request to READY, medians"
+_COSTS_AXIS = "what a rung adds to READY, logarithmic to both sides of zero"
 
 
 def make(run: RunData, summary: Summary) -> Section | None:
     """None where the run climbed no ladder."""
-    del summary
     found = ladder.read(run)
     if found is None:
         return None
-    exhibits = [Exhibit("ladder-rungs", table=rungs_table(found))]
+    colours = {row.runtime: subject(row).colour for row in summary.rows}
+    lower, upper = _halves(found)
+    exhibits = [
+        Exhibit("ladder-mechanisms", chart=_waterfall("ladder-mechanisms", lower, None, colours)),
+        Exhibit(
+            "ladder-engines", "And those who put them together",
+            chart=_waterfall("ladder-engines", upper, _base(found), colours),
+        ),
+        Exhibit(
+            "ladder-added", "In turn, and last", chart=_costs(found, colours),
+            table=rungs_table(found),
+        ),
+    ]  # fmt: skip
     if found.remainders:
         exhibits.append(
             Exhibit("ladder-remainder", "What do the sums leave over?", table=remainders(found))
@@ -27,8 +46,75 @@ def make(run: RunData, summary: Summary) -> Section | None:
         name="ladder",
         title="What does each mechanism add?",
         link="The cost ladder",
-        exhibits=tuple(exhibits),
+        exhibits=tuple(e for e in exhibits if e.chart or e.table),
     )
+
+
+def _halves(found: Ladder) -> tuple[Sequence[Step], Sequence[Step]]:
+    """The rungs up to the whole set with their branches, and those that stand on it."""
+    if found.whole is None:
+        return found.steps, ()
+    above = {found.whole}
+    for step in sorted(found.steps, key=lambda each: each.depth):
+        if step.over in above:
+            above.add(step.name)
+    above.remove(found.whole)
+    lower = [step for step in found.steps if step.name not in above]
+    return lower, [step for step in found.steps if step.name in above]
+
+
+def _base(found: Ladder) -> Step | None:
+    return found.step(found.whole) if found.whole else None
+
+
+def _waterfall(
+    name: str, steps: Sequence[Step], base: Step | None, colours: dict[str, str]
+) -> Chart | None:
+    """The steps as bars; all that lies under `base` is one bar of its own."""
+    falls: list[Fall] = []
+    rows: dict[str, int] = {}
+    if base is not None and base.ready is not None:
+        falls.append(Fall("all of the above", 0.0, base.ready.value, None, QUIET))
+        rows[base.name] = 0
+    for step in steps:
+        if step.start is None or step.ready is None:
+            continue
+        rows[step.name] = len(falls)
+        falls.append(
+            Fall(
+                step.name, step.start, step.ready.value, rows.get(step.over or ""),
+                colours.get(step.runtime, QUIET), branch=not step.main,
+                added=step.added if step.over else step.ready,
+            )
+        )  # fmt: skip
+    if len(falls) < 2:
+        return None
+    told = "; ".join(_told(step) for step in steps if step.ready)
+    alt = f"A waterfall of what each rung adds until READY. {told}."
+    return render(name, alt, lambda layout: draw_waterfall(falls, _AXIS, layout))
+
+
+def _told(step: Step) -> str:
+    if step.over is None:
+        return f"{step.name} {quantity(step.ready.value if step.ready else None, 's')}"
+    kind = "" if step.main else ", a branch"
+    return f"{step.name} over {step.over} {signed(step.added.value) if step.added else ''}{kind}"
+
+
+def _costs(found: Ladder, colours: dict[str, str]) -> Chart | None:
+    costs = [
+        Cost(step.name, colours.get(step.runtime, QUIET), step.added, step.last)
+        for step in found.steps
+        if step.added is not None
+    ]
+    if not costs:
+        return None
+    lasts = [f"{c.name} {signed(c.last.value)}" for c in costs if c.last]
+    alt = "What each mechanism adds in turn. " + ", ".join(
+        f"{c.name} {signed(c.in_turn.value)}" for c in costs
+    )
+    alt += f". Added last: {', '.join(lasts)}." if lasts else "."
+    return render("ladder-added", alt, lambda layout: draw_costs(costs, _COSTS_AXIS, layout))
 
 
 def rungs_table(found: Ladder) -> Table:
@@ -53,24 +139,16 @@ def rungs_table(found: Ladder) -> Table:
 
 
 def remainders(found: Ladder) -> Table:
-    """Chain by chain: the measured total, the sums of its costs, and what is left."""
+    """Chain by chain: the measured total, the costs that were timed apart, and what is left."""
     rows = tuple(
-        (
-            each.rung,
-            quantity(each.total.value, "s"),
-            quantity(each.in_turn, "s"),
-            *_cells(each.left_in_turn),
-            MISSING if each.independent is None else quantity(each.independent, "s"),
-            *_cells(each.left),
-        )
+        (each.rung, quantity(each.total.value, "s"), quantity(each.costs, "s"), *_cells(each.left))
         for each in found.remainders
     )
     return Table(
-        "Measured READY of a chain's last rung, less the sum of what was timed below it",
-        ("Chain to", "READY", "Sum in turn", "Remainder", "95 %", "Sum of costs timed alone",
-         "Remainder", "95 %"),
+        "READY of a chain's last rung, less the sum of costs that were timed apart from it",
+        ("Chain to", "READY", "Sum of costs", "Remainder", "95 %"),
         rows,
-    )  # fmt: skip
+    )
 
 
 def _cells(estimate: Estimate | None) -> tuple[str, str]:
