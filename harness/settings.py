@@ -96,10 +96,14 @@ class Phases(Settings, frozen=True):
     ready_timeout_s: Seconds = 90.0
 
 
+FEW_REQUESTS = 1000
+"""How many a 99th percentile needs: 10 / (1 - q), METHOD."""
+
+
 class Density(Settings, frozen=True):
     """`density`: a ramp of instances until a stop rule holds; a trial is one ramp.
 
-    `parallel` are launched at once, each then holds `touched` bytes. The ramp ends with
+    So many are launched `at_once`, and each then holds `touched` bytes. The ramp ends with
     `max_instances`, before less than `reserve` of the host's memory would be available, when
     tasks waited for memory or the CPU for more than a share of the last seconds, when the 99th
     percentile of the latencies is over `latency_bound_s`, or, with `stop_at_failure`, when an
@@ -108,19 +112,21 @@ class Density(Settings, frozen=True):
     """
 
     max_instances: Annotated[int, Meta(ge=1, le=100_000)] = 8
-    parallel: Annotated[int, Meta(ge=1, le=256)] = 1
+    at_once: Annotated[int, Meta(ge=1, le=256)] = 1
     touched: Size = "4 MiB"
     reserve: Size = "2 GiB"
     memory_pressure: Share | None = 0.25
     cpu_pressure: Share | None = None
     latency_bound_s: Seconds | None = None
     stop_at_failure: bool = False
-    requests: Annotated[int, Meta(ge=0, le=1_000_000)] = 500
+    requests: Annotated[int, Meta(ge=0, le=1_000_000)] = 1000
     requests_per_s: Annotated[float, Meta(ge=1, le=100_000)] = 500.0
 
     def __post_init__(self) -> None:
         size_bytes(self.touched)
         size_bytes(self.reserve)
+        if self.latency_bound_s is not None and self.requests < FEW_REQUESTS:
+            raise ValueError(f"a bound for the latency needs {FEW_REQUESTS} requests a reading")
 
 
 class Ladder(Settings, frozen=True):

@@ -1,10 +1,10 @@
 """How many instances a host holds: a ramp that goes on until a declared rule stops it.
 
 A trial is one ramp. Instances are added, each touches its declared set, and at a growing
-number of them (1, 2, 3, 5, 8, 12, … each half as many again) both sides of the memory ledger
-are read and requests are sent to those that run. The slope of the ledger is what one more
-instance costs; several ramps give it an interval. A rule that was declared and holds is the
-end of a ramp and not a failure; an instance that is lost on the way fails the trial.
+number of them (1, 2, 4, 8, … and at the last) both sides of the memory ledger are read and
+requests are sent to those that run. The slope of the ledger is what one more instance costs;
+several ramps give it an interval. A rule that was declared and holds is the end of a ramp and
+not a failure; an instance that is lost on the way fails the trial.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from harness.experiments.identity import combined
 from harness.experiments.openloop import Heard
 from harness.experiments.watch import Bounds, Stop, Watch
 from harness.metrics import METRICS
-from harness.model import MIB, Answers, Identity, Instance, Mark, Sample
+from harness.model import MIB, Answers, Instance, Mark, Sample
 from harness.probes import memory as probe
 from harness.settings import Density
 from harness.sizes import size_bytes
 
 QUANTILES = (0.5, 0.9, 0.99)
-_GROWTH = 1.5
+_GROWTH = 2
 _TELL_EVERY_S = 2.0
 _MACHINE_BYTES = 128 * MIB
 _MACHINE_OVERHEAD_BYTES = 96 * MIB
@@ -72,7 +72,7 @@ class Ramp:
         while stop is None:
             stop = self._no_more()
             if stop is None:
-                stop = self._add(min(self.settings.parallel, self._missing()))
+                stop = self._add(min(self.settings.at_once, self._missing()))
             if len(self.fleet) >= self._next_reading() or stop is not None:
                 stop = self.read() or stop
         return stop
@@ -82,13 +82,13 @@ class Ramp:
 
     def _next_reading(self) -> int:
         last = self.readings[-1].n
-        return max(last + 1, int(last * _GROWTH))
+        return max(1, last * _GROWTH)
 
     def _no_more(self) -> Stop | None:
         """The rule that forbids the next step, looked at before it is taken."""
         if self._missing() <= 0:
             return Stop("max_instances", f"{len(self.fleet)} were asked for")
-        more = min(self.settings.parallel, self._missing())
+        more = min(self.settings.at_once, self._missing())
         stop = self.watch.ahead(len(self.fleet), more, self._first_bytes())
         if stop is not None and not len(self.fleet):
             raise HarnessError(f"there is no room for the first instance: {stop.text}")
@@ -178,13 +178,13 @@ def measure(bench: Bench, settings: Density) -> Measurement:
     bounds = Bounds(
         size_bytes(settings.reserve), settings.memory_pressure, settings.cpu_pressure
     )  # fmt: skip
-    with Watch((bench.scratch, bench.state), bounds, lambda: fleet.end(at_once=True)) as watch:
+    with Watch((bench.scratch, bench.state), bounds, lambda: fleet.end(abruptly=True)) as watch:
         ramp = Ramp(bench, settings, fleet, watch)
         try:
             with fleet:
                 stop = ramp.grow()
                 held = len(fleet)
-                proof = _prove(bench, fleet.boxes)
+                proof = combined([bench.prove(box) for box in fleet.boxes])
                 teardown_s = fleet.end()
         except Exception as error:
             if watch.emergency is None:
@@ -223,11 +223,6 @@ def _has_ended(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return True
     return state in "ZX"
-
-
-def _prove(bench: Bench, boxes: Sequence[Instance]) -> Identity:
-    """An instance has executed the agent and nothing else; each one hashes it."""
-    return combined([bench.prove(box) for box in boxes])
 
 
 def _harness_bytes() -> float:
@@ -286,7 +281,7 @@ def _conditions(ramp: Ramp, stop: Stop, variation: float) -> Mapping[str, str | 
         "stop_text": stop.text,
         "touched_bytes": size_bytes(ramp.settings.touched),
         "reserve_bytes": size_bytes(ramp.settings.reserve),
-        "parallel": ramp.settings.parallel,
+        "at_once": ramp.settings.at_once,
         "idle_variation_bytes": variation,
         "available_before_bytes": ramp.watch.begin.available_bytes,
     }

@@ -113,21 +113,21 @@ class Fleet:
             self._members.append(member)
         return member
 
-    def end(self, at_once: bool = False) -> float:
+    def end(self, abruptly: bool = False) -> float:
         """End all members and return the seconds that it took.
 
-        `at_once` does not ask them first. Raises the first failure after all have been tried.
+        `abruptly` does not ask them first. Raises the first failure after all have been tried.
         """
         begin = now_ns()
         failures: list[BaseException] = []
         threads = min(len(self._members), TEARDOWN_AT_ONCE)
         if threads:
-            _side_by_side(threads, lambda: self._drain(at_once, failures))
+            _side_by_side(threads, lambda: self._drain(abruptly, failures))
         if failures:
             raise failures[0]
         return (now_ns() - begin) / 1e9
 
-    def _drain(self, at_once: bool, failures: list[BaseException]) -> None:
+    def _drain(self, abruptly: bool, failures: list[BaseException]) -> None:
         """End one member after another until none is left; several threads may do so."""
         while True:
             with self._lock:
@@ -135,7 +135,7 @@ class Fleet:
                     return
                 held = self._members.pop().held
             try:
-                if at_once:
+                if abruptly:
                     held.__exit__(Abandoned, Abandoned(), None)
                 else:
                     held.__exit__(None, None, None)
@@ -148,7 +148,7 @@ class Fleet:
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         try:
-            self.end(at_once=kind is not None)
+            self.end(abruptly=kind is not None)
         except Exception:
             if kind is None:
                 raise
