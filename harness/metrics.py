@@ -11,6 +11,10 @@ def _seconds(name: str, description: str) -> Metric:
     return Metric(name=name, unit="s", better="lower", description=description)
 
 
+def _rate(name: str, description: str) -> Metric:
+    return Metric(name=name, unit="1/s", better="higher", description=description)
+
+
 def _bytes(name: str, description: str) -> Metric:
     return Metric(name=name, unit="bytes", better="lower", description=description)
 
@@ -81,6 +85,22 @@ _ALL = (
     _rate("cpu.forks", "processes forked and waited for (stress-ng)"),
     _rate("cpu.faults", "rounds of mapping 64 KiB and touching every page (stress-ng)"),
     _rate("cpu.compress", "bytes that 7-Zip compresses with LZMA in its benchmark"),
+    _rate("io.randread.iops", "random reads of 4 KiB a second, direct I/O, by depth"),
+    _seconds("io.randread.latency", "of one such read, from submission, by depth and quantile"),
+    _rate("io.randwrite.iops", "random overwrites of 4 KiB a second, direct I/O, by depth"),
+    _seconds("io.randwrite.latency", "of one such write, from submission, by depth and quantile"),
+    _rate("io.seqread.bandwidth", "bytes read a second by sequential requests of 1 MiB, direct"),
+    _seconds("io.seqread.latency", "of one such read, from submission, by quantile"),
+    _rate("io.seqwrite.bandwidth", "bytes overwritten a second by such requests, direct"),
+    _seconds("io.seqwrite.latency", "of one such write, from submission, by quantile"),
+    _seconds("io.fsync.latency", "of one fsync after each direct 4 KiB write, by quantile"),
+    Metric(name="io.fsync.calls", unit="1", better="higher", description="fsyncs of that job"),
+    Metric(name="io.fsync.flushes", unit="1", better="lower",
+           description="flush requests that the host's device completed meanwhile"),
+    Metric(name="io.bytes", unit="bytes", better="higher",
+           description="what fio says that a job read or wrote, by job and depth"),
+    _bytes("io.box_bytes", "what the box's own processes asked a device for meanwhile"),
+    _bytes("io.device_bytes", "what the host's block device read or wrote meanwhile"),
     _seconds("canary.work", "a fixed piece of arithmetic in the harness: the host's own drift"),
     Metric(name="canary.busy", unit="1", better="lower",
            description="share of the host's CPU time used while the harness idles"),
@@ -95,6 +115,7 @@ METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ALL}
 
 HEADLINES: Mapping[str, tuple[str, ...]] = {
     "cpu": ("cpu.events", "cpu.syscalls", "cpu.forks", "cpu.compress"),
+    "io": ("io.randread.iops", "io.randwrite.iops", "io.seqread.bandwidth"),
     "density": ("density.instances", "density.slope", "density.rate", "density.remainder"),
     "parallel": ("parallel.rate", "parallel.ceiling", "parallel.ready", "parallel.failures"),
 }

@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 import msgspec
 from msgspec import Meta
 
-from harness.model import Frozen
+from harness.model import MIB, Frozen
 from harness.rungs import Rung, check
 from harness.sizes import size_bytes
 
@@ -182,6 +182,31 @@ class Cpu(Settings, frozen=True):
     timeout_s: Seconds = 120.0
 
 
+class Io(Settings, frozen=True):
+    """`io`: a file of `size` in each box, and fio on it, each pattern for `runtime_s`.
+
+    `depths` are those of the random requests, `seed` decides about their offsets. `timeout_s`
+    is what a job may take beyond its run time, the writing of the file included.
+    """
+
+    size: Size = "128 MiB"
+    runtime_s: Annotated[float, Meta(ge=0.1, le=3600)] = 1.0
+    depths: Annotated[tuple[Annotated[int, Meta(ge=1, le=1024)], ...], Meta(min_length=1)] = (1, 16)
+    seed: Annotated[int, Meta(ge=0, lt=1 << 31)] = 1
+    timeout_s: Seconds = 60.0
+
+    def __post_init__(self) -> None:
+        if self.size_bytes < MIB or self.size_bytes % MIB:
+            raise ValueError(f"{self.size!r} is not a whole number of MiB")
+        if len(set(self.depths)) < len(self.depths):
+            raise ValueError(f"the depths {list(self.depths)} name one twice")
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the file."""
+        return size_bytes(self.size)
+
+
 class Experiments(Frozen, frozen=True):
     """Which experiments the scenario runs; an absent one is not run.
 
@@ -191,6 +216,7 @@ class Experiments(Frozen, frozen=True):
     startup: Startup | None = None
     memory: Memory | None = None
     phases: Phases | None = None
+    io: Io | None = None
     density: Density | None = None
     ladder: Ladder | None = None
     parallel: Parallel | Launchers | None = None

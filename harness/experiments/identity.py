@@ -78,10 +78,13 @@ def combined(proofs: Sequence[Identity]) -> Identity:
 
 
 def opened_outside(image: Image, opened: Sequence[str], scratch: str) -> Sequence[str]:
-    """What a traced bare-metal job opened that is neither in the image nor allowed."""
+    """What a traced bare-metal job opened that is neither in the image nor allowed.
+
+    The root itself is where a job's current folder is: to hold it open reads nothing.
+    """
     inside = (f"{image.root.resolve()}/", f"{image.root}/", f"{scratch}/")
     return [
         path
         for path in opened
-        if path.startswith("/") and not path.startswith((*inside, *ALLOWED_OUTSIDE))
+        if path.startswith("/") and path != "/" and not path.startswith((*inside, *ALLOWED_OUTSIDE))
     ]

@@ -1,6 +1,6 @@
 """fio's JSON (`--output-format=json`), as fio 3 writes it.
 
-Of each job and direction: requests a second, bytes, and the latency of a request at the
+Of each job and direction: requests and bytes a second, bytes, and the latency of a request at the
 percentiles that fio was asked for. A percentile with fewer than 10 / (1 - q) completions above
 and below it is left out (METHOD, small samples). Field names are those of fio's stat.c.
 """
@@ -29,6 +29,7 @@ class Direction(msgspec.Struct, frozen=True):
     """What a job did in one direction; `runtime` is in milliseconds of fio's own clock."""
 
     io_bytes: int
+    bw_bytes: float
     iops: float
     runtime: int
     total_ios: int
@@ -113,6 +114,7 @@ def _of_job(job: FioJob, where: dict[str, str]) -> Iterator[Sample]:
         if done is None or not done.total_ios:
             continue
         yield Sample(f"{name}.iops", done.iops, "1/s", where)
+        yield Sample(f"{name}.bandwidth", done.bw_bytes, "1/s", where)
         yield Sample(f"{name}.bytes", float(done.io_bytes), "bytes", where)
         spread = done.lat_ns if done.lat_ns.percentile else done.clat_ns
         for quantile, seconds in latencies(spread, done.total_ios).items():

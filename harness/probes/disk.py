@@ -8,6 +8,7 @@ difference over a span is at least what one job in it moved, and may be more.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +75,26 @@ def parse_stat(text: str) -> Traffic:
 def traffic(device: Device) -> Traffic:
     """The counters now."""
     return parse_stat((_BLOCK / device.number / "stat").read_text())
+
+
+def own_traffic(pids: Iterable[int]) -> Traffic | None:
+    """What processes, and the children that they waited for, had a block device fetch or take.
+
+    From /proc/PID/io, which the kernel counts where requests are made (direct I/O) or pages
+    dirtied (the rest): nobody else's requests are in it. It does not say to which device. None
+    where a process is not ours to read, or the kernel does not count.
+    """
+    read = written = 0
+    for pid in pids:
+        try:
+            found = dict(
+                line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines()
+            )
+        except (FileNotFoundError, PermissionError):
+            return None
+        read += int(found["read_bytes"])
+        written += int(found["write_bytes"])
+    return Traffic(read, written, None)
 
 
 def device_under(path: Path, mountinfo: str | None = None) -> Device | None:
