@@ -20,10 +20,8 @@ pytestmark = pytest.mark.integration
 SHELL = "/usr/bin/busybox"
 PLACES = {
     "bare": (StorageKind.DIRECTORY, None),
-    "chroot": (StorageKind.LAYER, "overlay"),
     "chroot,storage=volume": (StorageKind.VOLUME, None),
     "runc": (StorageKind.LAYER, "overlay"),
-    "runc,storage=volume": (StorageKind.VOLUME, None),
     "docker,network=host": (StorageKind.LAYER, "overlay"),
     "docker,network=host,storage=volume": (StorageKind.VOLUME, None),
     "qemu,machine=microvm": (StorageKind.QCOW2, "ext4"),
