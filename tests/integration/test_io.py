@@ -86,7 +86,7 @@ def test_every_byte_of_fio_reaches_the_device(name: str, lab: Lab) -> None:
     found = io.measure(bench_of(lab, name), SHORT)
     assert found.identity.identical
     assert len(values(found, "io.randread.iops")) == len(values(found, "io.randwrite.iops")) == 2
-    assert min(values(found, "io.seqread.iops") + values(found, "io.seqwrite.iops")) > 0
+    assert min(values(found, "io.seqread.bandwidth") + values(found, "io.seqwrite.bandwidth")) > 0
     own, box = values(found, "io.bytes"), values(found, "io.box_bytes")
     assert len(own) == len(box) == 7
     for claimed, asked in zip(own, box, strict=True):
