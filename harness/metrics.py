@@ -19,10 +19,6 @@ def _bytes(name: str, description: str) -> Metric:
     return Metric(name=name, unit="bytes", better="lower", description=description)
 
 
-def _rate(name: str, description: str) -> Metric:
-    return Metric(name=name, unit="1/s", better="higher", description=description)
-
-
 _ALL = (
     _seconds("startup.created", "request until the runtime says that the instance exists"),
     _seconds("startup.started", "request until the runtime's start call returned"),
