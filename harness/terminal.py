@@ -241,7 +241,33 @@ def headline_tables(records: Sequence[TrialRecord]) -> Sequence[Table]:
             (name, *(_value(name, own.get(name, ())) for own in rows.values())) for name in names
         ]
         tables.append(table("", (experiment, *rows), cells))
-    return tables
+    return [*tables, *_memory_tables(records)]
+
+
+_MEMORY_COLUMNS = ("idle", "touched", "freed", "ballooned", "1st reader", "next")
+
+
+def _memory_tables(records: Sequence[TrialRecord]) -> Sequence[Table]:
+    """What an instance is charged in each state, where a run has more than the idle one."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for record in records:
+        for sample in record.samples if record.experiment == "memory" else ():
+            column = {
+                "memory.charged": sample.dimensions.get("state", "idle"),
+                "memory.cache.first": "1st reader",
+                "memory.cache.next": "next",
+            }.get(sample.metric)
+            if column is not None:
+                found.setdefault(column, {}).setdefault(record.runtime, []).append(sample.value)
+    if set(found) <= {"idle"}:
+        return []
+    columns = [column for column in _MEMORY_COLUMNS if column in found]
+    runtimes = dict.fromkeys(name for own in found.values() for name in own)
+    rows = [
+        (name, *(_value("memory.charged", found[c].get(name, ())) for c in columns))
+        for name in runtimes
+    ]
+    return [table("", ("charged", *columns), rows)]
 
 
 def _value(name: str, values: Sequence[float]) -> str:

@@ -9,8 +9,10 @@ free memory falls over all of them, says how often the host holds the same bytes
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
+from harness.clock import now_ns
 from harness.errors import ImageError
 from harness.experiments import ledger
 from harness.experiments.bench import Bench
@@ -19,6 +21,7 @@ from harness.model import Image, Instance, Sample
 from harness.probes import memory as probe
 
 _EVERYBODY_READS = 0o4
+_LONGEST_CONTROL_S = 10.0
 
 
 def share(bench: Bench, boxes: Sequence[Instance], size: int) -> list[Sample]:
@@ -31,25 +34,32 @@ def share(bench: Bench, boxes: Sequence[Instance], size: int) -> list[Sample]:
     paths, read = chosen_files(bench.image, size)
     boxes[0].drop_cached(paths)
     before = [ledger.cache_charged(bench, box) for box in boxes]
-    variations = [ledger.counter_drift_bytes(), ledger.idle_variation(probe.host_free_bytes)]
-    free = probe.host_free_bytes()
+    variation = max(ledger.counter_drift_bytes(), ledger.idle_variation(probe.host_free_bytes))
+    begin_ns, free = now_ns(), probe.host_free_bytes()
     for number, box in enumerate(boxes, 1):
         bench.tell(f"instance {number} of {len(boxes)} reads {read} bytes of the image")
         box.hash_files(paths)
     fell = float(free - probe.host_free_bytes())
-    variations.append(ledger.idle_variation(probe.host_free_bytes))
+    variation = max(variation, _control((now_ns() - begin_ns) / 1e9))
     after = [ledger.cache_charged(bench, box) for box in boxes]
     grown = [a - b for b, a in zip(before, after, strict=True) if a is not None and b is not None]
     values: dict[str, float] = {}
     if len(grown) == len(boxes) > 1:
         values = {"first": float(grown[0]), "next": sum(grown[1:]) / len(grown[1:])}
-    if read >= ledger.SIGNAL_TO_IDLE * max(variations):
+    if read >= ledger.SIGNAL_TO_IDLE * variation:
         values["host"] = fell
     dimensions = {"state": "cache", "n": str(len(boxes)), "read": str(read)}
     return [
         Sample(metric=f"memory.cache.{key}", value=value, unit="bytes", dimensions=dimensions)
         for key, value in values.items()
     ]
+
+
+def _control(seconds: float) -> float:
+    """By how much the host's free memory moves without our doing in as long a time."""
+    free = probe.host_free_bytes()
+    time.sleep(min(seconds, _LONGEST_CONTROL_S))  # idle by its nature: there is no event
+    return float(abs(probe.host_free_bytes() - free))
 
 
 def chosen_files(image: Image, size: int) -> tuple[list[str], int]:

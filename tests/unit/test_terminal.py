@@ -16,6 +16,7 @@ from harness.terminal import (
     bytes_text,
     duration,
     failure_line,
+    headline_tables,
     listing_text,
     progress,
     results_table,
@@ -156,6 +157,28 @@ def test_closing_table_has_a_line_a_runtime_the_quickest_first() -> None:
     assert "canary" not in shown(to)
     assert "9.00 s" not in shown(to)
     assert max(map(len, lines)) <= 80
+
+
+def charged(state: str, mib: float) -> Sample:
+    return Sample("memory.charged", mib * (1 << 20), "bytes", {"state": state, "n": "2"})
+
+
+def test_states_of_memory_have_a_table_and_only_the_idle_one_is_compared() -> None:
+    idle = record("runc", 1.0, experiment="memory", samples=[charged("idle", 5)])
+    assert headline_tables([idle]) == []
+    first = Sample("memory.cache.first", 42 << 20, "bytes", {"state": "cache"})
+    states = [charged("idle", 5), charged("touched", 69), charged("ballooned", 6), first]
+    records = [idle, record("qemu", 1.0, experiment="memory", samples=states)]
+    (built,) = headline_tables(records)
+    to = console()
+    to.print(built)
+    heading, *rows = [line.split() for line in shown(to).splitlines() if line.strip()]
+    assert heading == ["charged", "idle", "touched", "ballooned", "1st", "reader"]
+    assert rows[0] == ["runc", "5.00", "MiB", "–", "–", "–"]
+    assert rows[1] == ["qemu", "5.00", "MiB", "69.0", "MiB", "6.00", "MiB", "42.0", "MiB"]
+    to = console()
+    to.print(results_table(records))
+    assert "69.0" not in shown(to)
 
 
 def test_table_of_nothing_is_no_error() -> None:

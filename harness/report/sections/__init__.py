@@ -7,12 +7,21 @@ from collections.abc import Callable
 from harness.analysis.frames import RunData
 from harness.analysis.summary import Summary
 from harness.report.section import Section
-from harness.report.sections import computing, density, ladder, parallel, timeseries, variants
+from harness.report.sections import (
+    computing,
+    density,
+    holding,
+    ladder,
+    parallel,
+    timeseries,
+    variants,
+)
 
 Maker = Callable[[RunData, Summary], Section | None]
 
 MAKERS: tuple[Maker, ...] = (
-    variants.make, parallel.make, ladder.make, density.make, computing.make, timeseries.make,
+    holding.make, variants.make, parallel.make, ladder.make, density.make, computing.make,
+    timeseries.make,
 )  # fmt: skip
 """In the order of the report; a maker returns None where the run has nothing for it."""
 

@@ -1,0 +1,206 @@
+"""What a box takes when it works, what it gives back, and what boxes share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from harness.analysis import statistics
+from harness.analysis.frames import RunData
+from harness.analysis.sentences import Sentence, listed
+from harness.analysis.statistics import Estimate
+from harness.analysis.summary import RuntimeRow, Summary
+from harness.analysis.units import MISSING, beside, digits, quantity, span, with_interval
+from harness.report.bars import BarRow, Bars, draw_bars
+from harness.report.charts import Chart, render, subject
+from harness.report.section import Exhibit, Section
+from harness.report.tables import Table, label
+
+TAKEN, RETURNED = "memory.taken", "memory.returned"
+FIRST, NEXT, ALL = "memory.cache.first", "memory.cache.next", "memory.cache.host"
+STATES = ("idle", "touched", "freed", "ballooned")
+
+_NOTHING = 0.01
+"""The share of what was touched below which a chart says that nothing came back."""
+
+Flow = tuple[str, Mapping[str, str]]
+_FLOWS: Mapping[str, Flow] = {
+    "taken": (TAKEN, {"side": "charged"}),
+    "given back when freed": (RETURNED, {"side": "charged", "by": "free"}),
+    "when the balloon asks": (RETURNED, {"side": "charged", "by": "balloon"}),
+}
+
+
+def make(run: RunData, summary: Summary) -> Section | None:
+    """None where no instance touched memory, and none shared a page cache."""
+    rows = [row for row in summary.rows if _has(run, row.runtime)]
+    if not rows:
+        return None
+    exhibits = (
+        Exhibit("holding", chart=_flow_chart(run, rows), table=_flow_table(run, rows)),
+        Exhibit("states", "The ledger in each state", table=_state_table(run, rows)),
+        Exhibit("pagecache", "What do instances share?", chart=_cache_chart(run, rows),
+                table=_cache_table(run, rows)),
+    )  # fmt: skip
+    return Section(
+        name="holding",
+        title="What does a box take, and what does it give back?",
+        link="Given back",
+        exhibits=tuple(e for e in exhibits if e.chart or (e.table and e.table.rows)),
+        answers=_answers(run, summary),
+    )
+
+
+def _has(run: RunData, runtime: str) -> bool:
+    return any(len(run.values(metric, runtime)) for metric in (TAKEN, FIRST, ALL))
+
+
+def _median(run: RunData, runtime: str, flow: Flow, confidence: float = 0.95) -> Estimate | None:
+    metric, dimensions = flow
+    return statistics.median(run.values(metric, runtime, **dimensions), confidence)
+
+
+def _size(run: RunData, metric: str, dimension: str) -> float:
+    """What instances were asked to touch or to read, as they said; 0 where they did not."""
+    rows = run.samples[run.samples["metric"] == metric]
+    found = rows["dimensions"].str.extract(f'"{dimension}":"([0-9]+)"', expand=False).dropna()
+    return float(found.astype(float).max()) if len(found) else 0.0
+
+
+def _flow_chart(run: RunData, rows: list[RuntimeRow]) -> Chart | None:
+    touched = _size(run, TAKEN, "touched")
+    found = []
+    for row in rows:
+        estimates = tuple(_median(run, row.runtime, flow) for flow in _FLOWS.values())
+        if estimates[0] is not None:
+            found.append(BarRow(subject(row), estimates, _beside(estimates[1], touched)))
+    if not found:
+        return None
+    bars = Bars(tuple(found), tuple(_FLOWS), "charged, an instance; dotted: what it wrote", touched)
+    told = "; ".join(
+        f"{row.subject.name} took {_value(row.estimates[0])} and gave back "
+        f"{_value(row.estimates[1])}" for row in found
+    )  # fmt: skip
+    alt = f"Of {quantity(touched, 'bytes')} that an instance wrote and freed: {told}."
+    return render("holding", alt, lambda layout: draw_bars(bars, layout))
+
+
+def _beside(estimate: Estimate | None, touched: float) -> tuple[str, str]:
+    """What came back by freeing, in words where it is next to nothing."""
+    if estimate is None:
+        return MISSING, ""
+    little = abs(estimate.value) < _NOTHING * touched
+    text = "nothing back" if little else f"{_value(estimate)} back"
+    return text, beside(estimate, "bytes")
+
+
+def _value(estimate: Estimate | None) -> str:
+    return MISSING if estimate is None else quantity(estimate.value, "bytes")
+
+
+def _flow_table(run: RunData, rows: list[RuntimeRow]) -> Table:
+    flows: list[Flow] = [
+        (metric, {**dimensions, "side": side})
+        for metric, dimensions in _FLOWS.values()
+        for side in ("charged", "host")
+    ]
+    cells = tuple(
+        (label(row), *(with_interval(_median(run, row.runtime, flow), "bytes") for flow in flows))
+        for row in rows
+        if len(run.values(TAKEN, row.runtime))
+    )
+    names = ("Taken, charged (95 %)", "Taken, host", "Back when freed, charged", "Host",
+             "Back by the balloon, charged", "Host")  # fmt: skip
+    touched = quantity(_size(run, TAKEN, "touched"), "bytes")
+    return Table(f"Of {touched} that an instance wrote, medians", ("Runtime", *names), cells)
+
+
+def _state_table(run: RunData, rows: list[RuntimeRow]) -> Table:
+    metrics = ("charged", "host_delta", "remainder", "pss", "guest_ram", "vmm_overhead")
+    cells = []
+    for row in rows:
+        for state in STATES:
+            found = [
+                _median(run, row.runtime, (f"memory.{name}", {"state": state})) for name in metrics
+            ]
+            if found[0] is not None:
+                told = (with_interval(found[0], "bytes"), *map(_value, found[1:]))
+                cells.append((f"{label(row)}, {state}", *told))
+    names = ("Charged (95 %)", "Host's fall", "Remainder", "PSS", "Guest RAM", "VMM overhead")
+    return Table("What one instance holds, medians", ("Runtime, state", *names), tuple(cells))
+
+
+def _cache_chart(run: RunData, rows: list[RuntimeRow]) -> Chart | None:
+    found = []
+    for row in rows:
+        first, further = (_median(run, row.runtime, (m, {})) for m in (FIRST, NEXT))
+        if first is not None:
+            value = f"{_value(further)} more"
+            note = beside(further, "bytes") if further else ""
+            found.append(BarRow(subject(row), (first, further), (value, note)))
+    if not found:
+        return None
+    read = _size(run, FIRST, "read")
+    series = ("the first reader", "each further one")
+    bars = Bars(tuple(found), series, "charged, an instance; dotted: what it read", read)
+    told = "; ".join(
+        f"{row.subject.name} {_value(row.estimates[0])} and {_value(row.estimates[1])}"
+        for row in found
+    )
+    alt = (
+        f"Charged to the first instance that reads {quantity(read, 'bytes')} of files, and to each "
+        f"further one: {told}."
+    )
+    return render("pagecache", alt, lambda layout: draw_bars(bars, layout))
+
+
+def _cache_table(run: RunData, rows: list[RuntimeRow]) -> Table:
+    cells = tuple(
+        (
+            label(row),
+            *(with_interval(_median(run, row.runtime, (m, {})), "bytes") for m in (FIRST, NEXT)),
+            _value(_median(run, row.runtime, (ALL, {}))),
+            _size_text(run, row.runtime, "n"),
+            _copies(run, row.runtime),
+        )
+        for row in rows
+        if any(len(run.values(metric, row.runtime)) for metric in (FIRST, ALL))
+    )
+    read = quantity(max(_size(run, FIRST, "read"), _size(run, ALL, "read")), "bytes")
+    names = ("First reader (95 %)", "Each further one (95 %)", "Host, all together", "Instances",
+             "Copies on the host")  # fmt: skip
+    return Table(f"Charged for reading the same {read}, medians", ("Runtime", *names), cells)
+
+
+def _size_text(run: RunData, runtime: str, dimension: str) -> str:
+    rows = run.samples[run.samples["runtime"] == runtime]
+    found = rows.loc[rows["metric"].str.startswith("memory.cache."), "dimensions"]
+    told = found.str.extract(f'"{dimension}":"([0-9]+)"', expand=False).dropna()
+    return str(told.iloc[0]) if len(told) else MISSING
+
+
+def _copies(run: RunData, runtime: str) -> str:
+    """How often the host holds the same bytes, by its own count."""
+    host = _median(run, runtime, (ALL, {}))
+    read = _size(run, ALL, "read")
+    return MISSING if host is None or not read else digits(host.value / read, 2)
+
+
+def _answers(run: RunData, summary: Summary) -> tuple[Sentence, ...]:
+    """What comes back, of boxes on the host's kernel and of machines on hardware alone."""
+    decided = [cost.runtime for cost in summary.memory if cost.decided]
+    sure = statistics.simultaneous(len(decided))
+    flow = _FLOWS["given back when freed"]
+    found = {name: _median(run, name, flow, sure) for name in decided}
+    known = {name: e for name, e in found.items() if e is not None and e.interval is not None}
+    if not known:
+        return ()
+    touched = quantity(_size(run, TAKEN, "touched"), "bytes")
+    told = [f"{quantity(e.value, 'bytes')} in {name}" for name, e in known.items()]
+    ranges = [f"{name} {span(e.interval, 'bytes')}" for name, e in known.items()]
+    return (
+        Sentence(
+            "returned",
+            f"Of {touched} that an instance wrote and freed, there came back {listed(told)}.",
+            f"Intervals: {listed(ranges)} (95 %, all at once).",
+        ),
+    )
