@@ -9,14 +9,15 @@ not a failure; an instance that is lost on the way fails the trial.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.clock import now_ns
-from harness.errors import HarnessError
+from harness.errors import ChannelError, HarnessError
 from harness.experiments import ledger, openloop
 from harness.experiments.bench import Bench, Measurement
 from harness.experiments.fleet import Fleet, Member
@@ -182,7 +183,8 @@ def measure(bench: Bench, settings: Density) -> Measurement:
         ramp = Ramp(bench, settings, fleet, watch)
         try:
             with fleet:
-                stop = ramp.grow()
+                with _blaming_the_lost(fleet):
+                    stop = ramp.grow()
                 held = len(fleet)
                 proof = combined([bench.prove(box) for box in fleet.boxes])
                 teardown_s = fleet.end()
@@ -207,13 +209,24 @@ def measure(bench: Bench, settings: Density) -> Measurement:
     )
 
 
-def check_alive(boxes: Sequence[Instance]) -> None:
+@contextlib.contextmanager
+def _blaming_the_lost(fleet: Fleet) -> Iterator[None]:
+    """A channel that broke because its box has ended is told as a lost instance."""
+    try:
+        yield
+    except ChannelError as error:
+        check_alive(fleet.boxes, f"; {error.message}")
+        raise
+
+
+def check_alive(boxes: Sequence[Instance], seen: str = "") -> None:
     """Raises InstanceLost when the first process of a box (its init or VMM) has ended."""
     for number, box in enumerate(boxes, start=1):
         for pid in box.processes()[:1]:
             if _has_ended(pid):
                 raise InstanceLost(
-                    f"instance {number} of {len(boxes)} was lost: its process {pid} ended by itself"
+                    f"instance {number} of {len(boxes)} was lost: "
+                    f"its process {pid} ended by itself{seen}"
                 )
 
 

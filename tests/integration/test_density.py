@@ -1,0 +1,153 @@
+"""Ramps of real boxes: they end by a declared rule, and whatever happens nothing is left."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness.errors import HarnessError, LaunchFailed
+from harness.experiments import density
+from harness.experiments.bench import Bench, Measurement
+from harness.imagecheck import built
+from harness.journal import records
+from harness.model import MIB, Limits, Outcome
+from harness.probes import memory as probe
+from harness.probes.cgroups import Layout
+from harness.settings import Density
+from harness.workload import Workload
+from tests.command import Place, finish, read_lines
+from tests.conftest import runtime_or_skip
+from tests.lab import Lab
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(built() is None, reason="the image is not built: tarebench image build"),
+]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def bench_of(lab: Lab, name: str, tell: Callable[[str], None] = lambda text: None) -> Bench:
+    """A bench of the lab's runtime, as a run makes it."""
+    runtime = runtime_or_skip(lab, name)
+    return Bench(
+        runtime=runtime, facts=runtime.probe(), image=lab.image,
+        limits=Limits(memory_bytes=128 * MIB), workload=Workload(argv=["/usr/bin/true"]),
+        outside=(), run_id=secrets.token_hex(6), scratch=lab.place.scratch, state=lab.place.state,
+        group=lab.place.group, tell=tell,
+    )  # fmt: skip
+
+
+def settings(**given: object) -> Density:
+    return msgspec.convert({"requests": 20, "reserve": "1 GiB", **given}, Density)
+
+
+def values(found: Measurement, metric: str, **dimensions: str) -> Mapping[str, float]:
+    """Values by the number of instances that they were read at."""
+    return {
+        sample.dimensions.get("n", ""): sample.value
+        for sample in found.samples
+        if sample.metric == metric and sample.dimensions.items() >= dimensions.items()
+    }
+
+
+def test_ramp_holds_what_was_asked_for(lab: Lab) -> None:
+    before = len(lab.inventory_entries())
+    bench = bench_of(lab, "crun")
+    found = density.measure(bench, settings(max_instances=24, at_once=4, touched="8 MiB"))
+    assert values(found, "density.instances", stop="max_instances") == {"": 24}
+    assert 8 * MIB < values(found, "density.slope")[""] < 9 * MIB
+    assert len(values(found, "density.ready")) == 24
+    assert values(found, "density.rate")[""] > 0
+    assert list(values(found, "density.charged")) == ["0", "4", "8", "16", "24"]
+    assert list(values(found, "density.latency", quantile="0.5")) == ["4", "8", "16", "24"]
+    assert set(values(found, "density.unanswered").values()) == {0}
+    assert found.identity.identical
+    assert len(lab.inventory_entries()) == before, "all of them are gone"
+
+
+def test_reserve_of_the_host_is_a_declared_stop(lab: Lab) -> None:
+    """Room for some instances of 64 MiB above the reserve, and not for sixty."""
+    reserve = (probe.host_memory()["MemAvailable"] - 1024 * MIB) // MIB
+    given = settings(max_instances=60, touched="64 MiB", reserve=f"{reserve} MiB", requests=0)
+    found = density.measure(bench_of(lab, "crun"), given)
+    assert 1 <= values(found, "density.instances", stop="reserve")[""] < 60
+    assert f"{reserve} MiB are to stay" in str(found.conditions["stop_text"])
+
+
+def test_without_room_for_the_first_there_is_no_ramp(lab: Lab) -> None:
+    with pytest.raises(HarnessError, match="no room for the first instance"):
+        density.measure(bench_of(lab, "crun"), settings(reserve="1 TiB"))
+
+
+def test_failed_launch_fails_unless_it_was_declared_a_stop(lab: Lab) -> None:
+    with pytest.raises(LaunchFailed, match="told to fail"):
+        density.measure(bench_of(lab, "fake,fail=odd"), settings(at_once=2))
+    given = settings(at_once=2, stop_at_failure=True)
+    found = density.measure(bench_of(lab, "fake,fail=odd"), given)
+    assert values(found, "density.instances", stop="failure") == {"": 1}
+    assert found.conditions["stop_text"] == "this fake was told to fail"
+
+
+def test_box_that_is_lost_in_the_middle_fails_the_ramp_and_the_others_end(lab: Lab) -> None:
+    bench = bench_of(lab, "crun", tell=lambda text: kill_the_first())
+
+    def kill_the_first() -> None:
+        for mount in Layout.detect().mounts:
+            for file in mount.glob(f"{lab.context.cgroup}/tb-{bench.run_id}-0/cgroup.procs"):
+                for pid in file.read_text().split():
+                    os.kill(int(pid), signal.SIGKILL)
+
+    before = len(lab.inventory_entries())
+    with pytest.raises(HarnessError, match=r"instance 1 of \d+ was lost: its process \d+ ended"):
+        density.measure(bench, settings(max_instances=40))
+    assert len(lab.inventory_entries()) == before
+
+
+@pytest.mark.parametrize(
+    "how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
+)
+def test_cut_off_in_the_middle_nothing_is_left(place: Place, how: signal.Signals) -> None:
+    if os.geteuid() != 0 or shutil.which("crun") is None:
+        pytest.skip("crun and root are needed")
+    run = place.folder / "run"
+    command = ["run", "density", "--runtime", "crun", "--repeat", "1", "--out", str(run),
+               "--set", "max_instances=500", "--set", "requests=20"]  # fmt: skip
+    with place.started(*command) as process:
+        for _ in range(2):
+            read_lines(process, until=" running, ")
+        tokens = place.tokens()
+        said = finish(process, how)
+    if how is signal.SIGKILL:
+        place.tarebench("clean")
+        place.wait_until_gone(tokens)
+    else:
+        assert said.status == 130, said.err
+        (record,) = (r for r in records(run) if r.experiment == "density")
+        assert record.outcome is Outcome.INTERRUPTED
+    assert place.left_behind(tokens) == []
+    assert place.tarebench("clean", "--dry-run").out == ""
+
+
+def test_bad_settings_are_refused(place: Place) -> None:
+    for setting, fault in [
+        ("max_instances=0", "experiments.density.max_instances: expected `int` >= 1"),
+        ("touched=much", "experiments.density: 'much' is not a size"),
+        ("latency_bound_s=0.1", "a bound for the latency needs 1000 requests"),
+        ("cpu_pressure=2", "experiments.density.cpu_pressure: expected `float` <= 1.0"),
+    ]:
+        sets = ["--set", setting, *(["--set", "requests=10"] if "latency" in setting else [])]
+        said = place.tarebench("run", "density", "--runtime", "fake", *sets)
+        assert said.status == 2
+        assert fault in said.err, said.err
+        assert said.out == ""
