@@ -4,7 +4,8 @@ Where boxes share the host's kernel, a file that one of them has read lies in me
 the next finds it there; a guest has a cache of its own, in RAM that it shares with nobody. So
 the same files of the image are dropped from the cache and then read by one fresh instance
 after another. What the first and the others are charged for it, and by how much the host's
-free memory falls over all of them, says how often the host holds the same bytes.
+free memory falls over all of them, says how often the host holds the same bytes. (A kernel
+that reclaims idle cache by itself, as DAMON does, moves that figure: hence its control.)
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from harness.errors import ImageError
 from harness.experiments import ledger
 from harness.experiments.bench import Bench
 from harness.image.manifest import parse_manifest
-from harness.model import Image, Instance, Sample
+from harness.model import MIB, Image, Instance, Sample
 from harness.probes import memory as probe
 
 _EVERYBODY_READS = 0o4
@@ -36,8 +37,8 @@ def share(bench: Bench, boxes: Sequence[Instance], size: int) -> list[Sample]:
     before = [ledger.cache_charged(bench, box) for box in boxes]
     variation = max(ledger.counter_drift_bytes(), ledger.idle_variation(probe.host_free_bytes))
     begin_ns, free = now_ns(), probe.host_free_bytes()
-    for number, box in enumerate(boxes, 1):
-        bench.tell(f"instance {number} of {len(boxes)} reads {read} bytes of the image")
+    bench.tell(f"{len(boxes)} instances read the same {read / MIB:.0f} MiB of files each")
+    for box in boxes:
         box.hash_files(paths)
     fell = float(free - probe.host_free_bytes())
     variation = max(variation, _control((now_ns() - begin_ns) / 1e9))

@@ -98,7 +98,7 @@ def _draw_row(axes: Axes, y: float, row: BarRow, layout: Layout) -> None:
         axes.barh(
             at, estimate.value, height=height * 0.8, color=row.subject.colour,
             alpha=_shade(number), zorder=2, linewidth=0,
-            hatch="////" if row.subject.emulated else None,
+            hatch="////" if row.subject.emulated else None, edgecolor="white",
         )  # fmt: skip
         axes.plot([0, 0], [at - height * 0.4, at + height * 0.4], color=row.subject.colour,
                   linewidth=2.4, zorder=3)  # fmt: skip

@@ -49,6 +49,10 @@ MARK_COLOUR: Mapping[str, str] = {
 _FONTS = ("Inter", "Helvetica Neue", "Arial", "Liberation Sans", "DejaVu Sans")
 
 
+_LONG_NAME = 12
+"""Characters from which on a phone leaves no room for a name, its whole kind and a value."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """The two shapes of each chart: for a desk and paper, and for a phone."""
@@ -140,7 +144,8 @@ def name_rows(
     for row, (subject, (value, note)) in enumerate(zip(subjects, values, strict=True)):
         if layout.narrow:
             label = subject.name.replace(",", ", ")
-            label += f" · {subject.kind}" if subject.emulated else ""
+            kind = subject.kind if len(label) < _LONG_NAME else "emulated"
+            label += f" · {kind}" if subject.emulated else ""
             behind = {"facecolor": EMULATED_GROUND if subject.emulated else "white",
                       "edgecolor": "none", "pad": 0.8}  # fmt: skip
             axes.text(0, row - 0.33, label, bbox=behind, transform=place, weight="bold",

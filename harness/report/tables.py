@@ -176,10 +176,14 @@ def inflation(run: RunData, row: RuntimeRow) -> str:
 
 
 def _ledger_cell(run: RunData, metric: str, runtime: str) -> str:
-    estimate = statistics.median(run.values(metric, runtime, state=IDLE))
+    return with_number(statistics.median(run.values(metric, runtime, state=IDLE)), "bytes")
+
+
+def with_number(estimate: Estimate | None, unit: str) -> str:
+    """A value with its interval, or where there is none with the number of its trials."""
     if estimate is None or estimate.interval is not None:
-        return with_interval(estimate, "bytes")
-    return f"{quantity(estimate.value, 'bytes')} ({plural(estimate.n, 'trial')} only)"
+        return with_interval(estimate, unit)
+    return f"{quantity(estimate.value, unit)} ({plural(estimate.n, 'trial')} only)"
 
 
 def _phase_cells(timeline: Timeline, used: Sequence[str]) -> list[str]:

@@ -9,11 +9,11 @@ from harness.analysis.frames import RunData
 from harness.analysis.sentences import Sentence, listed
 from harness.analysis.statistics import Estimate
 from harness.analysis.summary import RuntimeRow, Summary
-from harness.analysis.units import MISSING, beside, digits, quantity, span, with_interval
+from harness.analysis.units import MISSING, beside, digits, quantity, span
 from harness.report.bars import BarRow, Bars, draw_bars
 from harness.report.charts import Chart, render, subject
 from harness.report.section import Exhibit, Section
-from harness.report.tables import Table, label
+from harness.report.tables import Table, label, with_number
 
 TAKEN, RETURNED = "memory.taken", "memory.returned"
 FIRST, NEXT, ALL = "memory.cache.first", "memory.cache.next", "memory.cache.host"
@@ -104,7 +104,7 @@ def _flow_table(run: RunData, rows: list[RuntimeRow]) -> Table:
         for side in ("charged", "host")
     ]
     cells = tuple(
-        (label(row), *(with_interval(_median(run, row.runtime, flow), "bytes") for flow in flows))
+        (label(row), *(with_number(_median(run, row.runtime, flow), "bytes") for flow in flows))
         for row in rows
         if len(run.values(TAKEN, row.runtime))
     )
@@ -115,7 +115,7 @@ def _flow_table(run: RunData, rows: list[RuntimeRow]) -> Table:
 
 
 def _state_table(run: RunData, rows: list[RuntimeRow]) -> Table:
-    metrics = ("charged", "host_delta", "remainder", "pss", "guest_ram", "vmm_overhead")
+    metrics = ("charged", "host_delta", "remainder", "guest_ram", "vmm_overhead")
     cells = []
     for row in rows:
         for state in STATES:
@@ -123,9 +123,10 @@ def _state_table(run: RunData, rows: list[RuntimeRow]) -> Table:
                 _median(run, row.runtime, (f"memory.{name}", {"state": state})) for name in metrics
             ]
             if found[0] is not None:
-                told = (with_interval(found[0], "bytes"), *map(_value, found[1:]))
+                told = (with_number(found[0], "bytes"), with_number(found[1], "bytes"),
+                        *map(_value, found[2:]))  # fmt: skip
                 cells.append((f"{label(row)}, {state}", *told))
-    names = ("Charged (95 %)", "Host's fall", "Remainder", "PSS", "Guest RAM", "VMM overhead")
+    names = ("Charged (95 %)", "Host's fall (95 %)", "Remainder", "Guest RAM", "VMM overhead")
     return Table("What one instance holds, medians", ("Runtime, state", *names), tuple(cells))
 
 
@@ -157,8 +158,8 @@ def _cache_table(run: RunData, rows: list[RuntimeRow]) -> Table:
     cells = tuple(
         (
             label(row),
-            *(with_interval(_median(run, row.runtime, (m, {})), "bytes") for m in (FIRST, NEXT)),
-            _value(_median(run, row.runtime, (ALL, {}))),
+            *(with_number(_median(run, row.runtime, (m, {})), "bytes") for m in (FIRST, NEXT)),
+            with_number(_median(run, row.runtime, (ALL, {})), "bytes"),
             _size_text(run, row.runtime, "n"),
             _copies(run, row.runtime),
         )
