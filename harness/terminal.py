@@ -224,7 +224,10 @@ def results_table(records: Sequence[TrialRecord]) -> Table:
 
 
 def headline_tables(records: Sequence[TrialRecord]) -> Sequence[Table]:
-    """The headline metrics of each other experiment: a table each, a line a runtime."""
+    """The headline metrics of each other experiment: a table each.
+
+    A line a metric; where runtimes are more than metrics, a line a runtime, so that it fits.
+    """
     found: dict[str, dict[str, dict[str, list[float]]]] = {}
     for record in records:
         if record.warmup or record.experiment not in HEADLINES:
@@ -240,7 +243,13 @@ def headline_tables(records: Sequence[TrialRecord]) -> Sequence[Table]:
         cells = [
             (name, *(_value(name, own.get(name, ())) for own in rows.values())) for name in names
         ]
-        tables.append(table("", (experiment, *rows), cells))
+        if len(rows) <= len(names):
+            tables.append(table("", (experiment, *rows), cells))
+            continue
+        headings = [name.partition(".")[2].replace(".", "\n") for name in names]
+        turned = zip(*(cell[1:] for cell in cells), strict=True)
+        lines = [(name, *values) for name, values in zip(rows, turned, strict=True)]
+        tables.append(table("", (experiment, *headings), lines))
     return [*tables, *_memory_tables(records)]
 
 
@@ -276,7 +285,9 @@ def _value(name: str, values: Sequence[float]) -> str:
     unit, middle = METRICS[name.partition(" ")[0]].unit, median(values)
     if unit == "s":
         return seconds(middle)
-    return bytes_text(middle) if unit == "bytes" else f"{middle:,.4g}"
+    if unit == "bytes":
+        return bytes_text(middle)
+    return f"{middle:,.0f}" if abs(middle) >= 1000 else f"{middle:,.4g}"
 
 
 def _result_row(name: str, own: Mapping[str, list[float]], failed: int) -> Sequence[str]:

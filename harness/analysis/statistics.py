@@ -148,6 +148,8 @@ def paired_p(first: pd.Series[float], second: pd.Series[float]) -> float | None:
     both = pd.concat([by_block(first), by_block(second)], axis=1, join="inner").to_numpy(float)
     if len(both) == 0 or (both <= 0).any():
         return None
+    if len(both) == 1:
+        return 1.0
     logs = np.log(both)
     result: Any = stats.permutation_test(
         (logs[:, 0], logs[:, 1]),

@@ -195,3 +195,22 @@ def test_listing() -> None:
     assert lines[0].split() == ["docker", "container", "·", "network=a|b"]
     assert lines[1].endswith("until READY · s")
     assert listing_text([], 80) == "nothing yet"
+
+
+def test_headlines_of_many_runtimes_fit_a_narrow_terminal() -> None:
+    """More runtimes than values: a line a runtime, else each name would be cut."""
+    names = [f"docker,network=none,storage={kind}" for kind in ("layer", "volume", "other")]
+    made = [
+        TrialRecord(
+            f"{n:05d}", "io", name, "container", "none", 0, n, False, Outcome.OK, "", "", 1.0,
+            samples=[Sample("io.randread.iops", 12345.6 + n, "1/s", {"depth": depth})
+                     for depth in ("1", "16")],
+        )
+        for n, name in enumerate(names)
+    ]  # fmt: skip
+    out = io.StringIO()
+    for each in headline_tables(made):
+        Console(file=out, width=80).print(each)
+    for n, name in enumerate(names):
+        assert any(name in line and line.count(f"12,34{6 + n}") == 2 for line in
+                   out.getvalue().splitlines())  # fmt: skip

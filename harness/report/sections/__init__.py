@@ -10,6 +10,7 @@ from harness.report.section import Section
 from harness.report.sections import (
     computing,
     density,
+    disk,
     holding,
     ladder,
     parallel,
@@ -21,7 +22,7 @@ Maker = Callable[[RunData, Summary], Section | None]
 
 MAKERS: tuple[Maker, ...] = (
     holding.make, variants.make, parallel.make, ladder.make, density.make, computing.make,
-    timeseries.make,
+    disk.make, timeseries.make,
 )  # fmt: skip
 """In the order of the report; a maker returns None where the run has nothing for it."""
 

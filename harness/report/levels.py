@@ -1,0 +1,125 @@
+"""A few levels of the same thing on one line: the percentiles of a latency, or two depths' rates.
+
+Each runtime has a row, each row a lane or several (a depth of requests each), each lane its
+levels on one logarithmic scale. The first level carries its interval; the rest are marks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from harness.analysis.statistics import Estimate
+from harness.analysis.units import beside, quantity
+from harness.report.style import (
+    INK,
+    QUIET,
+    Layout,
+    Subject,
+    centre,
+    hatch_emulated,
+    log_axis,
+    name_rows,
+    rows_figure,
+)
+
+_MARKERS = (("o", 5.5), ("D", 4.2), ("^", 4.6), ("s", 4.0))
+
+
+@dataclass(frozen=True)
+class Lane:
+    """`levels` by name, in the order of the key; the first must be there."""
+
+    label: str
+    levels: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True)
+class LevelRow:
+    """One runtime's lanes, from top to bottom."""
+
+    subject: Subject
+    lanes: tuple[Lane, ...]
+
+
+@dataclass(frozen=True)
+class LevelPlot:
+    """What to draw; `names` are those of the levels, the first being the one with the band."""
+
+    rows: tuple[LevelRow, ...]
+    names: tuple[str, ...]
+    unit: str
+    axis: str
+
+
+def draw_levels(plot: LevelPlot, layout: Layout) -> Figure:
+    """One row a runtime; its value is that of the first lane's first level."""
+    names = [n for n in plot.names if any(n in lane.levels for r in plot.rows for lane in r.lanes)]
+    several = len(names) > 1
+    labelled = any(len(row.lanes) > 1 for row in plot.rows)
+    figure, axes = rows_figure(layout, len(plot.rows), 0.80 if several else 0.56)
+    estimates = [e for r in plot.rows for lane in r.lanes for e in lane.levels.values()]
+    ends = [e.interval.high for e in estimates if e.interval] + [e.value for e in estimates]
+    starts = [e.interval.low for e in estimates if e.interval and e.interval.low > 0]
+    starts += [e.value for e in estimates if e.value > 0]
+    low = min(starts, default=1e-6) / (2.0 if labelled and layout.narrow else 1.0)
+    log_axis(axes, low, max(ends, default=1.0), plot.unit, layout.narrow)
+    subjects = [row.subject for row in plot.rows]
+    hatch_emulated(axes, subjects)
+    for number, row in enumerate(plot.rows):
+        _draw_row(axes, number + centre(layout), row, names, layout)
+    name_rows(axes, layout, subjects, [_value(row, plot) for row in plot.rows])
+    if several:
+        _draw_key(axes, names)
+    axes.set_xlabel(plot.axis, labelpad=4, size=8)
+    return figure
+
+
+def _value(row: LevelRow, plot: LevelPlot) -> tuple[str, str]:
+    first = row.lanes[0].levels[plot.names[0]]
+    return quantity(first.value, plot.unit), beside(first, plot.unit)
+
+
+def _draw_row(axes: Axes, y: float, row: LevelRow, names: Sequence[str], layout: Layout) -> None:
+    step = 0.26 if layout.narrow else 0.34
+    for number, lane in enumerate(row.lanes):
+        at = y + (number - (len(row.lanes) - 1) / 2) * step
+        _draw_lane(axes, at, lane, row.subject, names, labelled=len(row.lanes) > 1)
+
+
+def _draw_lane(
+    axes: Axes, y: float, lane: Lane, subject: Subject, names: Sequence[str], *, labelled: bool
+) -> None:
+    colour, first = subject.colour, lane.levels[names[0]]
+    known = [lane.levels[name].value for name in names if name in lane.levels]
+    axes.plot([min(known), max(known)], [y, y], color=colour, linewidth=0.9, zorder=2)
+    left = first.value
+    if first.interval is not None:
+        left = max(min(first.interval.low, left), axes.get_xlim()[0])
+        axes.plot([left, first.interval.high], [y, y], color=colour, linewidth=5.5, alpha=0.3,
+                  solid_capstyle="butt", zorder=1)  # fmt: skip
+    for (marker, size), name in zip(_MARKERS, names, strict=False):
+        if name in lane.levels:
+            solid = name == names[0] and not subject.emulated
+            axes.plot([lane.levels[name].value], [y], marker=marker, markersize=size,
+                      markerfacecolor=colour if solid else "white", markeredgecolor=colour,
+                      markeredgewidth=1.0, linestyle="none", zorder=3)  # fmt: skip
+    if labelled:
+        axes.annotate(lane.label, (left, y), xytext=(-6, 0), textcoords="offset points",
+                      ha="right", va="center", size=6.5, color=QUIET)  # fmt: skip
+
+
+def _draw_key(axes: Axes, names: Sequence[str]) -> None:
+    handles = [
+        Line2D([], [], linestyle="none", marker=marker, markersize=size, label=name, color=INK,
+               markerfacecolor=INK if name == names[0] else "white")
+        for (marker, size), name in zip(_MARKERS, names, strict=False)
+    ]  # fmt: skip
+    axes.legend(
+        handles=handles, loc="lower left", bbox_to_anchor=(0, 1.0), ncol=len(names), frameon=False,
+        fontsize=7.5, handletextpad=0.1, columnspacing=1.4, borderaxespad=0, borderpad=0.2,
+    )  # fmt: skip

@@ -1,0 +1,354 @@
+"""What a box costs at the disk: rates and latencies by backend, and whether it was the disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from harness.analysis import statistics
+from harness.analysis.frames import RunData
+from harness.analysis.relative import Relative, beside_bare, condition
+from harness.analysis.sentences import Sentence, listed
+from harness.analysis.summary import BARE, Summary, Verdict
+from harness.analysis.units import MISSING, digits, quantity, span, times
+from harness.report.charts import Chart, render, subject
+from harness.report.levels import Lane, LevelPlot, LevelRow, draw_levels
+from harness.report.ratios import Group, Line, Panel, draw_ratios
+from harness.report.section import Exhibit, Section
+from harness.report.style import Subject
+from harness.report.tables import Table, label
+
+READS, WRITES, FSYNC = "io.randread", "io.randwrite", "io.fsync"
+RATES: Mapping[str, str] = {
+    f"{READS}.iops": "random reads, 4 KiB",
+    f"{WRITES}.iops": "random writes, 4 KiB",
+    "io.seqread.bandwidth": "sequential reads, 1 MiB",
+    "io.seqwrite.bandwidth": "sequential writes, 1 MiB",
+}
+SYNC = f"{FSYNC}.latency"
+LEVELS: Mapping[str, str] = {"0.5": "median", "0.99": "p99", "0.999": "p99.9"}
+MUCH_MORE = 1.5
+"""From here on the device's bytes are said to be more than the box's doing."""
+
+CACHED = "the host's page cache lay in between"
+
+
+def make(run: RunData, summary: Summary) -> Section | None:
+    """None where no trial of `io` succeeded."""
+    found = [
+        r
+        for r in beside_bare(run, summary, [*RATES, SYNC])
+        if r.metric != SYNC or r.dimensions.get("quantile") == "0.5"
+    ]
+    if not found:
+        return None
+    exhibits = (
+        Exhibit("disk_rates", "How many reads a second?", _rates(run, summary)),
+        Exhibit("disk_reads", "How long does a read take?", _latency(run, summary, READS)),
+        Exhibit("disk_writes", "And a write?", _latency(run, summary, WRITES)),
+        Exhibit("disk_fsync", "How long until data is safe?", _latency(run, summary, FSYNC)),
+        Exhibit("disk_relative", "Beside bare metal", _ratios(run, found), _table(run, found)),
+        Exhibit("disk_audit", "Was it the disk?", table=audit(run, summary), folded=False),
+    )
+    return Section(
+        name="disk",
+        title="What does a box cost at the disk?",
+        link="Disk",
+        exhibits=tuple(e for e in exhibits if e.chart or (e.table and e.table.rows)),
+        notes=notes(run, summary),
+        answers=answers(run, summary),
+    )
+
+
+def _rates(run: RunData, summary: Summary) -> Chart | None:
+    metric, rows = f"{READS}.iops", []
+    for row in summary.rows:
+        lanes = [
+            Lane(f"depth {depth}", {"median": estimate})
+            for depth in _depths(run, metric, row.runtime)
+            if (estimate := statistics.median(run.values(metric, row.runtime, depth=depth)))
+        ]
+        rows += [LevelRow(subject(row), tuple(lanes))] if lanes else []
+    plot = LevelPlot(tuple(rows), ("median",), "1/s", "reads of 4 KiB a second, logarithmic scale")
+    return _chart("disk-rates", "Random reads a second by runtime", plot)
+
+
+def _latency(run: RunData, summary: Summary, job: str) -> Chart | None:
+    metric, rows = f"{job}.latency", []
+    for row in summary.rows:
+        lanes = []
+        for depth in _depths(run, metric, row.runtime):
+            levels = {
+                name: estimate
+                for quantile, name in LEVELS.items()
+                if (estimate := statistics.median(
+                    run.values(metric, row.runtime, depth=depth, quantile=quantile)
+                ))
+            }  # fmt: skip
+            lanes += [Lane(f"depth {depth}", levels)] if "median" in levels else []
+        rows += [LevelRow(subject(row), tuple(lanes))] if lanes else []
+    what = {READS: "a read", WRITES: "a write", FSYNC: "an fsync"}[job]
+    plot = LevelPlot(tuple(rows), tuple(LEVELS.values()), "s",
+                     f"time of {what} of 4 KiB, logarithmic scale" if job != FSYNC else
+                     "time of an fsync, logarithmic scale")  # fmt: skip
+    return _chart(job.replace("io.", "disk-"), f"Latency of {what} by runtime", plot)
+
+
+def _depths(run: RunData, metric: str, runtime: str) -> Sequence[str]:
+    rows = run.samples[(run.samples["metric"] == metric) & (run.samples["runtime"] == runtime)]
+    found = {json.loads(text)["depth"] for text in rows["dimensions"].unique()}
+    return sorted(found, key=int)
+
+
+def _chart(name: str, title: str, plot: LevelPlot) -> Chart | None:
+    if not plot.rows:
+        return None
+    told = "; ".join(
+        f"{row.subject.name}: " + ", ".join(_lane(lane, plot.unit) for lane in row.lanes)
+        for row in plot.rows
+    )
+    return render(name, f"{title}. {told}.", lambda layout: draw_levels(plot, layout))
+
+
+def _lane(lane: Lane, unit: str) -> str:
+    levels = ", ".join(f"{name} {quantity(e.value, unit)}" for name, e in lane.levels.items())
+    return f"{lane.label} {levels}"
+
+
+def _ratios(run: RunData, found: Sequence[Relative]) -> Chart | None:
+    shown = [
+        r
+        for r in found
+        if r.ratio and r.metric in RATES and not r.row.emulated and not _cached(run, r.row.runtime)
+    ]
+    groups = []
+    for metric, words in RATES.items():
+        own = [r for r in shown if r.metric == metric]
+        for depth in sorted({r.dimensions["depth"] for r in own}, key=int):
+            lines = tuple(
+                Line(_short(subject(r.row)), r.ratio)
+                for r in own
+                if r.ratio and r.dimensions["depth"] == depth
+            )
+            groups.append(Group(f"{words}, depth {depth}", own[0].margin, lines))
+    if not groups:
+        return None
+    told = "; ".join(
+        f"{RATES[r.metric]} at depth {r.dimensions['depth']} in {r.row.runtime} "
+        f"{times(r.ratio.value)}"
+        for r in shown
+        if r.ratio
+    )
+    panel = Panel("", tuple(groups))
+    return render(
+        "disk-relative", f"Rates relative to bare metal. {told}.",
+        lambda layout: draw_ratios([panel], "rate relative to bare metal", layout),
+    )  # fmt: skip
+
+
+def _short(named: Subject) -> Subject:
+    """`runc volume` for `runc,storage=volume`: there is little room beside a small line."""
+    return replace(named, name=named.name.replace(",storage=", " "))
+
+
+def _table(run: RunData, found: Sequence[Relative]) -> Table:
+    rows = tuple(
+        (
+            RATES.get(r.metric, "fsync, median"),
+            r.dimensions["depth"],
+            label(r.row),
+            _amount(r),
+            span(r.value.interval, r.unit) if r.unit == "s" and r.value.interval else _range(r),
+            times(r.ratio.value) if r.ratio else MISSING,
+            span(r.ratio.interval, "1") if r.ratio else MISSING,
+            "the measure" if r.row.runtime == BARE else _verdict(run, r),
+        )
+        for r in found
+    )
+    headings = ("Requests", "Depth", "Runtime", "Median", "95 %", "Of bare metal", "95 %",
+                "Verdict")  # fmt: skip
+    return Table("Every rate and fsync, absolute and relative to bare metal", headings, rows)
+
+
+def _amount(found: Relative) -> str:
+    if found.unit == "s":
+        return quantity(found.value.value, "s")
+    if found.metric.endswith("bandwidth"):
+        return f"{quantity(found.value.value, 'bytes')}/s"
+    return f"{digits(found.value.value)}/s"
+
+
+def _range(found: Relative) -> str:
+    if found.value.interval is None:
+        return f"none: {found.value.absent}"
+    if found.metric.endswith("bandwidth"):
+        return f"{span(found.value.interval, 'bytes')}/s"
+    return span(found.value.interval, "1/s")
+
+
+def _verdict(run: RunData, found: Relative) -> str:
+    if _cached(run, found.row.runtime):
+        return f"none: {CACHED}"
+    if found.verdict is Verdict.EQUIVALENT:
+        return f"equivalent within {round((found.margin - 1) * 100, 2):g} %"
+    if found.verdict is Verdict.DIFFERENT:
+        return "different"
+    return f"no conclusion: {found.why or 'bare metal is not in the run'}"
+
+
+def _cached(run: RunData, runtime: str) -> bool:
+    return condition(run, runtime, "host_cached") == "True"
+
+
+def audit(run: RunData, summary: Summary) -> Table:
+    """Where each runtime's files lay, and other counters' bytes beside fio's own."""
+    rows = []
+    for row in summary.rows:
+        name = row.runtime
+        shares = _shares(run, name)
+        if not shares:
+            continue
+        cache = [condition(run, name, key) for key in ("cache", "aio")]
+        flushed = _flush_ratio(run, name)
+        rows.append(
+            (
+                label(row),
+                condition(run, name, "storage"),
+                condition(run, name, "filesystem"),
+                condition(run, name, "host_filesystem") or MISSING,
+                condition(run, name, "device") or "not known",
+                ", ".join(word for word in cache if word) or MISSING,
+                *(_extent(shares, who, kind) for who in ("box", "device") for kind in _KINDS),
+                MISSING if flushed is None else f"{flushed:.2f}",
+            )
+        )
+    headings = ("Runtime", "Backend", "In the box", "On the host", "Device", "Cache, AIO",
+                "Box, reads", "Box, writes", "Device, reads", "Device, writes",
+                "Flushes an fsync")  # fmt: skip
+    return Table("Bytes by other counters, over fio’s own: least to most of all jobs", headings,
+                 tuple(rows))  # fmt: skip
+
+
+_KINDS: Mapping[str, tuple[str, ...]] = {
+    "reads": ("randread", "seqread"),
+    "writes": ("randwrite", "seqwrite"),
+}
+
+
+def _shares(run: RunData, runtime: str) -> Mapping[tuple[str, str], Sequence[float]]:
+    """Other counters' bytes over fio's, by counter and job."""
+    rows = run.samples[(run.samples["runtime"] == runtime) & (run.samples["outcome"] == "ok")]
+    values = {
+        (metric, trial, dimensions): value
+        for metric, trial, dimensions, value in zip(
+            rows["metric"], rows["trial"], rows["dimensions"], rows["value"], strict=True
+        )
+    }
+    found: dict[tuple[str, str], list[float]] = {}
+    for (metric, trial, dimensions), own in values.items():
+        if metric != "io.bytes" or not own:
+            continue
+        for who in ("box", "device"):
+            seen = values.get((f"io.{who}_bytes", trial, dimensions))
+            if seen is not None:
+                found.setdefault((who, json.loads(dimensions)["job"]), []).append(seen / own)
+    return found
+
+
+def _extent(shares: Mapping[tuple[str, str], Sequence[float]], who: str, kind: str) -> str:
+    all_ = [share for job in _KINDS[kind] for share in shares.get((who, job), ())]
+    if not all_:
+        return MISSING
+    low, high = f"{min(all_):.2f}", f"{max(all_):.2f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _flush_ratio(run: RunData, runtime: str) -> float | None:
+    """Flushes of the device over fsyncs, all trials together."""
+    flushes = run.values(f"{FSYNC}.flushes", runtime)
+    calls = run.values(f"{FSYNC}.calls", runtime)
+    return float(flushes.sum() / calls.sum()) if len(flushes) and calls.sum() else None
+
+
+def notes(run: RunData, summary: Summary) -> tuple[str, ...]:
+    """What of the audit the reader must know before the figures."""
+    names = [row.runtime for row in summary.rows if _shares(run, row.runtime)]
+    notes = []
+    unknown = [name for name in names if not condition(run, name, "device")]
+    if unknown:
+        notes.append(
+            f"No block device is known below {listed(unknown)}: only what the box itself asked "
+            "for was checked."
+        )
+    cached = [name for name in names if _cached(run, name)]
+    if cached:
+        notes.append(
+            f"{listed(cached)}: {CACHED}, as was asked for. Its figures tell of memory as much "
+            "as of the disk, and are compared with nothing."
+        )
+    busy = [
+        name
+        for name in names
+        if name not in cached and max(_reads_of_device(run, name), default=1.0) > MUCH_MORE
+    ]
+    if busy:
+        notes.append(
+            f"While {listed(busy)} read, the device moved over {MUCH_MORE:g} times what fio did in "
+            "at least one job, though the box asked for no more: somebody else used it too, and "
+            "latencies hold their waiting."
+        )
+    unsafe = [n for n in names if (r := _flush_ratio(run, n)) is not None and r < 0.95]
+    if unsafe:
+        notes.append(
+            f"The device was flushed less often than {listed(unsafe)} synced: either it has no "
+            "cache to flush, or data was not made safe."
+        )
+    if run.manifest.get("host", {}).get("hypervisor"):
+        notes.append(
+            "This host is itself a virtual machine: what caches lie behind its device is unknown."
+        )
+    return tuple(notes)
+
+
+def _reads_of_device(run: RunData, runtime: str) -> Sequence[float]:
+    shares = _shares(run, runtime)
+    return [share for job in _KINDS["reads"] for share in shares.get(("device", job), ())]
+
+
+def answers(run: RunData, summary: Summary) -> tuple[Sentence, ...]:
+    """Whether reads one at a time are as many as without a box, all intervals at once."""
+    metric = f"{READS}.iops"
+    told = [
+        row.runtime
+        for row in summary.rows
+        if row.runtime != BARE and not row.emulated and not _cached(run, row.runtime)
+        and len(run.values(metric, row.runtime))
+    ]  # fmt: skip
+    depths = _depths(run, metric, BARE)
+    if not told or not depths:
+        return ()
+    confidence = statistics.simultaneous(len(told))
+    sure = [
+        r
+        for r in beside_bare(run, summary, [metric], confidence)
+        if r.row.runtime in told and r.dimensions["depth"] == depths[0] and r.ratio
+    ]
+    equal = [r.row.runtime for r in sure if r.verdict is Verdict.EQUIVALENT]
+    other = [r for r in sure if r.verdict is Verdict.DIFFERENT]
+    parts = []
+    if equal:
+        within = f"{round((sure[0].margin - 1) * 100, 2):g} %"
+        parts.append(f"as many in {listed(equal)} as on bare metal, within {within}")
+    parts += [f"{times(r.ratio.value)} times as many in {r.row.runtime}" for r in other if r.ratio]
+    head = f"Of random reads, {depths[0]} at a time, a second sees "
+    detail = [
+        f"{r.row.runtime}: {span(r.ratio.interval, '1')} times bare metal (95 %, all {len(told)} "
+        f"at once){'' if r.verdict is not Verdict.NO_CONCLUSION else ', no conclusion: ' + r.why}."
+        for r in sure
+        if r.ratio and r.ratio.interval
+    ]
+    if not parts:
+        head = "Whether a box slows single random reads is not decided"
+        detail = detail or [f"{sure[0].why}." if sure else "Nothing could be paired."]
+    return (Sentence("disk", f"{head}{'; '.join(parts)}.", " ".join(detail)),)
