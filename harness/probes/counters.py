@@ -149,8 +149,9 @@ def of_instance(pids: Sequence[int], layout: Layout, harness: int) -> Counters:
             if shared.get(controller) != path
         }
         sources = list(_group_sources(groups))
-        if _has_own_network(init):
-            sources.append(Source(Path(f"/proc/{init}/net/dev"), _NETWORK, network))
+        interfaces = Path(f"/proc/{init}/net/dev")
+        if _has_own_network(init) and has_interfaces(interfaces.read_bytes()):
+            sources.append(Source(interfaces, _NETWORK, network))
         known = {name for source in sources for name in source.counters}
         missing = [] if "cpu_ns" in known else ["cpu_ns"]
         missing += [] if "memory_bytes" in known else ["rss_bytes"]
@@ -173,7 +174,13 @@ def _group_sources(groups: Mapping[str, Path]) -> Iterator[Source]:
     )
     for controller, name, counters, parse in candidates:
         path = groups.get(controller)
-        if path is not None and (path / name).is_file():
+        if (
+            path is not None
+            and (path / name).is_file()
+            and not (
+                controller == "cpu" and (path / "cpu.cfs_quota_us").read_text().startswith("-")
+            )
+        ):  # without a quota nothing holds the box back, and every file read costs
             yield Source(path / name, counters, parse, idle=counters == ("memory_bytes",))
 
 
@@ -219,6 +226,11 @@ def network(data: bytes) -> Sequence[int]:
             received += int(words[0])
             sent += int(words[8])
     return received, sent
+
+
+def has_interfaces(data: bytes) -> bool:
+    """Whether `/proc/PID/net/dev` lists any but the loopback."""
+    return any(not line.lstrip().startswith(b"lo:") for line in data.splitlines()[2:])
 
 
 def _has_own_network(pid: int) -> bool:

@@ -9,7 +9,7 @@ dies: the kernel closes it.
 It never takes more than a tenth of a core: where that many instances live that a round of
 reading takes longer, the next one comes later, and the rate that was achieved is recorded. PSS
 holds a process's memory lock while it is counted, so that of each instance is read at most
-every five seconds, in turn.
+every ten seconds, in turn.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from harness.probes.counters import Counters, Gone, descendants, of_host, of_ins
 from harness.series import HOST, Cost
 
 MOST_OF_A_CORE = 0.1
-PSS_EVERY_S = 5.0
+PSS_EVERY_S = 10.0
 _COST_EVERY_NS = 2_000_000_000
 _PR_SET_PDEATHSIG = 1
 _NO_TRIAL: Mapping[str, str] = {}

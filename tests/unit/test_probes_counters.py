@@ -29,6 +29,8 @@ def test_kernel_texts() -> None:
     assert counters.io_stat(b"") == (0, 0)
     net = b"Inter-|\n face |\n    lo: 9 1 0 0 0 0 0 0 9 1\n  eth0: 100 1 0 0 0 0 0 0 50 1\n"
     assert counters.network(net) == (100, 50)
+    assert counters.has_interfaces(net)
+    assert not counters.has_interfaces(b"Inter-|\n face |\n    lo: 9 1 0 0 0 0 0 0 9 1\n")
     disks = b"   8 0 sda 1 0 4 0 1 0 2 0\n   8 1 sda1 1 0 4 0 1 0 2 0\n"
     assert counters.host_disks(disks, frozenset({"sda"})) == (2048, 1024)
 
