@@ -90,6 +90,7 @@ def end(
     document: Mapping[str, Any],
     executed: Sequence[Trial],
     verified: Mapping[str, Verified],
+    stopped: Mapping[str, object] | None,
     interrupted: bool,
 ) -> Mapping[str, Any]:
     """The document after the last trial, with what the unmeasured instances proved."""
@@ -102,6 +103,7 @@ def end(
         "runtimes": runtimes,
         "channel": msgspec.to_builtins({name: found.channel for name, found in verified.items()}),
         "plan": msgspec.to_builtins(list(executed)),
+        "stopped": {"by": "interrupted"} if stopped is None else stopped,
         "finished_utc": _now(),
         "outcome": "interrupted" if interrupted else "complete",
         "observer": {"peak_rss_bytes": host.own_peak_rss_bytes()},

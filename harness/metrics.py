@@ -109,6 +109,13 @@ _ALL = (
 
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ALL}
 
+DECIDING: Mapping[str, str] = {
+    "startup": "startup.ready",
+    "memory": "memory.charged",
+    "density": "density.slope",
+}
+"""The metric of an experiment whose medians `--until` looks at; else its first headline."""
+
 HEADLINES: Mapping[str, tuple[str, ...]] = {
     "cpu": ("cpu.events", "cpu.syscalls", "cpu.forks", "cpu.compress"),
     "io": ("io.randread.iops", "io.randwrite.iops", "io.seqread.bandwidth"),

@@ -39,7 +39,7 @@ from harness.probes import guards, sampling
 from harness.process import become_subreaper, run
 from harness.scenario import Scenario
 from harness.settings import Startup
-from harness.stopping import Rule
+from harness.stopping import Rule, Stop, ended
 from harness.verification import Verified
 
 log = logging.getLogger(__name__)
@@ -121,18 +121,20 @@ def _execute(
     trials = _trials(request, lineup)
     document = manifest.begin(request, context.run_id, image, lineup, trials, found)
     executed, verified, interrupted = trials, dict[str, Verified](), False
+    stopped: Mapping[str, object] | None = None
     with Journal(request.folder) as journal:
         write_manifest(request.folder, document)
         observe(events.Planned(trials))
         done = {} if request.earlier is None else finished(request.folder)
         try:
-            executed = _run_trials(request, lineup, trials, done, journal, observe)
+            executed, stopped = _run_trials(request, lineup, trials, done, journal, observe)
             verified |= prove(lineup, scenario, is_owned(image), observe)
             _ignore_stop_signals()  # what is left is tearing down
         except KeyboardInterrupt:
             interrupted = True
         write_manifest(
-            request.folder, manifest.end(request, document, executed, verified, interrupted)
+            request.folder,
+            manifest.end(request, document, executed, verified, stopped, interrupted),
         )
     last = {record.trial: record for record in records(request.folder)}
     return Result(
@@ -176,29 +178,39 @@ def _run_trials(
     done: Mapping[str, TrialRecord],
     journal: Journal,
     observe: events.Observer,
-) -> Sequence[Trial]:
-    """Execute what is not done; returns the trials that were planned in the end."""
-    begin = now_ns()
+) -> tuple[Sequence[Trial], Mapping[str, object]]:
+    """Execute what is not done; returns the trials that were planned in the end, and which rule
+    ended the run. Time that an earlier part of the run took counts."""
+    begin, spent_s = now_ns(), sum(record.wall_s for record in done.values())
     executed: list[Trial] = []
     seen: list[TrialRecord] = []
-    enough = False
+    stop: Stop | None = None
     for number, trial in enumerate(trials):
-        new_block = bool(executed) and trial.block != executed[-1].block
-        if new_block and not trial.warmup and trial.experiment != "repeat":
-            enough = enough or request.rule.enough(seen, (now_ns() - begin) / 1e9)
-        if enough and trial.experiment != "repeat":
+        last = executed[-1] if executed else trial
+        elapsed_s = spent_s + (now_ns() - begin) / 1e9
+        if (
+            stop is None
+            and trial.block != last.block
+            and not last.warmup
+            and trial.trial not in done
+        ):
+            stop = request.rule.stops(seen, elapsed_s)
+        if stop is not None and trial.experiment != "repeat":
             continue
-        if enough:  # the last block is now another one than was planned
-            trial = msgspec.structs.replace(trial, block=executed[-1].block)
+        if stop is not None:  # the last block is now another one than was planned
+            trial = msgspec.structs.replace(trial, block=last.block)
         executed.append(trial)
         if trial.trial in done:
             seen.append(done[trial.trial])
             continue
-        observe(events.Began(trial, number + 1, len(trials), _left_s(trials[number:], seen)))
+        left_s = request.rule.left_s(_left_s(trials[number:], seen), elapsed_s)
+        observe(events.Began(trial, number + 1, len(trials), left_s))
         record = run_trial(trial, lineup, request.scenario, journal)
         seen.append(record)
         observe(events.Ended(record))
-    return executed
+    measured = [record for record in seen if record.runtime != plan.HOST]
+    elapsed_s = spent_s + (now_ns() - begin) / 1e9
+    return executed, ended(request.rule, stop or Stop.BLOCKS, measured, elapsed_s)
 
 
 def _left_s(rest: Sequence[Trial], seen: Sequence[TrialRecord]) -> float | None:

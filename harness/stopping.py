@@ -1,69 +1,195 @@
 """When a run has enough: fixed blocks, or an interval narrower than asked, or a time budget.
 
 The interval is the distribution-free one of the median between two order statistics
-(Conover, Practical Nonparametric Statistics, 3.2). It is looked at after whole blocks only.
-Looking repeatedly costs coverage, so the rule in force is recorded with the run.
+(Conover, Practical Nonparametric Statistics, 3.2). It is looked at after whole blocks only, and
+the run goes on in whole blocks until every runtime is known well enough: what is compared is
+paired within its block, and a runtime that left early would be compared with other hours.
+
+Looking again and again costs coverage: who stops at a 95 % interval that happens to be narrow
+keeps one that covers 91 to 95 %. So it is the 99 % interval that must be as narrow as asked; the
+95 % interval of the report then covers what it says (docs/stopping.md has the simulation,
+tests/unit/test_stopping.py repeats it). Which rule ended the run is recorded with it.
 """
 
 from __future__ import annotations
 
+import functools
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
 from statistics import median
 
 from harness.errors import UsageError
-from harness.model import Frozen, TrialRecord
+from harness.metrics import DECIDING, HEADLINES
+from harness.model import Frozen, Outcome, TrialRecord
 
-_CONFIDENCE = 0.95
-_MIN_BLOCKS = 6
+CONFIDENCE = 0.99
 MAX_BLOCKS = 1000
 _UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_LAST_RESORT = "memory"
+"""Decides only where no other experiment does: what an idle box holds may be next to nothing."""
+
+
+class Stop(StrEnum):
+    """Which rule ended a run."""
+
+    UNTIL = "until"
+    BUDGET = "time budget"
+    BLOCKS = "blocks"
+    NOTHING = "nothing measured"
+
+
+class Known(Frozen, frozen=True):
+    """How well one median is known: `half_width` is that of its 99 % interval over the median.
+
+    None stands for what has no interval: too few values, or a median that is not positive.
+    """
+
+    experiment: str
+    runtime: str
+    metric: str
+    dimensions: dict[str, str]
+    values: int
+    half_width: float | None
 
 
 class Rule(Frozen, frozen=True):
-    """`relative_width` is half the interval over the median; None where not asked for."""
+    """`relative_width` is half the interval over the median; None where not asked for.
+
+    `metrics` are those whose medians decide.
+    """
 
     blocks: int
     relative_width: float | None = None
     budget_s: float | None = None
+    metrics: tuple[str, ...] = ("startup.ready",)
 
     def text(self) -> str:
         parts = []
         if self.relative_width is not None:
             parts.append(
-                f"until every median of startup.ready is known to ±{self.relative_width:.1%}"
+                f"until every median of {' and '.join(self.metrics)} is known to "
+                f"±{self.relative_width:.1%}"
             )
         if self.budget_s is not None:
             parts.append(f"within {self.budget_s:g} s")
         limit = f"at most {self.blocks} blocks" if parts else f"fixed: {self.blocks} blocks"
         return ", ".join([*parts, limit])
 
-    def enough(self, records: Sequence[TrialRecord], elapsed_s: float) -> bool:
-        """Whether to stop after the block that has just ended."""
+    def stops(self, records: Sequence[TrialRecord], elapsed_s: float) -> Stop | None:
+        """Whether to stop after the measured block that has just ended, and by which rule.
+
+        A runtime of which no trial has succeeded holds nobody up; when that is all of them,
+        going on would tell nothing.
+        """
+        if self.relative_width is not None:
+            found = self.known(records)
+            if found and all(self.is_enough(each) for each in found):
+                return Stop.UNTIL
+            if not found and _blocks(records) >= fewest(CONFIDENCE):
+                return Stop.NOTHING
         if self.budget_s is not None and elapsed_s >= self.budget_s:
-            return True
-        if self.relative_width is None:
-            return False
-        values: dict[str, list[float]] = {}
+            return Stop.BUDGET
+        return None
+
+    def left_s(self, planned_s: float | None, elapsed_s: float) -> float | None:
+        """How long the run may still take, given what its plan would; None when unknown."""
+        left = None if self.budget_s is None else max(0.0, self.budget_s - elapsed_s)
+        if self.relative_width is not None or planned_s is None:
+            return left
+        return planned_s if left is None else min(planned_s, left)
+
+    def is_enough(self, known: Known) -> bool:
+        """Whether a median is known as well as was asked for."""
+        wanted = self.relative_width
+        return wanted is not None and known.half_width is not None and known.half_width <= wanted
+
+    def known(self, records: Iterable[TrialRecord]) -> Sequence[Known]:
+        """How well each deciding median is known; one value a trial (a trial's own median)."""
+        values: dict[tuple[str, str, str, str], list[float]] = {}
         for record in records:
+            if record.warmup or record.outcome is not Outcome.OK:
+                continue
+            own: dict[tuple[str, str, str, str], list[float]] = {}
             for sample in record.samples:
-                if sample.metric == "startup.ready" and not record.warmup:
-                    values.setdefault(record.runtime, []).append(sample.value)
-        return bool(values) and all(
-            half_width(each) <= self.relative_width for each in values.values()
+                if sample.metric in self.metrics:
+                    dimensions = json.dumps(sample.dimensions, sort_keys=True)
+                    key = (record.experiment, record.runtime, sample.metric, dimensions)
+                    own.setdefault(key, []).append(sample.value)
+            for key, several in own.items():
+                values.setdefault(key, []).append(median(several))
+        return [
+            Known(
+                experiment=experiment, runtime=runtime, metric=metric,
+                dimensions=json.loads(dimensions), values=len(each), half_width=half_width(each),
+            )
+            for (experiment, runtime, metric, dimensions), each in values.items()
+        ]  # fmt: skip
+
+
+def deciding(experiments: Iterable[str]) -> tuple[str, ...]:
+    """The metrics whose medians decide in a scenario with these experiments.
+
+    Raises UsageError where none of them has one.
+    """
+    found = {
+        name: DECIDING.get(name) or next(iter(HEADLINES.get(name, ())), None)
+        for name in experiments
+    }
+    chosen = [metric for name, metric in found.items() if metric and name != _LAST_RESORT]
+    chosen = chosen or [metric for metric in found.values() if metric]
+    if not chosen:
+        raise UsageError(
+            "--until has nothing to go by: no experiment of the scenario has a headline metric",
+            "--repeat sets the number of blocks",
         )
+    return tuple(dict.fromkeys(chosen))
 
 
-def half_width(values: Sequence[float]) -> float:
-    """Half the 95 % interval of the median over the median; infinite below six values."""
-    n = len(values)
-    if n < _MIN_BLOCKS:
-        return math.inf
-    ordered, tail, k = sorted(values), 0.0, 0
-    while (tail := tail + math.comb(n, k) / 2**n) <= (1 - _CONFIDENCE) / 2:
+def _blocks(records: Iterable[TrialRecord]) -> int:
+    """The measured blocks that records tell of."""
+    return len({record.block for record in records if not record.warmup})
+
+
+def fewest(confidence: float) -> int:
+    """The fewest values whose whole range holds the median with this confidence."""
+    return math.ceil(1 - math.log2(1 - confidence) - 1e-9)
+
+
+def half_width(values: Sequence[float], confidence: float = CONFIDENCE) -> float | None:
+    """Half the interval of the median over the median; None where there is none."""
+    n, middle = len(values), median(values) if values else 0.0
+    if n < fewest(confidence) or middle <= 0:
+        return None
+    ordered, rank = sorted(values), _rank(n, confidence)
+    return (ordered[n - 1 - rank] - ordered[rank]) / 2 / middle
+
+
+@functools.cache
+def _rank(n: int, confidence: float) -> int:
+    """How many of n ordered values lie outside of the interval at each end."""
+    tail, k = 0.0, 0
+    while (tail := tail + math.comb(n, k) / 2**n) <= (1 - confidence) / 2:
         k += 1
-    low, high = ordered[max(0, k - 1)], ordered[min(n - 1, n - k)]
-    return (high - low) / 2 / median(ordered)
+    return max(0, k - 1)
+
+
+def ended(
+    rule: Rule, by: Stop, records: Sequence[TrialRecord], elapsed_s: float
+) -> Mapping[str, object]:
+    """What the manifest says of the end: the rule, the blocks, and how well all is known."""
+    known = rule.known(records)
+    return {
+        "by": str(by),
+        "blocks": _blocks(records),
+        "elapsed_s": elapsed_s,
+        "known": [
+            {**{f: getattr(each, f) for f in each.__struct_fields__},
+             "enough": rule.is_enough(each) if rule.relative_width is not None else None}
+            for each in known
+        ],
+    }  # fmt: skip
 
 
 def parse_percent(text: str) -> float:

@@ -41,9 +41,7 @@ def run(
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the random order.")] = None,
     until: Annotated[
         str | None,
-        typer.Option(
-            metavar="5%", help="Go on until each median of startup.ready is known this well."
-        ),
+        typer.Option(metavar="5%", help="Go on until each headline median is known this well."),
     ] = None,
     time_budget: Annotated[
         str | None,
@@ -61,7 +59,7 @@ def run(
     from harness import paths, registry
     from harness import scenario as scenarios
     from harness.runner import Request, new_run_id
-    from harness.stopping import MAX_BLOCKS, Rule, parse_duration, parse_percent
+    from harness.stopping import MAX_BLOCKS, Rule, deciding, parse_duration, parse_percent
 
     width = parse_percent(until) if until else None
     budget = parse_duration(time_budget) if time_budget else None
@@ -75,7 +73,10 @@ def run(
     request = Request(
         scenario=loaded, folder=folder,
         seed=random.SystemRandom().randrange(2**32) if seed is None else seed,
-        rule=Rule(blocks=loaded.blocks, relative_width=width, budget_s=budget),
+        rule=Rule(
+            blocks=loaded.blocks, relative_width=width, budget_s=budget,
+            metrics=deciding(loaded.experiments.chosen()) if width else (),
+        ),
         named=frozenset(named), strict=strict, command=("tarebench", *sys.argv[1:]),
     )  # fmt: skip
     _execute(request, quiet)

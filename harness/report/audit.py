@@ -10,7 +10,7 @@ from typing import Any
 from harness.analysis import statistics
 from harness.analysis.frames import RunData
 from harness.analysis.summary import Summary
-from harness.analysis.units import MIB, MISSING, plural, quantity, span, times
+from harness.analysis.units import MIB, MISSING, percent, plural, quantity, span, times
 from harness.model import Outcome
 from harness.report.tables import Table, label
 
@@ -152,6 +152,47 @@ def repeat_command(run: RunData) -> str:
     seed = run.manifest.get("seed")
     told = any(word == "--seed" or word.startswith("--seed=") for word in words)
     return shlex.join(words if told or seed is None else [*words, "--seed", str(seed)])
+
+
+def stopped_text(run: RunData) -> str:
+    """Which rule ended the run, in words; empty for a run that does not say."""
+    said = run.manifest.get("stopped") or {}
+    by, blocks = said.get("by"), said.get("blocks")
+    ends = {
+        "until": "every deciding median was known well enough",
+        "time budget": "the time budget was used up",
+        "blocks": "all planned blocks were done",
+        "nothing measured": "no trial had succeeded, and more of them would have told nothing",
+        "interrupted": "it was interrupted",
+    }
+    if by not in ends:
+        return ""
+    after = f" after {plural(int(blocks), 'measured block')}" if isinstance(blocks, int) else ""
+    return f"The run ended{after}: {ends[by]}."
+
+
+def stopping(run: RunData) -> Table:
+    """How well each deciding median was known at the end, where that was asked for."""
+    said = run.manifest.get("stopped") or {}
+    wanted = (run.manifest.get("rule") or {}).get("relative_width")
+    rows = tuple(
+        (
+            str(known.get("runtime", "")),
+            " ".join([str(known.get("metric", "")), *map(str, known["dimensions"].values())]),
+            str(known.get("values", "")),
+            _width(known.get("half_width")),
+            "yes" if known.get("enough") else "no",
+        )
+        for known in said.get("known", ())
+        if wanted is not None
+    )
+    asked = f"±{percent(wanted)} or better" if wanted is not None else ""
+    headings = ("Runtime", "Median of", "Trials", "Known to (99 %)", asked)
+    return Table("How well the deciding medians were known at the end", headings, rows)
+
+
+def _width(share: float | None) -> str:
+    return "no interval yet" if share is None else f"±{percent(share)}"
 
 
 def limits_text(run: RunData) -> str:

@@ -32,6 +32,7 @@ class View:
     sections: tuple[Section, ...]
     inflation: tuple[str, ...]
     command: str
+    stopped: str
     limits: str
     emulated: tuple[str, ...]
     blocks: int
@@ -66,6 +67,7 @@ def view(run: RunData) -> View:
         sections=found,
         inflation=tuple(text for text in inflation if text),
         command=audit.repeat_command(run),
+        stopped=audit.stopped_text(run),
         limits=audit.limits_text(run),
         emulated=tuple(row.runtime for row in summary.rows if row.emulated),
         blocks=int(run.trials.loc[~run.trials["warmup"], "block"].nunique()),
@@ -90,4 +92,5 @@ def _tables(run: RunData, summary: Summary) -> dict[str, Table]:
         "skipped": audit.skipped(run),
         "failures": audit.failures(run),
         "host": audit.host(run),
+        "stopping": audit.stopping(run),
     }
