@@ -36,6 +36,7 @@ from harness.lineup import Lineup, assemble, prove
 from harness.model import Context, Image, Outcome, Trial, TrialRecord
 from harness.place import Place, make_place
 from harness.probes import guards, sampling
+from harness.probes.conditions import Value, Weather
 from harness.process import become_subreaper, run
 from harness.scenario import Scenario
 from harness.settings import Startup
@@ -127,7 +128,10 @@ def _execute(
         observe(events.Planned(trials))
         done = {} if request.earlier is None else finished(request.folder)
         try:
-            executed, stopped = _run_trials(request, lineup, trials, done, journal, observe)
+            with Weather() as weather:
+                executed, stopped = _run_trials(
+                    request, lineup, trials, done, journal, weather, observe
+                )
             verified |= prove(lineup, scenario, is_owned(image), observe)
             _ignore_stop_signals()  # what is left is tearing down
         except KeyboardInterrupt:
@@ -177,6 +181,7 @@ def _run_trials(
     trials: Sequence[Trial],
     done: Mapping[str, TrialRecord],
     journal: Journal,
+    weather: Weather,
     observe: events.Observer,
 ) -> tuple[Sequence[Trial], Mapping[str, object]]:
     """Execute what is not done; returns the trials that were planned in the end, and which rule
@@ -205,7 +210,7 @@ def _run_trials(
             continue
         left_s = request.rule.left_s(_left_s(trials[number:], seen), elapsed_s)
         observe(events.Began(trial, number + 1, len(trials), left_s))
-        record = run_trial(trial, lineup, request.scenario, journal)
+        record = run_trial(trial, lineup, request.scenario, journal, weather)
         seen.append(record)
         observe(events.Ended(record))
     measured = [record for record in seen if record.runtime != plan.HOST]
@@ -225,14 +230,17 @@ def _left_s(rest: Sequence[Trial], seen: Sequence[TrialRecord]) -> float | None:
     return sum(known) / max(1, len(known)) * len(kinds)
 
 
-def run_trial(trial: Trial, lineup: Lineup, scenario: Scenario, journal: Journal) -> TrialRecord:
+def run_trial(
+    trial: Trial, lineup: Lineup, scenario: Scenario, journal: Journal, weather: Weather
+) -> TrialRecord:
     """One trial, recorded whatever happens; an interruption is recorded and goes on."""
     bench = _bench(trial, lineup)
     begin, started = now_ns(), datetime.now(UTC).isoformat(timespec="milliseconds")
     outcome, reason, found = Outcome.OK, "", Measurement()
+    conditions: dict[str, Value] = {}
     interruption: BaseException | None = None
     try:
-        with bench.sampling.trial(trial):
+        with weather.trial(conditions), bench.sampling.trial(trial):
             found = _experiment(trial.experiment, scenario)(bench)
     except DeadlineExceeded as error:
         outcome, reason = Outcome.TIMEOUT, error.message
@@ -251,7 +259,7 @@ def run_trial(trial: Trial, lineup: Lineup, scenario: Scenario, journal: Journal
         block=trial.block, position=trial.position, warmup=trial.warmup,
         outcome=outcome, reason=reason, started_utc=started, wall_s=(now_ns() - begin) / 1e9,
         marks=dict(found.marks), samples=list(found.samples), identity=found.identity,
-        conditions=dict(found.conditions),
+        conditions={**conditions, **found.conditions},
     )  # fmt: skip
     journal.append(record)
     if interruption is not None:

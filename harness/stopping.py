@@ -128,11 +128,12 @@ class Rule(Frozen, frozen=True):
         ]  # fmt: skip
 
 
-def deciding(experiments: Iterable[str]) -> tuple[str, ...]:
-    """The metrics whose medians decide in a scenario with these experiments.
-
-    Raises UsageError where none of them has one.
+def deciding(experiments: Iterable[str], relative_width: float | None) -> tuple[str, ...]:
+    """The metrics whose medians decide in a scenario with these experiments; none without a
+    width. Raises UsageError where no experiment has one.
     """
+    if relative_width is None:
+        return ()
     found = {
         name: DECIDING.get(name) or next(iter(HEADLINES.get(name, ())), None)
         for name in experiments

@@ -48,7 +48,7 @@ def run(
         typer.Option(metavar="T", help="Stop after the block that exceeds it: 90s, 10m, 2h."),
     ] = None,
     strict: Annotated[
-        bool, typer.Option(help="Refuse to run where a guard would block a verdict.")
+        bool, typer.Option(help="Refuse to run on a noisy host, and say what is noisy.")
     ] = False,
     quiet: Annotated[bool, typer.Option(help="No progress on standard error.")] = False,
     out: Annotated[
@@ -73,10 +73,7 @@ def run(
     request = Request(
         scenario=loaded, folder=folder,
         seed=random.SystemRandom().randrange(2**32) if seed is None else seed,
-        rule=Rule(
-            blocks=loaded.blocks, relative_width=width, budget_s=budget,
-            metrics=deciding(loaded.experiments.chosen()) if width else (),
-        ),
+        rule=Rule(loaded.blocks, width, budget, deciding(loaded.experiments.chosen(), width)),
         named=frozenset(named), strict=strict, command=("tarebench", *sys.argv[1:]),
     )  # fmt: skip
     _execute(request, quiet)

@@ -136,8 +136,11 @@ def chosen(text: str) -> str:
 def _thp(view: View) -> Iterator[Guard]:
     text = view.text(f"{_MM}/transparent_hugepage/enabled")
     if text is not None:
+        defrag = view.text(f"{_MM}/transparent_hugepage/defrag")
+        more = f", defrag {chosen(defrag)}" if defrag is not None else ""
+        severity = WARN if chosen(text) == "always" else INFO
         yield Guard(
-            name="thp", value=chosen(text), severity=WARN if chosen(text) == "always" else INFO,
+            name="thp", value=chosen(text) + more, severity=severity,
             text="Transparent huge pages decide how much memory a touched page takes: with "
             "`always`, guests start faster and hold more than they touched.",
         )  # fmt: skip
@@ -245,6 +248,8 @@ def _swap(view: View) -> Iterator[Guard]:
     if total is None:
         return
     value = "none" if not total else f"{total // 2**20} MiB, {view.swapped_pages} pages moved now"
+    if total and (swappiness := view.text("proc/sys/vm/swappiness")) is not None:
+        value += f", swappiness {swappiness}"
     yield Guard(
         name="swap", value=value, severity=WARN if view.swapped_pages else INFO,
         text="A host that swaps moves memory out of the sight of the ledger, and slows "
@@ -351,9 +356,20 @@ def _power(view: View) -> Iterator[Guard]:
         )  # fmt: skip
 
 
+def _throttling(view: View) -> Iterator[Guard]:
+    counts = view.texts(f"{_CPU}/cpu[0-9]*/thermal_throttle/*_throttle_count")
+    if counts:
+        most = max(int(text) for text in counts.values() if text.isdigit())
+        yield Guard(
+            name="throttling", value=f"{most} times since boot", severity=WARN if most else INFO,
+            text="A processor that was too hot has slowed itself down; each trial records whether "
+            "it happened meanwhile.",
+        )  # fmt: skip
+
+
 _RULES: tuple[Callable[[View], Iterator[Guard]], ...] = (
-    _nesting, _jitter, _load, _pressures, _steal, _governor, _turbo, _smt, _power, _clock,
-    _mitigations, _nx_huge_pages, _cgroups, _favordynmods, _ksm, _thp, _damon, _swap,
+    _nesting, _jitter, _load, _pressures, _steal, _governor, _turbo, _smt, _power, _throttling,
+    _clock, _mitigations, _nx_huge_pages, _cgroups, _favordynmods, _ksm, _thp, _damon, _swap,
 )  # fmt: skip
 
 

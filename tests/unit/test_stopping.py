@@ -206,11 +206,12 @@ def test_the_end_is_told_with_what_was_reached() -> None:
 
 
 def test_what_decides_is_the_headline_of_each_experiment() -> None:
-    assert deciding(["startup", "memory", "phases"]) == ("startup.ready",)
-    assert deciding(["memory"]) == ("memory.charged",)
-    assert deciding(["startup", "density"]) == ("startup.ready", "density.slope")
+    assert deciding(["startup", "memory", "phases"], 0.05) == ("startup.ready",)
+    assert deciding(["memory"], 0.05) == ("memory.charged",)
+    assert deciding(["startup", "density"], 0.05) == ("startup.ready", "density.slope")
+    assert deciding(["phases"], None) == ()
     with pytest.raises(UsageError, match="nothing to go by"):
-        deciding(["phases"])
+        deciding(["phases"], 0.05)
 
 
 def test_rule_is_told_in_words() -> None:
