@@ -12,15 +12,16 @@ from contextlib import ExitStack, contextmanager
 
 import msgspec
 
-from harness import paths, registry
+from harness import paths, registry, tuning
 from harness.errors import HarnessError, RuntimeUnavailable
 from harness.image import store
 from harness.imagecheck import built
 from harness.inventory import Inventory, sweep
 from harness.model import Context, Frozen, Image
-from harness.probes import guards, host
+from harness.probes import guards, host, noise
 from harness.probes.cgroups import run_group
 from harness.probes.guards import Guard
+from harness.probes.noise import Reading
 
 _ONLY_A_BOOT = "only a boot tells whether it works here"
 
@@ -45,6 +46,8 @@ class Diagnosis(Frozen, frozen=True):
     host: dict[str, str | int | float | bool]
     runtimes: list[RuntimeState]
     guards: list[Guard]
+    noise: list[Reading]
+    tuned: dict[str, str]
     image: dict[str, str | int]
     cache: dict[str, str | int]
 
@@ -76,13 +79,17 @@ def _is_machine(name: str) -> bool:
 
 def examine() -> Diagnosis:
     """Look at everything; machines boot a guest when the image is built."""
+    heard = list(noise.listen())  # before our own work makes noise
+    found = list(guards.read())
     image = built()
     with _context() as context, ExitStack() as stack:
         states = [_look(name, context, image, stack) for name in _shown()]
     return Diagnosis(
         host=host.facts(paths.cache(), paths.results()),
         runtimes=states,
-        guards=list(guards.read()),
+        guards=found,
+        noise=heard,
+        tuned=dict(tuning.remembered()),
         image={} if image is None else {"digest": image.digest, "path": str(image.directory)},
         cache={"path": str(paths.cache()), "bytes": store.cache_bytes(paths.cache())},
     )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from harness import __version__, paths
+from harness import __version__, paths, tuning
 from harness.experiments import identity
 from harness.image.store import read_record
 from harness.lineup import Entrant, Lineup
@@ -71,6 +71,7 @@ def begin(
         },
         "host": host.facts(paths.cache(), request.folder),
         "guards": list(guards),
+        "tuned": tuning.remembered(),
         "parts": _parts(),
         "command": list(request.command),
         "repeat_with": repeat_with(request),

@@ -35,7 +35,7 @@ from harness.journal import Journal, records, write_manifest
 from harness.lineup import Lineup, assemble, prove
 from harness.model import Context, Image, Outcome, Trial, TrialRecord
 from harness.place import Place, make_place
-from harness.probes import guards, sampling
+from harness.probes import guards, noise, sampling
 from harness.probes.conditions import Value, Weather
 from harness.process import become_subreaper, run
 from harness.scenario import Scenario
@@ -116,8 +116,8 @@ def _execute(
 ) -> Result:
     scenario = request.scenario
     found = guards.read()
-    if request.strict and (bad := [guard for guard in found if guard.severity == "block"]):
-        raise EnvironmentRefused(f"--strict: {bad[0].text}", "tarebench doctor names every guard")
+    if request.strict:
+        _refuse_noise(found)
     lineup = assemble(scenario, image, context, place, request.named, observe, stack)
     trials = _trials(request, lineup)
     document = manifest.begin(request, context.run_id, image, lineup, trials, found)
@@ -147,6 +147,18 @@ def _execute(
         failed=sum(record.outcome in (Outcome.FAILED, Outcome.TIMEOUT) for record in last.values()),
         differing=[name for name, found in verified.items() if not found.identical],
     )
+
+
+def _refuse_noise(found: Sequence[guards.Guard]) -> None:
+    """Raises EnvironmentRefused on a host that spoils what is measured, with all that does."""
+    reasons = [f"{guard.name}: {guard.text}" for guard in found if guard.severity == guards.BLOCK]
+    reasons += [f"{bad.name}: {bad.text}: {bad.remedy}" for bad in noise.listen() if bad.noisy]
+    if reasons:
+        lines = "".join(f"\n  {reason}" for reason in reasons)
+        raise EnvironmentRefused(
+            f"--strict: this host is not fit to measure on{lines}",
+            "tarebench doctor tells how to quieten it",
+        )
 
 
 def _trials(request: Request, lineup: Lineup) -> Sequence[Trial]:

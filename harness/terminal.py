@@ -335,10 +335,29 @@ def diagnosis_text(found: Diagnosis, width: int) -> str:
         mark = {"info": "·", "warn": "!", "block": "✗"}[guard.severity]
         lines.append(_hanging(f"  {mark} ", f"{guard.name}: {guard.value}", width))
         lines.append(_hanging(" " * 6, guard.text, width))
+        if guard.remedy:
+            lines.append(_hanging(" " * 6, f"→ {guard.remedy}", width))
+    lines += _noise_lines(found, width)
     lines += ["", "Image"]
     lines.append(f"  {found.image.get('digest', 'not built yet → tarebench image build')}")
     lines.append(f"  cache {found.cache['path']}: {bytes_text(int(found.cache['bytes']))}")
     return "\n".join(lines)
+
+
+def _noise_lines(found: Diagnosis, width: int) -> Sequence[str]:
+    """What was heard in an idle second, and what is tuned now."""
+    lines = ["", "Noise: an idle second; `run --strict` refuses where a limit is exceeded"]
+    for reading in found.noise:
+        sign = "!" if reading.noisy else "·"
+        lines.append(_hanging(f"  {sign} ", f"{reading.name}: {reading.text}", width))
+        if reading.noisy:
+            lines.append(_hanging(" " * 6, f"→ {reading.remedy}", width))
+    if found.tuned:
+        lines += ["", "Tuned now; tarebench doctor --untune puts it back to"]
+        lines += [
+            _hanging("    ", f"{path}: {value}", width) for path, value in found.tuned.items()
+        ]
+    return lines
 
 
 def _hanging(lead: str, text: str, width: int) -> str:

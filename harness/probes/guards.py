@@ -16,10 +16,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from harness.model import Frozen
 from harness.probes import cpu, host
 from harness.probes.cgroups import Layout
-from harness.probes.memory import parse_kib
+from harness.probes.memory import parse_kib, swapped_pages
 
 INFO, WARN, BLOCK = "info", "warn", "block"
 
@@ -37,12 +39,36 @@ _GOOD_CLOCKS = frozenset({"tsc", "arch_sys_counter"})
 
 
 class Guard(Frozen, frozen=True):
-    """A recorded condition that can make a comparison unfair."""
+    """A recorded condition that can make a comparison unfair; `remedy` quietens it."""
 
     name: str
     value: str
     severity: str
     text: str
+    remedy: str = ""
+
+
+_TUNE = "tarebench doctor --tune (and --untune afterwards)"
+_REMEDIES: Mapping[str, str] = {
+    "battery": "connect it to the mains",
+    "clocksource": "boot with `tsc=reliable`, or let the hypervisor offer a better clock",
+    "damon": "echo N > /sys/module/damon_reclaim/parameters/enabled (its module's name may differ)",
+    "governor": _TUNE,
+    "jitter": "end other work, or use a dedicated machine",
+    "ksm": _TUNE,
+    "load": "wait a minute after other work has ended",
+    "mitigations": "boot without `mitigations=` on the kernel's command line",
+    "nesting": "measure on hardware that is not itself a virtual machine",
+    "pressure_cpu": "end other work",
+    "pressure_io": "wait until writing has ended (`sync`), or use another disk",
+    "pressure_memory": "free memory",
+    "steal": "use a dedicated machine, or another hour",
+    "swap": "free memory, or `swapoff -a` where enough of it is free",
+    "temperature": "let it cool down, and see to its air",
+    "throttling": "let it cool down, and see to its air; turbo off (--tune) helps",
+    "thp": _TUNE,
+}
+"""What to do about a guard that warns or blocks."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +99,21 @@ class View:
 
 def read() -> Sequence[Guard]:
     """Every guard of this host, now; takes about a fifth of a second to listen to its noise."""
-    before = _swapped(Path("/proc/vmstat"))
+    before = swapped_pages()
     loops = measure_loops(_JITTER_S)
-    swapped = _swapped(Path("/proc/vmstat")) - before
+    swapped = swapped_pages() - before
     return judge(View(loops_ns=loops, swapped_pages=swapped))
 
 
 def judge(view: View) -> Sequence[Guard]:
     """Every guard that a view gives rise to, in a fixed order."""
-    return [guard for rule in _RULES for guard in rule(view)]
+    return [
+        guard
+        if guard.severity == INFO
+        else msgspec.structs.replace(guard, remedy=_REMEDIES.get(guard.name, ""))
+        for rule in _RULES
+        for guard in rule(view)
+    ]
 
 
 def _nesting(view: View) -> Iterator[Guard]:
@@ -386,12 +418,3 @@ def measure_loops(seconds: float) -> Sequence[int]:
         found.append(after - before)
         before = after
     return found
-
-
-def _swapped(vmstat: Path) -> int:
-    """Pages swapped in and out since boot."""
-    try:
-        pairs = dict(line.split() for line in vmstat.read_text().splitlines())
-    except OSError:
-        return 0
-    return int(pairs.get("pswpin", 0)) + int(pairs.get("pswpout", 0))

@@ -107,3 +107,12 @@ def charged(processes: Iterable[int], groups: Sequence[Path]) -> int | None:
                 return None
             total += sizes.pss_bytes
     return total
+
+
+def swapped_pages() -> int:
+    """Pages that this host has swapped in and out since boot; 0 where it does not count them."""
+    try:
+        pairs = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
+    except OSError:
+        return 0
+    return int(pairs.get("pswpin", 0)) + int(pairs.get("pswpout", 0))
