@@ -138,7 +138,10 @@ class LibvirtDomain:
         )
 
     def _notes(self) -> list[str]:
-        notes = [f"guest mitigations: {self._mitigations}, as the host's"]
+        notes = [
+            f"guest mitigations: {self._mitigations}, as the host's",
+            f"disk: {'raw' if self._raw else 'qcow2'}, cache mode {self._cache_mode}",
+        ]
         if os.geteuid() != 0:
             notes.append("a fraction of a CPU cannot be limited: vCPUs are rounded up")
         return notes

@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Generator, Iterator
 
+import hypothesis
 import pytest
 
 from harness.errors import RuntimeUnavailable
@@ -81,5 +82,7 @@ class SignOfLife:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Registers what is told above."""
+    """Registers what is told above; how long an example takes is the machine's affair."""
+    hypothesis.settings.register_profile("house", deadline=None)
+    hypothesis.settings.load_profile("house")
     config.pluginmanager.register(SignOfLife())

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.analysis import statistics
+from harness.analysis import conditions, statistics
 from harness.analysis.frames import RunData
 from harness.analysis.summary import Summary
-from harness.analysis.units import MIB, MISSING, percent, plural, quantity, span, times
+from harness.analysis.units import MIB, MISSING, digits, percent, plural, quantity, span, times
 from harness.model import Outcome
 from harness.report.tables import Table, label
 
@@ -76,22 +76,41 @@ def differences(run: RunData, summary: Summary) -> Table:
 
 
 def guards(run: RunData) -> Table:
-    """Recorded conditions that can make a comparison unfair, the gravest first."""
+    """Conditions that can make a comparison unfair, the gravest first."""
     order = list(SEVERITY_WORDS)
     found = sorted(
-        run.manifest.get("guards", []),
-        key=lambda g: order.index(g["severity"]) if g.get("severity") in order else len(order),
+        conditions.guards(run),
+        key=lambda g: order.index(g.severity) if g.severity in order else len(order),
     )
+    rows = tuple((g.name, SEVERITY_WORDS.get(g.severity, g.severity), g.value, g.text)
+                 for g in found)  # fmt: skip
+    return Table("Guards", ("Guard", "Severity", "Value", "What it means"), rows)
+
+
+def weather(run: RunData) -> Table:
+    """What the host was like around the trials of each runtime."""
+    found = conditions.weather(run)
     rows = tuple(
         (
-            str(g.get("name", "")),
-            SEVERITY_WORDS.get(str(g.get("severity")), str(g.get("severity", ""))),
-            _plain(g.get("value")),
-            str(g.get("text", "")),
+            w.runtime, str(w.trials), _number(w.load_before), _number(w.running_before),
+            _share(w.steal), _share(w.waited_cpu), _share(w.waited_memory), _share(w.waited_io),
+            str(w.swapped_pages), str(w.throttled),
         )
-        for g in found
-    )
-    return Table("Guards", ("Guard", "Severity", "Value", "What it means"), rows)
+        for w in found
+    )  # fmt: skip
+    headings = (
+        "Runtime", "Trials", "Load before", "Tasks before", "Steal", "Waited for CPU",
+        "for memory", "for a disk", "Pages swapped", "Throttled",
+    )  # fmt: skip
+    return Table("What the host was like around the measured trials", headings, rows)
+
+
+def _number(value: float | None) -> str:
+    return MISSING if value is None else digits(value, 2)
+
+
+def _share(value: float | None) -> str:
+    return MISSING if value is None else percent(value)
 
 
 def skipped(run: RunData) -> Table:

@@ -89,6 +89,7 @@ def _tables(run: RunData, summary: Summary) -> dict[str, Table]:
         "identity": audit.identity(run, summary),
         "differences": audit.differences(run, summary),
         "guards": audit.guards(run),
+        "weather": audit.weather(run),
         "skipped": audit.skipped(run),
         "failures": audit.failures(run),
         "host": audit.host(run),
