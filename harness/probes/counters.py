@@ -17,6 +17,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 
@@ -25,7 +26,8 @@ from harness.probes.cgroups import UNIFIED, Layout, counting
 
 _DISK = ("read_bytes", "write_bytes")
 _NETWORK = ("receive_bytes", "transmit_bytes")
-_SHORT, _LONG = 64, 16384
+BLKIO = "blkio.throttle.io_service_bytes_recursive"
+_SHORT, _SHORT_LIST, _LONG = 64, 512, 16384
 
 Parse = Callable[[bytes], Sequence[int]]
 
@@ -47,6 +49,15 @@ class Gone(Exception):
     """The instance has ended: what was read of it is no more."""
 
 
+class Gauge(Protocol):
+    """Something beside files of one group: how it is read, and what it tells."""
+
+    names: tuple[str, ...]
+
+    def read(self) -> Sequence[int]: ...
+    def close(self) -> None: ...
+
+
 class Counters:
     """Everything that is read of one instance. Close it when the instance goes.
 
@@ -54,9 +65,8 @@ class Counters:
     written and sent nothing, and only what is `idle` is looked at.
     """
 
-    def __init__(self, sources: Sequence[Source], tree: ProcessTree | None = None) -> None:
+    def __init__(self, sources: Sequence[Source], gauges: Sequence[Gauge] = ()) -> None:
         self._files: list[tuple[int, int, Parse, bool, int]] = []
-        self._tree = tree
         names: list[str] = []
         for source in sources:
             with contextlib.suppress(OSError):  # a controller that this host lacks
@@ -65,45 +75,55 @@ class Counters:
                 idle = source.idle or names[:1] != ["cpu_ns"]
                 self._files.append((file, size, source.parse, idle, len(names)))
                 names += source.counters
-        self.names = (*names, *(tree.names if tree else ()))
+        self._knows_when_it_ran = names[:1] == ["cpu_ns"]
+        self._gauges: list[tuple[Gauge, int]] = []
+        for gauge in gauges:
+            self._gauges.append((gauge, len(names)))
+            names += gauge.names
+        self.names = tuple(names)
         self._values: list[int] = []
 
     def read(self) -> list[int]:
         """One value a name. Raises Gone."""
-        values = self._values.copy()
+        values = self._values.copy() or [0] * len(self.names)
+        ran = not self._values
         try:
-            if not values:
-                values = [0] * (len(self.names) - (len(self._tree.names) if self._tree else 0))
-            ran = not self._values
             for file, size, parse, idle, place in self._files:
-                if idle or ran:
+                if idle or ran or place == 0:
                     found = parse(os.pread(file, size, 0))
                     if place == 0:
                         ran = ran or found[0] != values[0]
                     values[place : place + len(found)] = found
-            self._values = values
-            return values if self._tree is None else values + self._tree.read()
+            if ran or not self._knows_when_it_ran:
+                for gauge, place in self._gauges:
+                    found = gauge.read()
+                    values[place : place + len(found)] = found
         except (OSError, ValueError, LookupError, psutil.Error) as error:
             raise Gone from error
+        self._values = values
+        return values
 
     def close(self) -> None:
         for file, *_ in self._files:
             os.close(file)
         self._files.clear()
+        for gauge, _ in self._gauges:
+            gauge.close()
+        self._gauges.clear()
 
 
 class ProcessTree:
-    """Processes and those that they have started, for what no group of their own counts.
+    """CPU time and resident size of processes and of those that they have started.
 
-    An ended child's CPU time and I/O pass to its parent when that waits for it, so the sum only
-    grows. CPU time comes in ticks of the kernel, 10 ms as a rule.
+    An ended child's CPU time passes to its parent when that waits for it, so the sum only
+    grows. It comes in ticks of the kernel, 10 ms as a rule.
     """
 
     def __init__(self, pids: Sequence[int], names: Sequence[str]) -> None:
         self.names = tuple(names)
         self._roots = [psutil.Process(pid) for pid in pids]
 
-    def read(self) -> list[int]:
+    def read(self) -> Sequence[int]:
         """Raises psutil.Error when a root has ended."""
         sums = dict.fromkeys(self.names, 0)
         for process in self._roots:
@@ -119,10 +139,52 @@ class ProcessTree:
                 sums["cpu_ns"] += int(sum(process.cpu_times()[:4]) * 1e9)
             if "rss_bytes" in sums:
                 sums["rss_bytes"] += process.memory_info().rss
-            if "read_bytes" in sums:
-                moved = process.io_counters()
-                sums["read_bytes"] += moved.read_bytes
-                sums["write_bytes"] += moved.write_bytes
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class TreeIo:
+    """Bytes that a process and its descendants have moved from and to block devices.
+
+    The kernel adds an ended child's to its parent's when that waits for it (and not before: in
+    between they are in neither, so the sum is kept from falling).
+    """
+
+    names: tuple[str, ...] = _DISK
+
+    def __init__(self, pid: int) -> None:
+        self._files = [os.open(f"/proc/{pid}/io", os.O_RDONLY | os.O_CLOEXEC)]
+        with contextlib.suppress(OSError):  # a kernel that does not list children
+            children = f"/proc/{pid}/task/{pid}/children"
+            self._files.append(os.open(children, os.O_RDONLY | os.O_CLOEXEC))
+        self._last = (0, 0)
+
+    def read(self) -> Sequence[int]:
+        """Raises OSError when the root has ended."""
+        read, written = moved(os.pread(self._files[0], _SHORT_LIST, 0))
+        for children in self._files[1:]:
+            for word in os.pread(children, _LONG, 0).split():
+                for pid in (int(word), *descendants(int(word))):
+                    with contextlib.suppress(OSError):  # it has just ended
+                        more = moved(Path(f"/proc/{pid}/io").read_bytes())
+                        read, written = read + more[0], written + more[1]
+        self._last = (max(read, self._last[0]), max(written, self._last[1]))
+        return self._last
+
+    def close(self) -> None:
+        for file in self._files:
+            os.close(file)
+        self._files.clear()
+
+
+def moved(data: bytes) -> tuple[int, int]:
+    """`/proc/PID/io`: bytes read from and written to storage."""
+    words = data.split()
+    return (
+        int(words[words.index(b"read_bytes:") + 1]),
+        int(words[words.index(b"write_bytes:") + 1]),
+    )
 
 
 def descendants(pid: int) -> Iterator[int]:
@@ -146,7 +208,7 @@ def of_instance(pids: Sequence[int], layout: Layout, harness: int) -> Counters:
         groups = {
             controller: counting(path) if controller == UNIFIED else path
             for controller, path in layout.memberships(init).items()
-            if shared.get(controller) != path
+            if shared.get(controller) != path and (controller != "blkio" or counts_blkio(layout))
         }
         sources = list(_group_sources(groups))
         interfaces = Path(f"/proc/{init}/net/dev")
@@ -155,8 +217,11 @@ def of_instance(pids: Sequence[int], layout: Layout, harness: int) -> Counters:
         known = {name for source in sources for name in source.counters}
         missing = [] if "cpu_ns" in known else ["cpu_ns"]
         missing += [] if "memory_bytes" in known else ["rss_bytes"]
-        missing += [] if "read_bytes" in known else [*_DISK]
-        return Counters(sources, ProcessTree(pids, missing) if missing else None)
+        gauges: list[Gauge] = [ProcessTree(pids, missing)] if missing else []
+        if "read_bytes" not in known:
+            with contextlib.suppress(PermissionError):  # an ordinary user may not look
+                gauges.append(TreeIo(init))
+        return Counters(sources, gauges)
     except (OSError, psutil.Error, LookupError) as error:
         raise Gone from error
 
@@ -167,7 +232,7 @@ def _group_sources(groups: Mapping[str, Path]) -> Iterator[Source]:
         ("cpuacct", "cpuacct.usage", ("cpu_ns",), number),
         ("cpu", "cpu.stat", ("throttled_ns",), throttled_v1),
         ("memory", "memory.usage_in_bytes", ("memory_bytes",), number),
-        ("blkio", "blkio.throttle.io_service_bytes_recursive", _DISK, blkio),
+        ("blkio", BLKIO, _DISK, blkio),
         (UNIFIED, "cpu.stat", ("cpu_ns", "throttled_ns"), cpu_v2),
         (UNIFIED, "memory.current", ("memory_bytes",), number),
         (UNIFIED, "io.stat", _DISK, io_stat),
@@ -226,6 +291,16 @@ def network(data: bytes) -> Sequence[int]:
             received += int(words[0])
             sent += int(words[8])
     return received, sent
+
+
+def counts_blkio(layout: Layout) -> bool:
+    """Whether this kernel counts in v1's `blkio` at all: newer ones have the file, and leave it
+    at 0 for the whole host, which would be a lie of every box."""
+    root = layout.v1.get("blkio")
+    try:
+        return root is not None and any(blkio((root / BLKIO).read_bytes()))
+    except OSError:
+        return False
 
 
 def has_interfaces(data: bytes) -> bool:

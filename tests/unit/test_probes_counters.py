@@ -27,6 +27,8 @@ def test_kernel_texts() -> None:
     v2 = b"8:0 rbytes=10 wbytes=20 rios=1 wios=1 dbytes=0 dios=0\n8:16 rbytes=1 wbytes=2\n"
     assert counters.io_stat(v2) == (11, 22)
     assert counters.io_stat(b"") == (0, 0)
+    io = b"rchar: 1\nwchar: 2\nsyscr: 3\nsyscw: 4\nread_bytes: 5\nwrite_bytes: 6\n"
+    assert counters.moved(io + b"cancelled_write_bytes: 7\n") == (5, 6)
     net = b"Inter-|\n face |\n    lo: 9 1 0 0 0 0 0 0 9 1\n  eth0: 100 1 0 0 0 0 0 0 50 1\n"
     assert counters.network(net) == (100, 50)
     assert counters.has_interfaces(net)
@@ -107,11 +109,52 @@ def test_children_count_with_their_parent() -> None:
         if not list(counters.descendants(child.pid)):
             child.kill()
             pytest.skip("the kernel does not list children")
-        alone = ProcessTree([child.pid], ["cpu_ns"])
+        alone = ProcessTree([child.pid], ("cpu_ns",))
         with_child = alone.read()[0]
         own = sum(alone._roots[0].cpu_times()[:4])
         assert with_child > own * 1e9 + 1e8
         child.communicate(b"\n")
+
+
+def test_what_a_box_writes_is_seen_also_where_its_group_does_not_count(tmp_path: Path) -> None:
+    """The I/O of a living child, and of one that has ended and was waited for."""
+    script = (
+        f"dd if=/dev/zero of={tmp_path}/a bs=1M count=2 conv=fsync 2>&1\n"
+        "echo one; read answer\n"
+        f"dd if=/dev/zero of={tmp_path}/b bs=1M count=3 conv=fsync 2>&1\n"
+        "echo two; read answer\n"
+    )
+    with subprocess.Popen(
+        ["/bin/sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as shell:
+        assert shell.stdout is not None
+        assert shell.stdin is not None
+        found = of_instance([shell.pid], Layout.detect(), os.getpid())
+        if "write_bytes" not in found.names:
+            pytest.skip("the kernel does not tell what a process has written")
+        at = found.names.index("write_bytes")
+        wrote = []
+        for word in ("one", "two"):
+            while shell.stdout.readline().strip() != word:
+                pass
+            wrote.append(found.read()[at])
+            shell.stdin.write("\n")
+            shell.stdin.flush()
+        found.close()
+    if not wrote[0]:
+        pytest.skip("the temporary folder lies in memory")
+    assert 2 << 20 <= wrote[0] < 3 << 20
+    assert 5 << 20 <= wrote[1] < 6 << 20
+
+
+def test_v1_counts_no_disk_where_the_kernel_leaves_it_at_nothing(tmp_path: Path) -> None:
+    file = tmp_path / counters.BLKIO
+    file.write_text("8:0 Read 0\n8:0 Write 0\nTotal 0\n")
+    layout = Layout("v1", {"blkio": tmp_path}, None)
+    assert not counters.counts_blkio(layout)
+    file.write_text("8:0 Read 0\n8:0 Write 9\nTotal 9\n")
+    assert counters.counts_blkio(layout)
+    assert not counters.counts_blkio(Layout("v2", {}, tmp_path))
 
 
 def test_the_host_has_counters_that_grow() -> None:
