@@ -142,11 +142,11 @@ def paired_p(first: pd.Series[float], second: pd.Series[float]) -> float | None:
     """How likely chance alone gives such a ratio: an exact permutation test within blocks.
 
     The two values of each block change places in every way, and the statistic is the mean of
-    the logarithms of their ratios (Good, Permutation Tests, 2nd ed., 3.2). None when no block
-    has both, or a value is not positive. The smallest p of n blocks is 2^(1-n).
+    the logarithms of their ratios (Good, Permutation Tests, 2nd ed., 3.2). None with fewer
+    than two blocks that have both, or a value that is not positive. The smallest p of n blocks is 2^(1-n).
     """
     both = pd.concat([by_block(first), by_block(second)], axis=1, join="inner").to_numpy(float)
-    if len(both) == 0 or (both <= 0).any():
+    if len(both) < 2 or (both <= 0).any():
         return None
     if len(both) == 1:
         return 1.0
