@@ -143,7 +143,8 @@ def paired_p(first: pd.Series[float], second: pd.Series[float]) -> float | None:
 
     The two values of each block change places in every way, and the statistic is the mean of
     the logarithms of their ratios (Good, Permutation Tests, 2nd ed., 3.2). None with fewer
-    than two blocks that have both, or a value that is not positive. The smallest p of n blocks is 2^(1-n).
+    than two blocks that have both, or a value that is not positive. The smallest p of n blocks
+    is 2^(1-n).
     """
     both = pd.concat([by_block(first), by_block(second)], axis=1, join="inner").to_numpy(float)
     if len(both) < 2 or (both <= 0).any():
