@@ -119,6 +119,7 @@ DECIDING: Mapping[str, str] = {
 HEADLINES: Mapping[str, tuple[str, ...]] = {
     "cpu": ("cpu.events", "cpu.syscalls", "cpu.forks", "cpu.compress"),
     "io": ("io.randread.iops", "io.randwrite.iops", "io.seqread.bandwidth"),
+    "ladder": ("ladder.ready",),
     "density": ("density.instances", "density.slope", "density.rate", "density.remainder"),
     "parallel": ("parallel.rate", "parallel.ceiling", "parallel.ready", "parallel.failures"),
 }

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from harness.doctor import Diagnosis
 
 
+_HEADLINE_COLUMNS = 4
+
+
 class Progress(Protocol):
     """Something that shows the events of a run; a context manager."""
 
@@ -224,32 +227,33 @@ def results_table(records: Sequence[TrialRecord]) -> Table:
 
 
 def headline_tables(records: Sequence[TrialRecord]) -> Sequence[Table]:
-    """The headline metrics of each other experiment: a table each.
+    """The headline metrics of each other experiment: a line a runtime, a few columns a table.
 
-    A line a metric; where runtimes are more than metrics, a line a runtime, so that it fits.
+    Where each runtime has values of its own (rungs of a ladder), a line is one of these.
     """
     found: dict[str, dict[str, dict[str, list[float]]]] = {}
     for record in records:
         if record.warmup or record.experiment not in HEADLINES:
             continue
-        own = found.setdefault(record.experiment, {}).setdefault(record.runtime, {})
+        rows = found.setdefault(record.experiment, {})
         for sample in record.samples:
             if sample.metric in HEADLINES[record.experiment]:
-                name = " ".join([sample.metric, *sample.dimensions.values()])
-                own.setdefault(name, []).append(sample.value)
+                name = "\n".join([sample.metric, *sample.dimensions.values()])
+                rows.setdefault(record.runtime, {}).setdefault(name, []).append(sample.value)
     tables = []
     for experiment, rows in found.items():
+        names = [name for own in rows.values() for name in own]
+        if len(rows) > 1 and len(set(names)) == len(names):
+            rows = _by_dimensions(rows)
         names = list(dict.fromkeys(name for own in rows.values() for name in own))
-        cells = [
-            (name, *(_value(name, own.get(name, ())) for own in rows.values())) for name in names
-        ]
-        if len(rows) <= len(names):
-            tables.append(table("", (experiment, *rows), cells))
-            continue
-        headings = [name.partition(".")[2].replace(".", "\n") for name in names]
-        turned = zip(*(cell[1:] for cell in cells), strict=True)
-        lines = [(name, *values) for name, values in zip(rows, turned, strict=True)]
-        tables.append(table("", (experiment, *headings), lines))
+        for begin in range(0, len(names), _HEADLINE_COLUMNS):
+            part = names[begin : begin + _HEADLINE_COLUMNS]
+            cells = [
+                (row, *(_value(name, own.get(name, ())) for name in part))
+                for row, own in rows.items()
+            ]
+            headings = [name.partition(".")[2] for name in part]
+            tables.append(table("", (experiment, *headings), cells))
     return [*tables, *_memory_tables(records)]
 
 
@@ -279,10 +283,22 @@ def _memory_tables(records: Sequence[TrialRecord]) -> Sequence[Table]:
     return [table("", ("charged", *columns), rows)]
 
 
+def _by_dimensions(
+    rows: Mapping[str, Mapping[str, list[float]]],
+) -> dict[str, dict[str, list[float]]]:
+    """The same values, a row for what tells them apart, the smallest first."""
+    told: dict[str, dict[str, list[float]]] = {}
+    for own in rows.values():
+        for name, values in own.items():
+            metric, _, dimensions = name.partition("\n")
+            told.setdefault(dimensions.replace("\n", ", "), {})[metric] = values
+    return dict(sorted(told.items(), key=lambda row: median(next(iter(row[1].values())))))
+
+
 def _value(name: str, values: Sequence[float]) -> str:
     if not values:
         return "–"
-    unit, middle = METRICS[name.partition(" ")[0]].unit, median(values)
+    unit, middle = METRICS[name.partition("\n")[0]].unit, median(values)
     if unit == "s":
         return seconds(middle)
     if unit == "bytes":
