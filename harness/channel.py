@@ -28,6 +28,7 @@ from typing import IO
 from harness.clock import Deadline, now_ns
 from harness.errors import ChannelError, DeadlineExceeded, LaunchFailed
 from harness.model import Completed, Job
+from harness.serving import Served, Service
 
 _HEADER = struct.Struct("<4sI")
 _RECEIVE_BYTES = 256 * 1024
@@ -271,6 +272,32 @@ class Agent:
                 opened.add(os.fsdecode(frame.payload))
             else:
                 return _completed(frame, started_ns, out, err, tuple(sorted(opened)))
+
+    def serve(self, service: Service) -> Served:
+        """Start a service that stays, and wait for its first answer.
+
+        Raises ChannelError when it cannot be started, ends, stays silent or says another thing.
+        """
+        self.hello()
+        job = service.job
+        strings = [
+            str(job.uid), str(job.gid), str(int(job.timeout_s * 1e9)), str(int(job.trace)),
+            str(int(service.poll_s * 1e9)), service.folder, service.socket, service.request,
+            service.answer, service.input, str(len(job.argv)), *job.argv,
+            *(f"{key}={value}" for key, value in job.env.items()),
+        ]  # fmt: skip
+        self._listener.send(b"SERV", _strings(strings))
+        deadline = Deadline(job.timeout_s + _JOB_GRACE_S)
+        started_ns, opened = 0, set[str]()
+        while True:
+            frame = self._expect(b"SRVD", b"STRT", b"OPEN", deadline=deadline)
+            if frame.type == b"STRT":
+                started_ns = frame.arrived_ns
+            elif frame.type == b"OPEN":
+                opened.add(os.fsdecode(frame.payload))
+            else:
+                tries = int(_pairs(frame.payload)["tries"])
+                return Served(started_ns, frame.arrived_ns, tries, tuple(sorted(opened)))
 
     def round_trip_ns(self) -> tuple[int, int | None]:
         """One ping; the second figure, send to stamp, only where the clock is the host's."""

@@ -61,8 +61,11 @@ def assemble(
 ) -> Lineup:
     """Create, probe and prepare each runtime; runtimes are closed by `stack`.
 
-    Raises RuntimeUnavailable for a named runtime, or when none is left.
+    Raises RuntimeUnavailable for a named runtime, or when none is left, and
+    EnvironmentRefused for an experiment that this host or user cannot do.
     """
+    for name, settings in scenario.experiments.chosen().items():
+        EXPERIMENTS[name].require(settings)
     executed = _executed(scenario)
     if scenario.workload in executed:
         identity.executed_files(image, scenario.workload.argv[0])

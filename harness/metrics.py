@@ -26,11 +26,13 @@ _ALL = (
     _seconds("startup.init", "request until the agent's first instruction (shared kernel only)"),
     _seconds("startup.ready", "request until READY arrived: the box can take its first job"),
     _seconds("startup.job", "request until the end of the first job, run right after READY"),
+    _seconds("startup.served", "request until the first answer of a service, started after READY"),
     _seconds("startup.stop", "request until the harness asked for the end"),
     _seconds("startup.exited", "request until the box's init or VMM was dead"),
     _seconds("startup.removed", "request until nothing of the box was left"),
     _seconds("startup.teardown", "from asking for the end until nothing was left"),
     _seconds("startup.cpu", "CPU seconds that the host spent on the launch, client included"),
+    _bytes("startup.read", "read from the image's and programs' devices until READY (cold starts)"),
     Metric(name="parallel.rate", unit="1/s", better="higher",
            description="good launches a second, several at a time, until the last is ready"),
     Metric(name="parallel.ceiling", unit="1/s", better="higher",
@@ -117,6 +119,7 @@ DECIDING: Mapping[str, str] = {
 """The metric of an experiment whose medians `--until` looks at; else its first headline."""
 
 HEADLINES: Mapping[str, tuple[str, ...]] = {
+    "startup": ("startup.served",),
     "cpu": ("cpu.events", "cpu.syscalls", "cpu.forks", "cpu.compress"),
     "io": ("io.randread.iops", "io.randwrite.iops", "io.seqread.bandwidth"),
     "ladder": ("ladder.ready",),

@@ -56,10 +56,13 @@ class Settings(Frozen, frozen=True):
 
 
 class Startup(Settings, frozen=True):
-    """`startup`: how long until a box is ready, one instance after another."""
+    """`startup`: how long until a box is ready, one instance after another.
+
+    With the regime `cold` the page cache is dropped, and proven dropped, before each request.
+    """
 
     warmed = True
-    regime: Literal["warm"] = "warm"
+    regime: Literal["warm", "cold"] = "warm"
 
 
 class Memory(Settings, frozen=True):

@@ -223,7 +223,9 @@ def results_table(records: Sequence[TrialRecord]) -> Table:
                 own.setdefault(sample.metric, []).append(sample.value)
     rows = [_result_row(name, own, failed[name]) for name, own in values.items()]
     rows.sort(key=lambda row: median(values[row[0]].get("startup.ready", [1e9])))
-    return table("", ("runtime", "ready", "lowest … highest", "CPU", "memory", "failed"), rows)
+    cold = any("startup.read" in own for own in values.values())
+    ready = "ready, cold" if cold else "ready"
+    return table("", ("runtime", ready, "lowest … highest", "CPU", "memory", "failed"), rows)
 
 
 def headline_tables(records: Sequence[TrialRecord]) -> Sequence[Table]:

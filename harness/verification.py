@@ -16,7 +16,8 @@ from harness.errors import HarnessError
 from harness.experiments import identity, limits
 from harness.experiments.bench import Bench
 from harness.image.manifest import differences, digest_of
-from harness.model import Frozen, RuntimeClass
+from harness.model import Frozen, Instance, RuntimeClass
+from harness.serving import Serves
 from harness.workload import Workload
 
 ROUND_TRIPS = 100
@@ -75,9 +76,18 @@ def audit(bench: Bench, executed: Sequence[Workload]) -> tuple[str, ...]:
     with bench.instance(Marks(), AUDIT_READY_S) as instance:
         scratch = instance.scratch()
         for workload in executed:
-            done = instance.run(workload.job(scratch, trace=True))
-            opened |= dict.fromkeys(identity.opened_outside(bench.image, done.opened, scratch))
+            seen = _traced(instance, workload, scratch)
+            opened |= dict.fromkeys(identity.opened_outside(bench.image, seen, scratch))
     return tuple(opened)
+
+
+def _traced(instance: Instance, workload: Workload, scratch: str) -> Sequence[str]:
+    """What a job opens until its end, and a service until its first answer."""
+    service = workload.serving(scratch, trace=True)
+    if service is None:
+        return instance.run(workload.job(scratch, trace=True)).opened
+    assert isinstance(instance, Serves)
+    return instance.serve(service).opened
 
 
 def failed(why: str) -> Verified:

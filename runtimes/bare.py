@@ -34,7 +34,16 @@ from harness.model import (
     StorageKind,
 )
 from harness.process import spawn
-from runtimes.box import SOCKET, AgentBox, Ending, check_parameters, listen, require_root
+from harness.serving import Served, Service
+from runtimes.box import (
+    SOCKET,
+    AgentBox,
+    Ending,
+    check_parameters,
+    in_directory_form,
+    listen,
+    require_root,
+)
 from runtimes.grouped import ALL_LIMITS, CGROUP, group_of, probe_groups
 
 
@@ -47,6 +56,10 @@ class BareBox(AgentBox):
 
     def run(self, job: Job) -> Completed:
         return super().run(replace(job, argv=unboxed(self.image.root, job.argv)))
+
+    def serve(self, service: Service) -> Served:
+        job = replace(service.job, argv=unboxed(self.image.root, service.job.argv))
+        return super().serve(replace(service, job=job))
 
     def derive_manifest(self) -> bytes:
         return self.agent.derive_manifest(str(self.image.root), self.image.excludes)
@@ -124,6 +137,9 @@ class Bare:
             ending.exit(agent, marks)
             stack.close()
             marks.stamp(Mark.REMOVED)
+
+    def launch_files(self, image: Image, inside: Sequence[str]) -> Sequence[Path]:
+        return in_directory_form(image, inside)
 
     def close(self) -> None:
         """Nothing is held."""

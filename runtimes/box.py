@@ -16,6 +16,7 @@ from pathlib import Path
 from harness.channel import Agent, Listener
 from harness.clock import Deadline
 from harness.errors import DeadlineExceeded, RuntimeUnavailable, UsageError
+from harness.image.tree import outside_view
 from harness.model import (
     Completed,
     Image,
@@ -28,6 +29,7 @@ from harness.model import (
 )
 from harness.probes.cgroups import Layout
 from harness.process import reap, wait_pidfd
+from harness.serving import Served, Service
 
 SOCKET = "channel"
 EXIT_TIMEOUT_S = 20.0
@@ -48,6 +50,9 @@ class AgentBox:
 
     def run(self, job: Job) -> Completed:
         return self.agent.run(job)
+
+    def serve(self, service: Service) -> Served:
+        return self.agent.serve(service)
 
     def round_trip_ns(self) -> tuple[int, int | None]:
         return self.agent.round_trip_ns()
@@ -92,6 +97,11 @@ class AgentBox:
 def listen(spec: InstanceSpec) -> Listener:
     """The listener of an instance, in the folder that boxes see as /run/tarebench."""
     return Listener(spec.sockets / SOCKET, mode=0o666)
+
+
+def in_directory_form(image: Image, inside: Sequence[str]) -> list[Path]:
+    """Where boxes on the image's directory find paths inside it, also below an overlay."""
+    return [outside_view(image.root, path) for path in inside]
 
 
 class Ending:

@@ -28,7 +28,15 @@ from harness.model import (
     RuntimeFacts,
 )
 from harness.process import Process, spawn
-from runtimes.box import SOCKET, AgentBox, Ending, check_parameters, listen, require_root
+from runtimes.box import (
+    SOCKET,
+    AgentBox,
+    Ending,
+    check_parameters,
+    in_directory_form,
+    listen,
+    require_root,
+)
 from runtimes.grouped import ALL_LIMITS, CGROUP, group_of, probe_groups
 from runtimes.mounts import UPPER, PrivateMounts, fresh_layer, furnish
 from runtimes.storage import STORAGE, bound_folder, make_storage
@@ -83,6 +91,9 @@ class Chroot:
             ending.exit(agent, marks)
             stack.close()
             marks.stamp(Mark.REMOVED)
+
+    def launch_files(self, image: Image, inside: Sequence[str]) -> Sequence[Path]:
+        return in_directory_form(image, inside)
 
     def close(self) -> None:
         """Nothing is held."""

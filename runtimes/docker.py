@@ -201,6 +201,17 @@ class Docker:
         _remove(api, name)
         self._context.inventory.removed(KIND, name)
 
+    def launch_files(self, image: Image, inside: Sequence[str]) -> Sequence[Path]:
+        """The shim, runc and the command, and the image's files in the engine's own layer."""
+        with asking("docker inspect", LaunchFailed):
+            driver = self._connected().inspect_image(self._image_id).get("GraphDriver") or {}
+        layer = (driver.get("Data") or {}).get("UpperDir")
+        if layer is None:
+            raise LaunchFailed("the engine does not tell where it keeps the image's layer")
+        programs = ["containerd-shim-runc-v2", "runc", *(["docker"] if self._by_command else [])]
+        found = [Path(path) for name in programs if (path := find_program(name))]
+        return [*found, *(Path(layer) / path.lstrip("/") for path in inside)]
+
     def close(self) -> None:
         if self._api is not None:
             self._api.close()

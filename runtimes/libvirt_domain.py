@@ -23,7 +23,7 @@ import math
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -259,6 +259,12 @@ class LibvirtDomain:
         other = copy.copy(self)
         other._instrumented = True
         return other
+
+    def launch_files(self, image: Image, inside: Sequence[str]) -> Sequence[Path]:
+        """QEMU and what the guest boots from; files of the image lie inside the base disk."""
+        del inside
+        files = self._files[image.digest]
+        return [Path(self._emulator()), files.kernel.boot_file, files.initramfs, files.disk]
 
     def _connect(self) -> Connection:
         if self._connection is None:

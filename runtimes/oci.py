@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
@@ -32,7 +32,15 @@ from harness.model import (
 )
 from harness.probes.cgroups import Group, Layout
 from harness.process import Process, find_program, run, spawn
-from runtimes.box import SOCKET, AgentBox, Ending, check_parameters, listen, require_root
+from runtimes.box import (
+    SOCKET,
+    AgentBox,
+    Ending,
+    check_parameters,
+    in_directory_form,
+    listen,
+    require_root,
+)
 from runtimes.grouped import ALL_LIMITS
 from runtimes.mounts import UPPER, PrivateMounts, fresh_layer
 from runtimes.privileges import CAPABILITIES, DENIED_CALLS
@@ -138,6 +146,9 @@ class Oci:
         group.kill()
         group.remove()
         self._context.inventory.removed("container", name)
+
+    def launch_files(self, image: Image, inside: Sequence[str]) -> Sequence[Path]:
+        return [Path(self._binary), *in_directory_form(image, inside)]
 
     def close(self) -> None:
         """State of containers lies in the run's own folder, which the run removes."""

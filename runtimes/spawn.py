@@ -38,7 +38,15 @@ from harness.model import (
 )
 from harness.process import Process, spawn
 from runtimes.bare import BareBox
-from runtimes.box import SOCKET, AgentBox, Ending, check_parameters, listen, require_root
+from runtimes.box import (
+    SOCKET,
+    AgentBox,
+    Ending,
+    check_parameters,
+    in_directory_form,
+    listen,
+    require_root,
+)
 from runtimes.grouped import ALL_LIMITS, own_group, probe_groups
 from runtimes.mounts import UPPER, PrivateMounts, fresh_layer, furnish
 from runtimes.oci import MASKED, READ_ONLY, mounts
@@ -205,6 +213,9 @@ class Spawn:
             program = str(spec.image.root / AGENT_PATH.lstrip("/"))
             channel = str(spec.sockets / SOCKET)
         return [*steps, "exec", program, f"unix:{channel}"]
+
+    def launch_files(self, image: Image, inside: Sequence[str]) -> Sequence[Path]:
+        return in_directory_form(image, inside)
 
     def close(self) -> None:
         """Nothing is held."""

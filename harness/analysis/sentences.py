@@ -26,8 +26,20 @@ class Sentence:
 
 def tell(summary: Summary) -> tuple[Sentence, ...]:
     """All sentences of a run, the most wanted first."""
-    found = (_ready(summary), _memory(summary), _machines(summary), _failures(summary))
+    found = (
+        _cold(summary, _ready(summary)),
+        _memory(summary),
+        _machines(summary),
+        _failures(summary),
+    )
     return tuple(sentence for sentence in found if sentence is not None)
+
+
+def _cold(summary: Summary, said: Sentence | None) -> Sentence | None:
+    """Cold figures never stand without their regime."""
+    if said is None or not summary.cold:
+        return said
+    return Sentence(said.kind, f"From a cold page cache: {said.headline}", said.detail)
 
 
 def _ready(summary: Summary) -> Sentence | None:

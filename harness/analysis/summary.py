@@ -134,6 +134,7 @@ class Summary:
     floor: Estimate | None
     warmups: int
     blocking: tuple[str, ...]
+    cold: bool = False
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -177,6 +178,7 @@ def summarise(run: RunData) -> Summary:
         floor=statistics.median(run.values(FLOOR)),
         warmups=int(run.trials["warmup"].sum()),
         blocking=tuple(g["text"] for g in blocking(run)),
+        cold=len(run.values(READY, regime="cold")) > 0,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 
 from harness.channel import Agent, Listener
@@ -85,10 +85,11 @@ def repeat(bench: Bench, settings: Startup) -> Measurement:
     """The first measured trial once more, at the very end: an order effect would show."""
     again = startup.measure(bench, settings)
     ready = next(sample for sample in again.samples if sample.metric == "startup.ready")
-    return Measurement(
-        again.marks, (_sample("repeat.ready", ready.value),), again.identity, again.conditions
+    last = _sample("repeat.ready", ready.value, ready.dimensions)
+    return Measurement(again.marks, (last,), again.identity, again.conditions)
+
+
+def _sample(metric: str, value: float, dimensions: Mapping[str, str] | None = None) -> Sample:
+    return Sample(
+        metric=metric, value=value, unit=METRICS[metric].unit, dimensions=dict(dimensions or {})
     )
-
-
-def _sample(metric: str, value: float) -> Sample:
-    return Sample(metric=metric, value=value, unit=METRICS[metric].unit)

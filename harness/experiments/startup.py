@@ -1,21 +1,22 @@
 """How long until a box is ready for its first job, and what the launch costs the host.
 
 One instance, from the request to nothing left. Right after READY the channel is silent; then
-the first job runs, its output is checked, the limits are verified from inside, and, after the
-last sample, the executed files are hashed. `startup.stop` and what follows hold all of this;
-`startup.teardown` does not.
+the first job runs and its output is checked, or a service is started and asked until it
+answers. The limits are verified from inside and, after the last sample, the executed files
+are hashed. `startup.stop` and what follows hold all of this; `startup.teardown` does not.
 """
 
 from __future__ import annotations
 
 from harness.clock import Marks
-from harness.errors import HarnessError
-from harness.experiments import limits
+from harness.errors import ChannelError, HarnessError
+from harness.experiments import cold, limits
 from harness.experiments.bench import Bench, Conditions, Measurement
 from harness.experiments.jobs import WorkloadFailed, run_job
 from harness.metrics import METRICS
 from harness.model import Instance, Mark, Sample
 from harness.probes import cpu
+from harness.serving import Serves
 from harness.settings import Startup
 from harness.workload import Workload
 
@@ -23,15 +24,25 @@ from harness.workload import Workload
 def measure(bench: Bench, settings: Startup) -> Measurement:
     """One trial of `startup`. Raises HarnessError when anything is not as it must be."""
     before: dict[str, float | None] = {}
+    listed = cold.files(bench) if settings.regime == "cold" else ()
+    chilled: list[cold.Cold] = []
 
     def note() -> None:
+        if listed:
+            chilled.append(cold.chill(listed))
         before["cpu"] = bench.cpu_s()
         before["busy"], before["steal"] = cpu.busy_s(), cpu.steal_s()
 
     marks = Marks(before_request=note)
     with bench.instance(marks, settings.ready_timeout_s) as instance:
         conditions = _spent(bench, before, instance)
-        job_ended_ns = first_job(instance, bench.workload)
+        for each in chilled:
+            conditions |= cold.warmed(each, bench)
+        job_ended_ns = None
+        if bench.workload.service is None:
+            job_ended_ns = first_job(instance, bench.workload)
+        else:
+            conditions |= first_answer(instance, bench.workload, marks)
         init_ns = getattr(getattr(instance, "agent", None), "init_ns", lambda: None)()
         if init_ns is not None:
             marks.at(Mark.INIT, init_ns)
@@ -41,7 +52,14 @@ def measure(bench: Bench, settings: Startup) -> Measurement:
         if wrong:
             raise HarnessError(f"limits do not hold: {'; '.join(wrong)}")
         proof = bench.prove(instance, bench.workload.argv[0])
-    return Measurement(marks.freeze(), _samples(marks, job_ended_ns, conditions), proof, conditions)
+    samples = _samples(marks, job_ended_ns, conditions)
+    return Measurement(marks.freeze(), samples, proof, conditions)
+
+
+def require(settings: Startup) -> None:
+    """Raises EnvironmentRefused where the regime cannot be had here."""
+    if settings.regime == "cold":
+        cold.require()
 
 
 def first_job(instance: Instance, workload: Workload) -> int:
@@ -53,7 +71,24 @@ def first_job(instance: Instance, workload: Workload) -> int:
     return done.ended_ns
 
 
-def _spent(bench: Bench, before: dict[str, float | None], instance: Instance) -> Conditions:
+def first_answer(
+    instance: Instance, workload: Workload, marks: Marks
+) -> dict[str, str | float | int | bool | None]:
+    """Start the service, and mark its first answer. Raises WorkloadFailed, with its words."""
+    service = workload.serving(instance.scratch())
+    if service is None or not isinstance(instance, Serves):
+        raise WorkloadFailed("this runtime's boxes cannot hold a service")
+    try:
+        found = instance.serve(service)
+    except ChannelError as error:
+        raise WorkloadFailed(f"{workload.argv[0]}: {error.message}") from error
+    marks.at(Mark.SERVED, found.served_ns)
+    return {"served_poll_s": service.poll_s, "served_tries": found.tries}
+
+
+def _spent(
+    bench: Bench, before: dict[str, float | None], instance: Instance
+) -> dict[str, str | float | int | bool | None]:
     """What the launch cost, read as soon as the instance is ready and the call returned."""
     after, cpu_before = bench.cpu_s(instance), before["cpu"]
     busy, steal = before["busy"], before["steal"]
@@ -61,6 +96,7 @@ def _spent(bench: Bench, before: dict[str, float | None], instance: Instance) ->
     assert steal is not None
     counted = after is not None and cpu_before is not None and bench.counts_cpu()
     return {
+        "regime": "warm",
         "cpu_s": after - cpu_before if counted else None,  # type: ignore[operator]
         "cpu_method": "cgroup" if bench.group is not None else "rusage",
         "host_busy_s": cpu.busy_s() - busy,
@@ -68,7 +104,7 @@ def _spent(bench: Bench, before: dict[str, float | None], instance: Instance) ->
     }
 
 
-def _samples(marks: Marks, job_ended_ns: int, conditions: Conditions) -> tuple[Sample, ...]:
+def _samples(marks: Marks, job_ended_ns: int | None, conditions: Conditions) -> tuple[Sample, ...]:
     frozen = marks.freeze()
     request = frozen[Mark.REQUEST]
     values = {
@@ -76,10 +112,20 @@ def _samples(marks: Marks, job_ended_ns: int, conditions: Conditions) -> tuple[S
         for mark, ns in frozen.items()
         if mark != Mark.REQUEST
     }
-    values["startup.job"] = (job_ended_ns - request) / 1e9
+    if job_ended_ns is not None:
+        values["startup.job"] = (job_ended_ns - request) / 1e9
     values["startup.teardown"] = (frozen[Mark.REMOVED] - frozen[Mark.STOP]) / 1e9
     if isinstance(conditions["cpu_s"], float):
         values["startup.cpu"] = conditions["cpu_s"]
+    is_cold = conditions["regime"] == "cold"
+    if is_cold:
+        values["startup.read"] = float(conditions["device_read_bytes"] or 0)
     return tuple(
-        Sample(metric=name, value=value, unit=METRICS[name].unit) for name, value in values.items()
+        Sample(
+            metric=name,
+            value=value,
+            unit=METRICS[name].unit,
+            dimensions=dict(cold.DIMENSION) if is_cold else {},
+        )
+        for name, value in values.items()
     )

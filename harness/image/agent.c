@@ -449,6 +449,8 @@ struct job {
     int64_t timeout_ns;
     int trace;
     char **argv, **env;
+    int in;          /* standard input; 0 is none */
+    const char *cwd; /* NULL is the root */
 };
 
 static void kill_descendants(void)
@@ -490,14 +492,14 @@ static void exec_job(const struct job *job, int out, int err, int fail)
         close(empty[1]);
         null = empty[0];
     }
-    dup2(null, 0);
+    dup2(job->in > 0 ? job->in : null, 0);
     dup2(out, 1);
     dup2(err, 2);
     if (null > 2)
         close(null);
     if (getuid() == 0 && (setgroups(0, NULL) || setgid(job->gid) || setuid(job->uid)))
         goto failed;
-    if (chdir("/"))
+    if (chdir(job->cwd ? job->cwd : "/"))
         goto failed;
     if (job->trace) {
         ptrace(PTRACE_TRACEME, 0, 0, 0);
@@ -698,6 +700,8 @@ ended:
     close(fail[0]);
 }
 
+static void end_service(void);
+
 /* JOB payload: strings uid, gid, timeout_ns, trace, argc, argv…, env… */
 static void take_job(char *payload, uint32_t n)
 {
@@ -717,7 +721,208 @@ static void take_job(char *payload, uint32_t n)
         .timeout_ns = strtoll(s.at[2], NULL, 10), .trace = atoi(s.at[3]),
         .argv = argv, .env = s.at + 5 + argc,
     };
+    end_service();
     run_job(&job);
+    free(argv);
+    free(s.at);
+}
+
+/* ------------------------------------------------------------------------------ services */
+
+/* A job that stays: started, asked until it answers, and killed with the box. Nothing tells
+ * that a service listens, so connecting is tried again and again; how often is declared, and
+ * goes back to the host with the count. A later JOB would end the service: whoever forked away
+ * from a job is killed, and we cannot tell the two apart. */
+static pid_t service_pid = -1;
+
+static void kill_service(void)
+{
+    kill(-service_pid, SIGKILL);
+    kill(service_pid, SIGKILL);
+}
+
+static void end_service(void)
+{
+    if (service_pid > 0) {
+        kill_service();
+        waitpid(service_pid, NULL, __WALL);
+    }
+    service_pid = -1;
+}
+
+/* A traced service's threads are ours to collect before its first one can be. */
+static void end_traced_service(void)
+{
+    if (service_pid > 0) {
+        kill_service();
+        for (pid_t p = 0; p >= 0 && p != service_pid;)
+            p = waitpid(-1, NULL, __WALL);
+    }
+    service_pid = -1;
+}
+
+/* A file in memory for a service's input or output: it never fills up like a pipe. */
+static int memory_file(const char *content)
+{
+    int fd = memfd_create("service", MFD_CLOEXEC);
+    if (fd < 0)
+        die("memfd_create");
+    write_all(fd, content, strlen(content));
+    lseek(fd, 0, SEEK_SET);
+    return fd;
+}
+
+/* The socket is named relative to the working directory: its path may be longer than fits. */
+static int ask_once(const char *cwd, const char *name, const char *request)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    if (strlen(name) >= sizeof to.sun_path || chdir(cwd))
+        return -1;
+    strcpy(to.sun_path, name);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int failed = fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof to);
+    if (chdir("/"))
+        die("/");
+    if (failed) {
+        if (fd >= 0)
+            close(fd);
+        return -1;
+    }
+    send(fd, request, strlen(request), MSG_NOSIGNAL);
+    return fd;
+}
+
+/* Why a service gave no answer: how it ended, if it did, and the end of what it printed. */
+static void service_failed(const char *why, int status, int said)
+{
+    char text[1024];
+    off_t size = lseek(said, 0, SEEK_END);
+    ssize_t n = pread(said, text, sizeof text - 1, size > 1023 ? size - 1023 : 0);
+    text[n > 0 ? n : 0] = 0;
+    if (WIFSIGNALED(status))
+        send_text("FAIL", "the service %s: signal %d: %s", why, WTERMSIG(status), text);
+    else if (status >= 0)
+        send_text("FAIL", "the service %s: exit status %d: %s", why, WEXITSTATUS(status), text);
+    else
+        send_text("FAIL", "the service %s: %s", why, n > 0 ? text : "it said nothing");
+}
+
+/* Whether the service has ended; one that is traced goes on from its stops here. */
+static int service_ended(const struct job *job, int *status)
+{
+    pid_t p;
+    while ((p = waitpid(job->trace ? -1 : service_pid, status, __WALL | WNOHANG)) > 0) {
+        if (WIFSTOPPED(*status))
+            trace_step(p, *status);
+        else if (p == service_pid) {
+            service_pid = -1;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Asks until the answer begins as it must; returns the number of tries, or -1. */
+static int64_t ask(const struct job *job, const char *const *at, int64_t poll_ns, int said)
+{
+    const char *name = at[0], *request = at[1], *answer = at[2];
+    struct timespec pause = {poll_ns / NS, poll_ns % NS};
+    int64_t end = now_ns() + job->timeout_ns;
+    size_t wanted = strlen(answer), got = 0;
+    char heard[4096];
+    int fd = -1, status = -1;
+    for (int64_t tries = 1;;) {
+        if (service_ended(job, &status)) {
+            service_failed("ended before it answered", status, said);
+            break;
+        }
+        if (now_ns() > end) {
+            service_failed("did not answer in time", -1, said);
+            break;
+        }
+        if (fd < 0 && (fd = ask_once(job->cwd, name, request)) < 0) {
+            nanosleep(&pause, NULL);
+            tries++;
+            continue;
+        }
+        /* Connected: the answer is waited for as an event, but for a traced one. */
+        struct pollfd wait = {fd, POLLIN, 0};
+        if (poll(&wait, 1, job->trace ? 5 : 100) <= 0)
+            continue;
+        ssize_t n = read(fd, heard + got, sizeof heard - got);
+        got += n > 0 ? n : 0;
+        if (got >= wanted && !memcmp(heard, answer, wanted)) {
+            close(fd);
+            return tries;
+        }
+        if (n <= 0 || memcmp(heard, answer, got < wanted ? got : wanted)) {
+            heard[got < 200 ? got : 200] = 0;
+            send_text("FAIL", "the service answered something else: %s", heard);
+            break;
+        }
+    }
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+static void serve_job(const struct job *job, const char *const *at, int64_t poll_ns)
+{
+    int fail[2], number = 0, said = memory_file("");
+    if (pipe2(fail, O_CLOEXEC))
+        die("pipe2");
+    end_service();
+    pid_t pid = fork();
+    if (pid == 0)
+        exec_job(job, said, said, fail[1]);
+    number = errno;
+    close(fail[1]);
+    service_pid = pid;
+    if (pid < 0)
+        send_text("FAIL", "fork: %s", strerror(number));
+    else {
+        if (job->trace)
+            trace_start(pid);
+        if (!job->trace && read(fail[0], &number, sizeof number) == sizeof number) {
+            end_service();
+            send_text("FAIL", "%s: %s", job->argv[0], strerror(number));
+        } else {
+            send_frame("STRT", "", 0);
+            int64_t tries = ask(job, at, poll_ns, said);
+            if (job->trace)
+                end_traced_service();
+            else if (tries < 0)
+                end_service();
+            if (tries >= 0)
+                send_text("SRVD", "tries=%lld\npoll_ns=%lld", (long long)tries, (long long)poll_ns);
+        }
+    }
+    close(fail[0]);
+    close(said);
+}
+
+/* SERV payload: strings uid, gid, timeout_ns, trace, poll_ns, cwd, socket, request, answer,
+ * input, argc, argv…, env… */
+static void take_service(char *payload, uint32_t n)
+{
+    enum { FIRST = 11 };
+    struct strings s = split(payload, n);
+    int argc = s.count >= FIRST ? atoi(s.at[FIRST - 1]) : 0;
+    char **argv = calloc(argc > 0 ? argc + 1 : 1, sizeof *argv);
+    if (!argv)
+        die("calloc");
+    if (argc < 1 || argc > s.count - FIRST)
+        send_text("FAIL", "the service's message is malformed");
+    else {
+        memcpy(argv, s.at + FIRST, argc * sizeof *argv);
+        struct job job = {
+            .uid = strtoul(s.at[0], NULL, 10), .gid = strtoul(s.at[1], NULL, 10),
+            .timeout_ns = strtoll(s.at[2], NULL, 10), .trace = atoi(s.at[3]),
+            .argv = argv, .env = s.at + FIRST + argc, .cwd = s.at[5], .in = memory_file(s.at[9]),
+        };
+        serve_job(&job, (const char *const *)(s.at + 6), strtoll(s.at[4], NULL, 10));
+        close(job.in);
+    }
     free(argv);
     free(s.at);
 }
@@ -836,6 +1041,8 @@ static void serve(int64_t first_ns)
             answer_ping(payload, n);
         else if (!memcmp(head, "JOB ", 4))
             take_job(payload, n);
+        else if (!memcmp(head, "SERV", 4))
+            take_service(payload, n);
         else if (!memcmp(head, "MANI", 4)) {
             struct strings s = split(payload, n);
             if (s.count)
@@ -1029,6 +1236,7 @@ int main(int argc, char **argv)
     send_frame("REDY", "", 0);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     serve(first_ns);
+    end_service();
     kill_descendants();
     if (is_init)
         power_off();

@@ -142,6 +142,14 @@ def virtualization(
     return "unknown hypervisor"
 
 
+def is_virtual() -> bool | None:
+    """Whether this host is itself a virtual machine; None where the processor does not tell."""
+    kind = virtualization(
+        _read("/proc/cpuinfo") or "", _dmi(), _clocks(), _read("/sys/hypervisor/type")
+    )
+    return None if kind is None else kind != "none"
+
+
 class MountPoint(NamedTuple):
     """One line of /proc/PID/mountinfo: where, of which type, of what."""
 

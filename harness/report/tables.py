@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.analysis import phases, statistics
+from harness.analysis import cpucheck, phases, statistics
+from harness.analysis.cpucheck import CpuCheck
 from harness.analysis.frames import RunData
 from harness.analysis.phases import Timeline
 from harness.analysis.statistics import Estimate
@@ -127,13 +128,27 @@ def machine_memory(run: RunData, summary: Summary) -> Table:
 
 
 def cpu(run: RunData, summary: Summary) -> Table:
-    """CPU seconds of a launch."""
+    """CPU seconds of a launch, and how busy the host says that it was meanwhile."""
     rows = tuple(
-        (label(r), quantity(r.cpu.value, "s"), _interval(r.cpu, "s"), str(r.cpu.n))
+        (
+            label(r),
+            quantity(r.cpu.value, "s"),
+            _interval(r.cpu, "s"),
+            str(r.cpu.n),
+            *_checked(cpucheck.check(run, r.runtime)),
+        )
         for r in summary.rows
         if r.cpu
     )
-    return Table("CPU time of one launch", ("Runtime", "Median", "95 % interval", "Trials"), rows)
+    headings = ("Runtime", "Median", "95 % interval", "Trials", "Host busy, less idle",
+                "More than counted (95 %)", "Check")  # fmt: skip
+    return Table("CPU time of one launch", headings, rows)
+
+
+def _checked(found: CpuCheck | None) -> tuple[str, str, str]:
+    if found is None:
+        return MISSING, MISSING, "not checked"
+    return quantity(found.host.value, "s"), with_interval(found.excess, "s"), found.verdict
 
 
 def channel(run: RunData, summary: Summary) -> Table:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from harness.clock import Marks
 from harness.errors import ChannelError
+from harness.experiments import identity
 from harness.experiments import limits as limit_checks
 from harness.image.manifest import differences, digest_of
 from harness.model import (
@@ -25,6 +28,8 @@ from harness.model import (
     Support,
 )
 from harness.probes import memory as probe
+from harness.scenario import load
+from harness.serving import Serves, Service
 from tests.conftest import runtime_or_skip
 from tests.lab import Lab
 
@@ -110,6 +115,51 @@ def test_large_and_binary_output_survives(subject: Subject) -> None:
         assert file.read(1 << 16) == bytes(1 << 16)
     binary = subject.box.run(shell(r"printf '\000\377REDY\n\r\000'"))
     assert binary.stdout.read() == b"\0\xffREDY\n\r\0"
+
+
+def test_a_service_answers_and_ends_with_its_box(subject: Subject, lab: Lab) -> None:
+    name = "nginx" if subject.name in ("bare", "crun", "docker") else "redis"
+    with lab.instance(subject.name, Limits(memory_bytes=256 * MIB), marks := Marks()) as box:
+        assert isinstance(box, Serves)
+        workload = load("service", settings=[f"workload={name}"]).workload
+        service = workload.serving(box.scratch())
+        assert service is not None
+        before = host_processes(workload.argv[0])
+        found = box.serve(service)
+        assert marks.freeze()["ready"] < found.started_ns <= found.served_ns
+        assert found.tries >= 1
+        born = host_processes(workload.argv[0]) - before
+        assert bool(born) != subject.runtime.runtime_class.is_machine
+        proof = identity.prove(box, lab.image, [workload.argv[0]], ())
+        assert proof.identical
+        assert any(path.endswith(f"/{name}") or name in path for path in proof.files)
+    assert not [pid for pid in born if Path(f"/proc/{pid}").exists()]
+
+
+def test_a_service_that_fails_says_why_and_the_box_goes_on(subject: Subject) -> None:
+    folder = subject.box.scratch()
+
+    def refused(script: str, timeout_s: float = 20.0) -> str:
+        service = Service(shell(script, timeout_s=timeout_s), folder, "no.sock", "hello", "hi")
+        assert isinstance(subject.box, Serves)
+        with pytest.raises(ChannelError) as caught:
+            subject.box.serve(service)
+        return caught.value.message
+
+    assert "exit status 3: no luck" in refused("echo no luck; exit 3")
+    assert "did not answer in time" in refused("sleep 1000", timeout_s=0.3)
+    assert subject.box.run(shell("exit 0")).exit_status == 0
+
+
+def host_processes(program: str) -> set[int]:
+    """Processes of this host that run a program, whichever box they are in."""
+    name = program.rpartition("/")[2].encode()
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if name in path.read_bytes():
+                found.add(int(path.parent.name))
+    return found
 
 
 def test_killed_job_is_told_by_its_signal(subject: Subject) -> None:

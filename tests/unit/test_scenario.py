@@ -121,9 +121,9 @@ FAULTS = [
     ("[experiments.memory]", "[experiments.memry]", "unknown field `memry`", "memory"),
     (
         "[experiments.startup]",
-        '[experiments.startup]\nregime = "cold"',
-        "experiments.startup.regime: expected something else than 'cold'",
-        "choose from warm",
+        '[experiments.startup]\nregime = "tepid"',
+        "experiments.startup.regime: expected something else than 'tepid'",
+        "choose from warm, cold",
     ),
     (
         "[experiments.memory]",

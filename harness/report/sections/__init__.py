@@ -8,12 +8,14 @@ from harness.analysis.frames import RunData
 from harness.analysis.summary import Summary
 from harness.report.section import Section
 from harness.report.sections import (
+    cold,
     computing,
     density,
     disk,
     holding,
     ladder,
     parallel,
+    service,
     timeseries,
     variants,
 )
@@ -21,6 +23,7 @@ from harness.report.sections import (
 Maker = Callable[[RunData, Summary], Section | None]
 
 MAKERS: tuple[Maker, ...] = (
+    service.make, cold.make,
     holding.make, variants.make, parallel.make, ladder.make, density.make, computing.make,
     disk.make, timeseries.make,
 )  # fmt: skip

@@ -1,0 +1,73 @@
+"""Services: when the first request was answered, and what of that came after READY."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from harness.analysis import statistics
+from harness.analysis.frames import RunData
+from harness.analysis.summary import READY, RuntimeRow, Summary
+from harness.analysis.units import MISSING, quantity, with_interval
+from harness.model import Outcome
+from harness.report.charts import Chart, render, subject
+from harness.report.dots import DotPlot, DotRow, draw_dots
+from harness.report.section import Exhibit, Section
+from harness.report.tables import Table, label
+
+_SERVED = "startup.served"
+
+
+def make(run: RunData, summary: Summary) -> Section | None:
+    """None where no service was asked."""
+    rows = [row for row in summary.rows if len(run.values(_SERVED, row.runtime))]
+    if not rows:
+        return None
+    program = run.manifest.get("scenario", {}).get("workload", {}).get("argv", [""])[0]
+    name = str(program).rpartition("/")[2] or "the service"
+    return Section(
+        name="service",
+        title=f"How long until {name} answers?",
+        link="Service",
+        exhibits=(Exhibit("service", chart=_chart(run, rows), table=_table(run, rows)),),
+    )
+
+
+def _chart(run: RunData, rows: Sequence[RuntimeRow]) -> Chart:
+    dots = []
+    for row in rows:
+        values = run.values(_SERVED, row.runtime)
+        dots.append(DotRow(subject(row), tuple(values), (), statistics.median(values)))
+    axis = "from request to the first answer, logarithmic scale"
+    plot = DotPlot(tuple(dots), "s", axis)
+    told = ", ".join(
+        f"{d.subject.name} {quantity(d.estimate.value, 's')}" for d in dots if d.estimate
+    )
+    alt = f"Time from request to the first answer of a service, by runtime. Medians: {told}."
+    return render("service", alt, lambda layout: draw_dots(plot, layout))
+
+
+def _table(run: RunData, rows: Sequence[RuntimeRow]) -> Table:
+    cells = []
+    for row in rows:
+        served, ready = run.values(_SERVED, row.runtime), run.values(READY, row.runtime)
+        poll = _condition(run, row.runtime, "served_poll_s")
+        cells.append(
+            (
+                label(row),
+                with_interval(statistics.median(served), "s"),
+                with_interval(statistics.difference(served, ready), "s"),
+                quantity(poll, "s") if isinstance(poll, float) else MISSING,
+                str(len(served)),
+            )
+        )
+    headings = ("Runtime", "First answer (95 %)", "After READY (95 %)", "Asked every", "Trials")
+    return Table("From request to the first answer", headings, tuple(cells))
+
+
+def _condition(run: RunData, runtime: str, name: str) -> Any:
+    trials = run.trials[
+        (run.trials["runtime"] == runtime) & (run.trials["outcome"] == Outcome.OK.value)
+    ]
+    found = [each[name] for each in trials["conditions"] if name in each]
+    return found[-1] if found else None
