@@ -28,7 +28,8 @@ Sum = Callable[[Mapping[str, Floats]], Floats | None]
 class View:
     """One kind of chart: which counters it adds up, and in which unit they are drawn.
 
-    `host` draws the whole host behind, where the boxes' share of it is the question.
+    `host` draws the whole host behind, where the boxes' share of it is the question. What never
+    rises above `least` is not drawn.
     """
 
     name: str
@@ -38,13 +39,23 @@ class View:
     counters: tuple[str, ...]
     scale: float = 1.0
     host: bool = False
+    least: float = 0.0
 
 
 VIEWS = (
     View("cpu", "Processors in use", "1", "", ("cpu_ns",), 1e-9, host=True),
     View("memory", "Memory held", "bytes", "", ("memory_bytes", "rss_bytes")),
-    View("disk", "Disk, read and written", "bytes", "/s", ("read_bytes", "write_bytes")),
-    View("network", "Network, in and out", "bytes", "/s", ("receive_bytes", "transmit_bytes")),
+    View(
+        "disk", "Disk, read and written", "bytes", "/s", ("read_bytes", "write_bytes"), least=1024
+    ),
+    View(
+        "network",
+        "Network, in and out",
+        "bytes",
+        "/s",
+        ("receive_bytes", "transmit_bytes"),
+        least=1024,
+    ),
 )
 
 
@@ -59,19 +70,20 @@ def make(run: RunData, summary: Summary) -> Section | None:
         found.setdefault(trace.experiment, {}).setdefault(trace.runtime, []).append(trace)
     exhibits: list[Exhibit] = []
     for experiment, by_runtime in found.items():
-        shown = [(rows[name], _typical(all_)) for name, all_ in by_runtime.items() if name in rows]
+        by_runtime = {name: by_runtime[name] for name in rows if name in by_runtime}
+        shown = [(rows[name], _typical(all_)) for name, all_ in by_runtime.items()]
         exhibits += _charts(experiment, shown)
         exhibits.append(
             Exhibit(
                 f"timeseries-{experiment}-table",
-                table=_table(experiment, {n: t for n, t in by_runtime.items() if n in rows}, rows),
+                table=_table(experiment, by_runtime, rows),
             )
         )
     if not exhibits:
         return None
+    exhibits.append(Exhibit("timeseries-cost", table=_costs(series.costs)))
     return Section(
         "timeseries", "What did the boxes do meanwhile?", "Over time", tuple(exhibits),
-        notes=tuple(cost_text(cost) for cost in series.costs if cost.ticks),
     )  # fmt: skip
 
 
@@ -84,7 +96,7 @@ def _charts(experiment: str, shown: Sequence[tuple[RuntimeRow, Trace]]) -> Seque
     exhibits = []
     for view in VIEWS:
         panels = tuple(panel for row, trace in shown if (panel := _panel(view, row, trace)))
-        if any(panel.boxes.max() > 0 for panel in panels):
+        if any(panel.boxes.max() > view.least for panel in panels):
             name = f"timeseries-{experiment}-{view.name}"
             heading = f"{view.title}: {experiment}"
             exhibits.append(Exhibit(name, heading, _chart(name, heading, view, panels)))
@@ -150,10 +162,15 @@ def _median(values: Sequence[float | None], view: View) -> str:
     return quantity(median(known), view.unit) if known else MISSING
 
 
-def cost_text(cost: Cost) -> str:
-    """What the sampler itself took, in a sentence."""
-    return (
-        f"The sampler read {plural(cost.ticks, 'time')} at {quantity(cost.achieved_hz, '1')} Hz "
-        f"({cost.hz} Hz asked for), up to {plural(cost.instances, 'instance')} at once, and took "
-        f"{percent(cost.share)} of one core while it did."
-    )
+def _costs(costs: Sequence[Cost]) -> Table:
+    """What the sampler itself took; a resumed run has had several."""
+    rows = tuple(
+        (
+            f"{cost.hz} Hz", f"{quantity(cost.achieved_hz, '1')} Hz", str(cost.ticks),
+            str(cost.late), str(cost.instances), percent(cost.share),
+        )
+        for cost in costs
+        if cost.ticks
+    )  # fmt: skip
+    headings = ("Asked for", "Achieved", "Readings", "Left out", "Most instances", "Of one core")
+    return Table("The sampler’s own cost", headings, rows)
