@@ -85,8 +85,9 @@ class Memory(Settings, frozen=True):
     settle_s: Annotated[float, Meta(ge=0, le=600)] = 3.0
 
     def __post_init__(self) -> None:
-        size_bytes(self.touched)
-        size_bytes(self.read)
+        for name in ("touched", "read"):
+            if size_bytes(getattr(self, name)) == 0:
+                raise ValueError(f"{name} must be more than nothing")
         for state, before in _MEMORY_NEEDS.items():
             if state in self.states and before not in self.states:
                 raise ValueError(f'"{state}" in states needs "{before}" before it')

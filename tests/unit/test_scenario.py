@@ -161,6 +161,12 @@ FAULTS = [
         "experiments.memory: 'much' is not a size",
         "",
     ),
+    (
+        "[experiments.memory]",
+        '[experiments.memory]\nread = "0 MiB"',
+        "experiments.memory: read must be more than nothing",
+        "",
+    ),
     ('"startup.ready"', '"startup.redy"', "there is no metric 'startup.redy'", "startup.ready"),
     ("ratio = 1.1", "ratio = 1.0", "thresholds", ""),
     ("ratio = 1.1", "ratio = nan", "thresholds", ""),
