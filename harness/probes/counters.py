@@ -69,7 +69,7 @@ class Counters:
         self._files: list[tuple[int, int, Parse, bool, int]] = []
         names: list[str] = []
         for source in sources:
-            with contextlib.suppress(OSError):  # a controller that this host lacks
+            with contextlib.suppress(FileNotFoundError, PermissionError):  # not on this host
                 file = os.open(source.path, os.O_RDONLY | os.O_CLOEXEC)
                 size = _SHORT if source.parse is number else _LONG
                 idle = source.idle or names[:1] != ["cpu_ns"]

@@ -18,6 +18,7 @@ import contextlib
 import ctypes
 import json
 import os
+import resource
 import select
 import signal
 import sys
@@ -224,6 +225,8 @@ def main(arguments: list[str]) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     pipe, path, hz = int(arguments[0]), Path(arguments[1]), int(arguments[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # each instance keeps several files open
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with open_series(path) as out:
         run(pipe, out, hz, harness)
 

@@ -8,6 +8,7 @@ has come, right after READY, and scenarios that time what follows leave the samp
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -24,6 +25,7 @@ from harness.series import Cost
 log = logging.getLogger(__name__)
 
 _END_S = 10.0
+_PIPE_BYTES = 1 << 20
 
 
 class Sampling:
@@ -88,6 +90,8 @@ def start(folder: Path, hz: int | None) -> Iterator[Sampling]:
     theirs, ours = os.pipe()
     try:
         os.set_inheritable(theirs, True)
+        with contextlib.suppress(OSError):  # room for the end of a thousand instances at once
+            fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         process = _spawn(theirs, folder, hz)
     finally:
         os.close(theirs)
