@@ -66,7 +66,9 @@ def draw_levels(plot: LevelPlot, layout: Layout) -> Figure:
     ends = [e.interval.high for e in estimates if e.interval] + [e.value for e in estimates]
     starts = [e.interval.low for e in estimates if e.interval and e.interval.low > 0]
     starts += [e.value for e in estimates if e.value > 0]
-    low = min(starts, default=1e-6) / (2.0 if labelled and layout.narrow else 1.0)
+    low = min(starts, default=1e-6)
+    if labelled:  # a lane's label stands to the left of it
+        low /= 2.5 if layout.narrow else 1.6
     log_axis(axes, low, max(ends, default=1.0), plot.unit, layout.narrow)
     subjects = [row.subject for row in plot.rows]
     hatch_emulated(axes, subjects)
