@@ -1,11 +1,11 @@
 """A launch's CPU seconds, held against what the host's own clock of busyness says.
 
 `startup.cpu` counts what the run's control group (or its processes) used. Independently of it,
-/proc/stat tells how busy all CPUs of the host were between request and READY; less what they
-are busy with while the harness idles (the canary's share), that should be the same. Where the
-host was busier, something else ran at the same time, or the launch made others work; where it
-was less busy, the count is wrong. /proc/stat counts in ticks of 10 ms, a CPU each, which is
-as sharp as this check is.
+/proc/stat tells how busy all CPUs of the host were between request and READY. The launch's
+share of that lies between all of it and what is left when the host's idle business (the
+canary's share) is taken off: a launch that fills all CPUs pushes that aside. Where more is left,
+something else ran at the same time; where more was counted than the host was busy at all, the
+count is wrong. /proc/stat counts in ticks of 10 ms, a CPU each, which is as sharp as this is.
 """
 
 from __future__ import annotations
@@ -25,21 +25,24 @@ _TICK_S = 0.01
 
 @dataclass(frozen=True)
 class CpuCheck:
-    """`host` is busy time less idle, `excess` what it has more than was counted, by block."""
+    """Medians by block of the host's busy seconds, of these less idle, and of what either has
+    more than was counted."""
 
     host: Estimate
-    excess: Estimate
+    own: Estimate
+    host_excess: Estimate
+    own_excess: Estimate
     resolution_s: float
 
     @property
     def verdict(self) -> str:
         """In words; an interval that reaches within the resolution of zero is agreement."""
-        interval = self.excess.interval
-        if interval is None:
-            return self.excess.absent
-        if interval.low > self.resolution_s:
+        low, high = self.own_excess.interval, self.host_excess.interval
+        if low is None or high is None:
+            return f"none: {self.own_excess.absent}"
+        if low.low > self.resolution_s:
             return "the host was busier: others ran too"
-        if interval.high < -self.resolution_s:
+        if high.high < -self.resolution_s:
             return "more was counted than the host was busy"
         return "agrees"
 
@@ -61,8 +64,12 @@ def check(run: RunData, runtime: str) -> CpuCheck | None:
     share = float(idle.median())
     own = host - share * cpus * statistics.by_block(run.values(READY, runtime))
     counted = statistics.by_block(run.values(CPU, runtime))
-    excess = (own - counted).dropna()
-    median, above = statistics.median(own.dropna()), statistics.median(excess)
-    if median is None or above is None:
+    medians = [
+        found
+        for values in (host, own, host - counted, own - counted)
+        if (found := statistics.median(values.dropna())) is not None
+    ]
+    if len(medians) < 4:
         return None
-    return CpuCheck(median, above, _TICK_S * cpus)
+    busy_all, busy_own, above_all, above_own = medians
+    return CpuCheck(busy_all, busy_own, above_all, above_own, _TICK_S * cpus)

@@ -48,13 +48,21 @@ def checked(folder: Path, beyond_s: float, *, idle: float = 0.0, blocks: int = 1
 )
 def test_verdicts(tmp_path: Path, beyond_s: float, verdict: str) -> None:
     found = checked(tmp_path, beyond_s)
-    assert found.excess.value == pytest.approx(beyond_s, abs=1e-9)
+    assert found.own_excess.value == pytest.approx(beyond_s, abs=1e-9)
     assert found.verdict == verdict
 
 
 def test_what_the_host_does_anyway_is_taken_off(tmp_path: Path) -> None:
     found = checked(tmp_path, 0.0, idle=0.3)
-    assert found.excess.value == pytest.approx(0.0, abs=1e-9)
+    assert found.own_excess.value == pytest.approx(0.0, abs=1e-9)
+    assert found.host_excess.value > 0
+    assert found.verdict == "agrees"
+
+
+def test_a_launch_that_pushes_others_aside_is_no_miscount(tmp_path: Path) -> None:
+    """Idle business takes less than its share when all CPUs are wanted."""
+    found = checked(tmp_path, -0.035, idle=1.0)
+    assert found.own_excess.value < -0.02 < 0 < found.host_excess.value
     assert found.verdict == "agrees"
 
 
