@@ -136,6 +136,21 @@ def test_a_service_answers_and_ends_with_its_box(subject: Subject, lab: Lab) -> 
     assert not [pid for pid in born if Path(f"/proc/{pid}").exists()]
 
 
+@pytest.mark.parametrize("name", ["redis", "nginx"])
+def test_a_service_on_bare_metal_opens_nothing_of_the_host(lab: Lab, name: str) -> None:
+    runtime_or_skip(lab, "bare")
+    workload = load("service", settings=[f"workload={name}"]).workload
+    with lab.instance("bare") as box:
+        scratch = box.scratch()
+        service = workload.serving(scratch, trace=True)
+        assert service is not None
+        assert isinstance(box, Serves)
+        opened = box.serve(service).opened
+        assert any(path.startswith(str(lab.image.root)) for path in opened)
+        assert identity.opened_outside(lab.image, opened, scratch) == []
+        assert box.run(shell("exit 0")).exit_status == 0
+
+
 def test_a_service_that_fails_says_why_and_the_box_goes_on(subject: Subject) -> None:
     folder = subject.box.scratch()
 
