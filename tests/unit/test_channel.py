@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ from harness.errors import ChannelError, DeadlineExceeded, LaunchFailed
 from harness.image.agent import build_agent
 from harness.model import Job
 from harness.process import Process, spawn
+from harness.serving import Service
 
 LONG_S = 30.0
 
@@ -287,6 +290,57 @@ def test_agents_stamps_are_ordered(agent: tuple[Agent, Process], listener: Liste
     trip_ns, delay_ns = agent[0].round_trip_ns()
     assert delay_ns is not None
     assert 0 < delay_ns <= trip_ns
+
+
+SERVICE = """
+import os, socket, sys, time
+with socket.socket(socket.AF_UNIX) as server:
+    server.bind("late.sock")
+    time.sleep(0.05)  # bound and not yet listening: connecting is refused meanwhile
+    server.listen()
+    connection, _ = server.accept()
+    asked = connection.recv(100)
+    connection.sendall(b"pid %d said " % os.getpid())
+    connection.sendall(sys.stdin.buffer.read() + asked)
+    time.sleep(1000)
+"""
+
+
+def service(folder: Path, answer: str, script: str = SERVICE, timeout_s: float = LONG_S) -> Service:
+    job = Job([sys.executable, "-c", script], timeout_s=timeout_s, uid=os.getuid(), gid=os.getgid())
+    return Service(job, str(folder), "late.sock", "hello", answer, input="given ")
+
+
+def test_agent_serves_when_the_service_answers_and_ends_it(
+    agent: tuple[Agent, Process], tmp_path: Path
+) -> None:
+    before = now_ns()
+    found = agent[0].serve(service(tmp_path, "pid "))
+    assert before < found.started_ns <= found.served_ns <= now_ns()
+    assert found.tries > 1
+    children = Path(f"/proc/{agent[1].pid}/task/{agent[1].pid}/children").read_text().split()
+    assert len(children) == 1
+    agent[0].ask_to_exit()
+    agent[1].wait(LONG_S)
+    assert not Path(f"/proc/{children[0]}").exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "answer", "timeout_s", "why"),
+    [
+        (SERVICE, "no ", LONG_S, "the service answered something else: pid "),
+        ("import sys; sys.exit('bad luck')", "x", LONG_S, "exit status 1: bad luck"),
+        ("import os; os.kill(os.getpid(), 9)", "x", LONG_S, "signal 9"),
+        ("import time; time.sleep(1000)", "x", 0.3, "did not answer in time"),
+    ],
+)
+def test_agent_says_why_a_service_does_not_serve(
+    agent: tuple[Agent, Process], tmp_path: Path, script: str, answer: str, timeout_s: float,
+    why: str,
+) -> None:  # fmt: skip
+    with pytest.raises(ChannelError, match=why):
+        agent[0].serve(service(tmp_path, answer, script, timeout_s))
+    assert agent[0].run(Job(["/bin/true"])).exit_status == 0
 
 
 def test_agent_that_cannot_start_a_job_goes_on(agent: tuple[Agent, Process]) -> None:
