@@ -26,6 +26,9 @@ from harness.probes.cgroups import Layout, remove_tree
 
 log = logging.getLogger(__name__)
 
+SETTING = "setting"
+"""The kind of a kernel setting: its name is a path, its detail `value` what it was."""
+
 
 @dataclass(frozen=True, eq=False)
 class Entry:
@@ -225,9 +228,25 @@ class _Groups:
             remove_tree(mount / name)
 
 
+class _Settings:
+    """Settings of the kernel that a run has changed for a while; removing one puts it back."""
+
+    def exists(self, name: str, details: Mapping[str, str]) -> bool:
+        path = Path(name)
+        return path.exists() and path.read_text().strip() != details["value"]
+
+    def remove(self, name: str, details: Mapping[str, str]) -> None:
+        Path(name).write_text(details["value"])
+
+
 def cleaners() -> Mapping[str, Cleaner]:
     """Our own cleaners, and those of the runtimes."""
-    return {"directory": _Directories(), "cgroup": _Groups(), **registry.cleaners()}
+    return {
+        "directory": _Directories(),
+        "cgroup": _Groups(),
+        SETTING: _Settings(),
+        **registry.cleaners(),
+    }
 
 
 def remove_folder(folder: Path) -> None:

@@ -94,7 +94,7 @@ def assemble(
             runtime=runtime, facts=facts, image=image, limits=scenario.limits,
             workload=scenario.workload, outside=(), run_id=place.run_id, scratch=place.scratch,
             state=place.state, group=place.group, tell=lambda text: observe(events.Step(text)),
-            sampling=place.sampling,
+            sampling=place.sampling, inventory=context.inventory,
         )  # fmt: skip
         entrants[name] = Entrant(_audited(bench, executed))
     if not entrants:

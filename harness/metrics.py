@@ -75,6 +75,8 @@ _ALL = (
     _seconds("density.latency", "open-loop request to a running instance, by n and quantile"),
     Metric(name="density.unanswered", unit="1", better="lower",
            description="requests at n instances that were never answered"),
+    Metric(name="density.merged", unit="bytes", better="higher",
+           description="memory that KSM saves at n instances, when whole scans change nothing"),
     _seconds("density.teardown", "from asking the first to end until nothing of any was left"),
     _rate("cpu.events", "sysbench's events: primes up to 10,000 found by plain computing"),
     _rate("cpu.memory", "bytes that sysbench writes to memory, in blocks of 1 MiB"),

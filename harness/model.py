@@ -404,6 +404,13 @@ class Answers(Protocol):
 
 
 @runtime_checkable
+class OnTree(Protocol):
+    """Runtimes whose boxes run on the image's own tree, so that a copy is other files to them."""
+
+    on_tree: bool
+
+
+@runtime_checkable
 class Instruments(Protocol):
     """Runtimes that can show the guest kernel's first sign of life, at a cost."""
 

@@ -112,7 +112,9 @@ class Density(Settings, frozen=True):
     tasks waited for memory or the CPU for more than a share of the last seconds, when the 99th
     percentile of the latencies is over `latency_bound_s`, or, with `stop_at_failure`, when an
     instance cannot be launched; without it such a trial has failed. At each reading `requests`
-    are sent to running instances at `requests_per_s`.
+    are sent to running instances at `requests_per_s`. Each instance also reads `read` bytes of the
+    image's files; with `images` distinct it has a copy of the image of its own, so that no page
+    of the cache is shared. `ksm` lets the kernel merge the RAM of machines, and waits for it.
     """
 
     max_instances: Annotated[int, Meta(ge=1, le=100_000)] = 8
@@ -125,10 +127,14 @@ class Density(Settings, frozen=True):
     stop_at_failure: bool = False
     requests: Annotated[int, Meta(ge=0, le=1_000_000)] = 1000
     requests_per_s: Annotated[float, Meta(ge=1, le=100_000)] = 500.0
+    read: Size = "0 B"
+    images: Literal["same", "distinct"] = "same"
+    ksm: bool = False
 
     def __post_init__(self) -> None:
         size_bytes(self.touched)
         size_bytes(self.reserve)
+        size_bytes(self.read)
         if self.latency_bound_s is not None and self.requests < FEW_REQUESTS:
             raise ValueError(f"a bound for the latency needs {FEW_REQUESTS} requests a reading")
 

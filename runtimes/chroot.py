@@ -46,6 +46,7 @@ class Chroot:
     """See the module."""
 
     runtime_class = RuntimeClass.JAIL
+    on_tree = True
     parameters: Mapping[str, Parameter] = {"cgroup": CGROUP, "storage": STORAGE}
 
     def __init__(self, name: str, parameters: Mapping[str, str], context: Context) -> None:

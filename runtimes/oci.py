@@ -58,6 +58,7 @@ class Oci:
     """One OCI runtime binary; `name` is `runc` or `crun`."""
 
     runtime_class = RuntimeClass.CONTAINER
+    on_tree = True
     parameters: Mapping[str, Parameter] = {
         "storage": STORAGE,
         "seccomp": Parameter("off", ("off", "on"), "refuse the system calls that engines refuse"),

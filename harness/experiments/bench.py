@@ -22,6 +22,7 @@ from harness.model import (
     Image,
     Instance,
     InstanceSpec,
+    Ledger,
     Limits,
     Runtime,
     RuntimeFacts,
@@ -51,7 +52,7 @@ class Bench:
 
     `outside` is what the audit of bare-metal jobs found beyond the image. `group` is the run's
     control group or None; `sampling` watches the instances. `tell` shows the user, in a line,
-    what a long trial is at.
+    what a long trial is at. What an experiment changes on the host goes to `inventory` first.
     """
 
     runtime: Runtime
@@ -67,6 +68,7 @@ class Bench:
     tell: Callable[[str], None] = lambda text: None
     numbers: Iterator[int] = field(default_factory=itertools.count)
     sampling: Sampling = field(default_factory=Sampling.off)
+    inventory: Ledger | None = None
 
     @contextlib.contextmanager
     def instance(

@@ -10,22 +10,27 @@ not a failure; an instance that is lost on the way fails the trial.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.clock import now_ns
+from harness.clock import Marks, now_ns
 from harness.errors import ChannelError, HarnessError
 from harness.experiments import ledger, openloop
 from harness.experiments.bench import Bench, Measurement
 from harness.experiments.fleet import Fleet, Member
 from harness.experiments.identity import combined
 from harness.experiments.openloop import Heard
+from harness.experiments.pagecache import chosen_files
 from harness.experiments.watch import Bounds, Stop, Watch
+from harness.image.copies import copied
+from harness.ksm import Merging, merging
 from harness.metrics import METRICS
-from harness.model import MIB, Answers, Instance, Mark, Sample
+from harness.model import MIB, Answers, Instance, Mark, OnTree, Sample
 from harness.probes import memory as probe
 from harness.settings import Density
 from harness.sizes import size_bytes
@@ -33,8 +38,12 @@ from harness.sizes import size_bytes
 QUANTILES = (0.5, 0.9, 0.99)
 _GROWTH = 2
 _TELL_EVERY_S = 2.0
+_SETTLE_S = 300.0
 _MACHINE_BYTES = 128 * MIB
 _MACHINE_OVERHEAD_BYTES = 96 * MIB
+
+
+LaunchContext = AbstractContextManager[Instance]
 
 
 class InstanceLost(HarnessError):
@@ -49,6 +58,7 @@ class Reading:
     point: ledger.Point
     available_bytes: int
     heard: Heard | None
+    merged_bytes: int | None = None
 
 
 @dataclass
@@ -59,9 +69,11 @@ class Ramp:
     settings: Density
     fleet: Fleet
     watch: Watch
+    paths: Sequence[str] = ()
     chance: random.Random = field(default_factory=random.Random)
     readings: list[Reading] = field(default_factory=list)
     ready_s: list[float] = field(default_factory=list)
+    merging: Merging | None = None
     launching_ns: int = 0
     began_ns: int = field(default_factory=now_ns)
     told_ns: int = 0
@@ -113,10 +125,8 @@ class Ramp:
                 raise
             stop = Stop("failure", error.message)
         added = self.fleet.members[before:]
-        touched = size_bytes(self.settings.touched)
         for member in added:
-            if touched:
-                member.box.touch(touched)
+            _work(member.box, size_bytes(self.settings.touched), self.paths)
         self._note(added)
         self._tell()
         return stop
@@ -134,10 +144,13 @@ class Ramp:
         if self.readings and self.readings[-1].n == len(boxes):
             return None
         check_alive(boxes)
+        if self.merging is not None and boxes:
+            self.merging.settle(_SETTLE_S, lambda: self.watch.stop is None)
+        merged = self.merging.merged_bytes() if self.merging is not None else None
         point = {**ledger.read_point(self.bench, boxes), "harness": _harness_bytes()}
         available = probe.host_memory().get("MemAvailable", probe.host_available_bytes())
         heard = self._ask(boxes)
-        self.readings.append(Reading(len(boxes), point, available, heard))
+        self.readings.append(Reading(len(boxes), point, available, heard, merged))
         bound = self.settings.latency_bound_s
         if bound is None or heard is None:
             return None
@@ -175,12 +188,15 @@ class Ramp:
 def measure(bench: Bench, settings: Density) -> Measurement:
     """One ramp, to its stop, and its end. Raises HarnessError when an instance is lost."""
     begin, variation = probe.host_available_bytes(), ledger.idle_variation()
-    fleet = Fleet(lambda marks: bench.instance(marks, settings.ready_timeout_s))
-    bounds = Bounds(
-        size_bytes(settings.reserve), settings.memory_pressure, settings.cpu_pressure
-    )  # fmt: skip
-    with Watch((bench.scratch, bench.state), bounds, lambda: fleet.end(abruptly=True)) as watch:
-        ramp = Ramp(bench, settings, fleet, watch)
+    fleet = Fleet(_launcher(bench, settings))
+    folders, reserve = (bench.scratch, bench.state), size_bytes(settings.reserve)
+    bounds = Bounds(reserve, settings.memory_pressure, settings.cpu_pressure)
+    with (
+        Watch(folders, bounds, lambda: fleet.end(abruptly=True)) as watch,
+        _merging(bench, settings) as ksm,
+    ):
+        paths = chosen_files(bench.image, size_bytes(settings.read))[0]
+        ramp = Ramp(bench, settings, fleet, watch, paths, merging=ksm)
         try:
             with fleet:
                 with _blaming_the_lost(fleet):
@@ -207,6 +223,43 @@ def measure(bench: Bench, settings: Density) -> Measurement:
     return Measurement(
         samples=tuple(samples), identity=proof, conditions=_conditions(ramp, stop, variation)
     )
+
+
+def _launcher(bench: Bench, settings: Density) -> Callable[[Marks], LaunchContext]:
+    """What launches the next instance: on the image, or on a copy that is its own."""
+    if settings.images == "same":
+        return lambda marks: bench.instance(marks, settings.ready_timeout_s)
+    if not isinstance(bench.runtime, OnTree):
+        raise HarnessError(
+            f"{bench.runtime.name} does not run on the image's own tree, and cannot be given "
+            "distinct images"
+        )
+    numbers = itertools.count()
+
+    def launch(marks: Marks) -> LaunchContext:
+        image = copied(bench.image, bench.scratch / f"image-{next(numbers)}")
+        return replace(bench, image=image).instance(marks, settings.ready_timeout_s)
+
+    return launch
+
+
+@contextlib.contextmanager
+def _merging(bench: Bench, settings: Density) -> Iterator[Merging | None]:
+    """KSM where it was asked for and has an effect: only machines offer their memory to it."""
+    if not settings.ksm or not bench.runtime.runtime_class.is_machine:
+        yield None
+        return
+    assert bench.inventory is not None
+    with merging(bench.inventory) as found:
+        yield found
+
+
+def _work(box: Instance, touched: int, paths: Sequence[str]) -> None:
+    """What an instance does before it is counted: it touches its set, and reads files."""
+    if touched:
+        box.touch(touched)
+    if paths:
+        box.hash_files(paths)
 
 
 @contextlib.contextmanager
@@ -279,6 +332,8 @@ def _series(first: Reading, reading: Reading) -> Sequence[Sample]:
     if "charged" in reading.point and "charged" in first.point:
         grown = reading.point["charged"] - first.point["charged"]
         samples.append(_sample("density.charged", grown, n=n))
+    if reading.merged_bytes is not None:
+        samples.append(_sample("density.merged", reading.merged_bytes, n=n))
     if reading.heard is not None:
         samples.append(_sample("density.unanswered", reading.heard.unanswered, n=n))
         for q in QUANTILES:
@@ -295,6 +350,9 @@ def _conditions(ramp: Ramp, stop: Stop, variation: float) -> Mapping[str, str | 
         "touched_bytes": size_bytes(ramp.settings.touched),
         "reserve_bytes": size_bytes(ramp.settings.reserve),
         "at_once": ramp.settings.at_once,
+        "read_bytes": size_bytes(ramp.settings.read),
+        "images": ramp.settings.images,
+        "ksm": ramp.merging is not None,
         "idle_variation_bytes": variation,
         "available_before_bytes": ramp.watch.begin.available_bytes,
     }

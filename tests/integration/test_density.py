@@ -151,3 +151,16 @@ def test_bad_settings_are_refused(place: Place) -> None:
         assert said.status == 2
         assert fault in said.err, said.err
         assert said.out == ""
+
+
+def test_distinct_images_share_no_page(lab: Lab) -> None:
+    """Both read the same files; on copies of the image each instance is charged for its own."""
+    slopes = {}
+    for images in ("same", "distinct"):
+        given = settings(max_instances=2, read="8 MiB", touched="1 MiB", images=images)
+        found = density.measure(bench_of(lab, "crun"), given)
+        assert found.identity.identical
+        slopes[images] = values(found, "density.slope")[""]
+    assert slopes["distinct"] - slopes["same"] > 6 * MIB
+    with pytest.raises(HarnessError, match="cannot be given distinct images"):
+        density.measure(bench_of(lab, "fake"), settings(images="distinct"))
