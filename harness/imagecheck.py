@@ -12,6 +12,7 @@ import msgspec
 from harness import events, paths, registry
 from harness.errors import EnvironmentRefused, RuntimeUnavailable
 from harness.image import store
+from harness.image.build import build
 from harness.inventory import Inventory, sweep
 from harness.lineup import assemble, prove
 from harness.model import Context, Frozen, Image
@@ -20,18 +21,32 @@ from harness.process import become_subreaper
 from harness.scenario import load
 
 
-def built() -> Image | None:
-    """The built image: our own, or else the one that root shares."""
-    found = (store.find(cache) for cache in paths.image_caches())
+def built(extra: Sequence[str] = ()) -> Image | None:
+    """The built image, with these packages added: our own, or else the one that root shares."""
+    found = (store.find(cache, extra) for cache in paths.image_caches())
     return next((image for image in found if image is not None), None)
 
 
-def require() -> Image:
+def require(extra: Sequence[str] = ()) -> Image:
     """The built image; raises EnvironmentRefused when there is none."""
-    image = built()
+    image = built(extra)
     if image is None:
-        raise EnvironmentRefused("the image has not been built yet", "tarebench image build")
+        with_them = f" with {', '.join(extra)}" if extra else ""
+        options = "".join(f" --package {name}" for name in extra)
+        raise EnvironmentRefused(
+            f"the image{with_them} has not been built yet", f"tarebench image build{options}"
+        )
     return image
+
+
+def provide(extra: Sequence[str], tell: Callable[[str], None]) -> Image:
+    """The image that a scenario needs: with packages of its own it is built now, once.
+
+    Raises EnvironmentRefused for a plain one that is not there, ImageError when the build fails.
+    """
+    if not extra or (ready := built(extra)) is None:
+        return build(paths.cache(), extra, progress=tell) if extra else require()
+    return ready
 
 
 def is_owned(image: Image) -> bool:

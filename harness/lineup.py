@@ -67,7 +67,8 @@ def assemble(
     for name, settings in scenario.experiments.chosen().items():
         EXPERIMENTS[name].require(settings)
     executed = _executed(scenario)
-    if scenario.workload in executed:
+    if scenario.workload in executed and scenario.experiments.job is None:
+        # A slip of the pen, told before anything is prepared. In `job` it is a failed trial.
         identity.executed_files(image, scenario.workload.argv[0])
     entrants: dict[str, Entrant] = {}
     skipped: dict[str, HarnessError] = {}

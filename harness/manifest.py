@@ -61,6 +61,7 @@ def begin(
         "image": {
             "digest": image.digest, "agent_sha256": image.agent_sha256,
             "excludes": list(image.excludes), "packages": read_record(image.directory).packages,
+            "extra": list(request.scenario.image.packages),
             "allowed_outside": list(identity.ALLOWED_OUTSIDE),
         },
         "started_utc": earlier.get("started_utc") or _now(),
@@ -72,6 +73,7 @@ def begin(
         "host": host.facts(paths.cache(), request.folder),
         "guards": list(guards),
         "tuned": tuning.remembered(),
+        "metrics": request.scenario.workload.metrics(),
         "parts": _parts(),
         "command": list(request.command),
         "repeat_with": repeat_with(request),

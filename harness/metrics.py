@@ -101,6 +101,8 @@ _ALL = (
            description="what fio says that a job read or wrote, by job and depth"),
     _bytes("io.box_bytes", "what the box's own processes asked a device for meanwhile"),
     _bytes("io.device_bytes", "what the host's block device read or wrote meanwhile"),
+    _seconds("job.duration", "a workload of one's own, from its start to its end on the host"),
+    _seconds("job.cpu", "CPU seconds of the workload's processes, as the box's kernel counts"),
     _seconds("canary.work", "a fixed piece of arithmetic in the harness: the host's own drift"),
     Metric(name="canary.busy", unit="1", better="lower",
            description="share of the host's CPU time used while the harness idles"),
@@ -125,6 +127,7 @@ HEADLINES: Mapping[str, tuple[str, ...]] = {
     "cpu": ("cpu.events", "cpu.syscalls", "cpu.forks", "cpu.compress"),
     "io": ("io.randread.iops", "io.randwrite.iops", "io.seqread.bandwidth"),
     "ladder": ("ladder.ready",),
+    "job": ("job.duration", "job.cpu"),
     "density": ("density.instances", "density.slope", "density.rate", "density.remainder"),
     "parallel": ("parallel.rate", "parallel.ceiling", "parallel.ready", "parallel.failures"),
 }

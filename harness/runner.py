@@ -29,7 +29,7 @@ from harness.errors import DeadlineExceeded, EnvironmentRefused, HarnessError, U
 from harness.experiments import controls
 from harness.experiments.bench import Bench, Measurement
 from harness.experiments.catalogue import EXPERIMENTS
-from harness.imagecheck import is_owned, require
+from harness.imagecheck import is_owned, provide
 from harness.inventory import Inventory, sweep
 from harness.journal import Journal, records, write_manifest
 from harness.lineup import Lineup, assemble, prove
@@ -83,7 +83,9 @@ def new_run_id(scenario: str) -> str:
 def execute(request: Request, observe: events.Observer) -> Result:
     """Run, from the empty folder to the finished report. Raises HarnessError before the
     first trial; from then on failures are records."""
-    image = require()
+    image = provide(
+        request.scenario.image.packages, lambda step: observe(events.Preparing("image", step))
+    )
     become_subreaper()
     run_id = request.folder.name
     token = secrets.token_hex(4)

@@ -103,7 +103,7 @@ def request_to_resume(folder: Path) -> Request:
             f"the run {folder.name} cannot be resumed: its manifest lacks what is needed ({error})",
             "start a new run; finished trials of the old one stay in its folder",
         ) from error
-    image = built()
+    image = built(request.scenario.image.packages)
     if image is None or image.digest != digest:
         raise UsageError(
             "the run cannot be resumed: the image has changed since it began",

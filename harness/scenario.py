@@ -30,6 +30,10 @@ _MIN_MEMORY_BYTES = 16 * MIB
 _MAX_PIDS = 1 << 22
 """The kernel's own limit (PID_MAX_LIMIT); its CFS quotas begin at a hundredth of a CPU."""
 
+PackageName = Annotated[
+    str, Meta(pattern=r"^[a-z0-9][a-z0-9+.-]*[a-z0-9+]$", max_length=100)
+]  # a name by Debian's policy, and nothing that apt could take for more than a name
+
 T = TypeVar("T")
 
 
@@ -39,6 +43,12 @@ class LimitsText(Frozen, frozen=True):
     cpus: Annotated[float, Meta(ge=0.01, le=4096)] | Literal["all"] | None = None
     memory: str | PositiveInt | None = None
     pids: Annotated[int, Meta(ge=1, le=_MAX_PIDS)] | None = None
+
+
+class ImageText(Frozen, frozen=True):
+    """What is added to the image: Debian packages by name, which make an image of its own."""
+
+    packages: Annotated[tuple[PackageName, ...], Meta(max_length=50)] = ()
 
 
 class Threshold(Frozen, frozen=True):
@@ -58,6 +68,7 @@ class ScenarioFile(Frozen, frozen=True):
     workload: str | Workload = "hello"
     description: str = ""
     limits: LimitsText = LimitsText()
+    image: ImageText = ImageText()
     blocks: Annotated[int, Meta(ge=1, le=10000)] = 10
     warmup_blocks: Annotated[int, Meta(ge=0, le=100)] = 1
     sampler: Sampler = Sampler()
@@ -79,6 +90,7 @@ class Scenario(Frozen, frozen=True):
     warmup_blocks: int
     thresholds: dict[str, Threshold]
     sampler: Sampler = Sampler()
+    image: ImageText = ImageText()
 
 
 def available() -> Mapping[str, Path]:
@@ -124,6 +136,17 @@ def load(
     if runtimes:
         raw["runtimes"] = list(runtimes)
     return _resolve(_convert(raw, ScenarioFile, path.name), path.name)
+
+
+def checked_packages(names: Sequence[str] | None) -> tuple[str, ...]:
+    """Names of packages as a command line gives them; raises UsageError."""
+    try:
+        return msgspec.convert({"packages": list(names or ())}, ImageText).packages
+    except msgspec.ValidationError as error:
+        raise UsageError(
+            f"--package: {_plain(str(error))}",
+            "give a name such as zstd, without version or option",
+        ) from error
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -241,9 +264,11 @@ def _resolve(file: ScenarioFile, where: str) -> Scenario:
         raise ScenarioError(
             f"{where}: experiments: none is named", "for example [experiments.startup]"
         )
+    workload = _workload(file.workload, where)
+    known = {**METRICS, **workload.metrics()}
     for metric in file.thresholds:
-        if metric not in METRICS:
-            near = difflib.get_close_matches(metric, METRICS, 1)
+        if metric not in known:
+            near = difflib.get_close_matches(metric, known, 1)
             hint = f"did you mean {near[0]}?" if near else "tarebench list metrics names them all"
             raise ScenarioError(f"{where}: thresholds: there is no metric {metric!r}", hint)
     experiments = _named(file.experiments, where)
@@ -253,9 +278,9 @@ def _resolve(file: ScenarioFile, where: str) -> Scenario:
         raise ScenarioError(f"{where}: runtimes: none is named", 'for example runtimes = ["runc"]')
     return Scenario(
         name=file.name, title=file.title, question=file.question, description=file.description,
-        runtimes=runtimes, experiments=experiments, workload=_workload(file.workload, where),
+        runtimes=runtimes, experiments=experiments, workload=workload,
         limits=_limits(file.limits, where), blocks=file.blocks, warmup_blocks=file.warmup_blocks,
-        thresholds=file.thresholds, sampler=file.sampler,
+        image=file.image, thresholds=file.thresholds, sampler=file.sampler,
     )  # fmt: skip
 
 

@@ -217,6 +217,12 @@ class Io(Settings, frozen=True):
         return size_bytes(self.size)
 
 
+class Job(Settings, frozen=True):
+    """`job`: the scenario's workload once in a fresh instance, its output read by its parser."""
+
+    warmed = True
+
+
 class Experiments(Frozen, frozen=True):
     """Which experiments the scenario runs; an absent one is not run.
 
@@ -231,6 +237,7 @@ class Experiments(Frozen, frozen=True):
     ladder: Ladder | None = None
     parallel: Parallel | Launchers | None = None
     cpu: Cpu | None = None
+    job: Job | None = None
 
     def chosen(self) -> Mapping[str, Settings]:
         """What the scenario names, with its settings."""

@@ -234,12 +234,14 @@ def headline_tables(records: Sequence[TrialRecord]) -> Sequence[Table]:
     Where each runtime has values of its own (rungs of a ladder), a line is one of these.
     """
     found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    units: dict[str, str] = {}
     for record in records:
         if record.warmup or record.experiment not in HEADLINES:
             continue
         rows = found.setdefault(record.experiment, {})
         for sample in record.samples:
-            if sample.metric in HEADLINES[record.experiment]:
+            if sample.metric in HEADLINES[record.experiment] or sample.metric not in METRICS:
+                units[sample.metric] = sample.unit
                 name = "\n".join([sample.metric, *sample.dimensions.values()])
                 rows.setdefault(record.runtime, {}).setdefault(name, []).append(sample.value)
     tables = []
@@ -251,7 +253,7 @@ def headline_tables(records: Sequence[TrialRecord]) -> Sequence[Table]:
         for begin in range(0, len(names), _HEADLINE_COLUMNS):
             part = names[begin : begin + _HEADLINE_COLUMNS]
             cells = [
-                (row, *(_value(name, own.get(name, ())) for name in part))
+                (row, *(_value(units[name.partition("\n")[0]], own.get(name, ())) for name in part))
                 for row, own in rows.items()
             ]
             headings = [name.partition(".")[2] for name in part]
@@ -279,8 +281,7 @@ def _memory_tables(records: Sequence[TrialRecord]) -> Sequence[Table]:
     columns = [column for column in _MEMORY_COLUMNS if column in found]
     runtimes = dict.fromkeys(name for own in found.values() for name in own)
     rows = [
-        (name, *(_value("memory.charged", found[c].get(name, ())) for c in columns))
-        for name in runtimes
+        (name, *(_value("bytes", found[c].get(name, ())) for c in columns)) for name in runtimes
     ]
     return [table("", ("charged", *columns), rows)]
 
@@ -297,10 +298,10 @@ def _by_dimensions(
     return dict(sorted(told.items(), key=lambda row: median(next(iter(row[1].values())))))
 
 
-def _value(name: str, values: Sequence[float]) -> str:
+def _value(unit: str, values: Sequence[float]) -> str:
     if not values:
         return "–"
-    unit, middle = METRICS[name.partition("\n")[0]].unit, median(values)
+    middle = median(values)
     if unit == "s":
         return seconds(middle)
     if unit == "bytes":

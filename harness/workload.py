@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from harness.model import Frozen, Job
+from harness.model import Frozen, Job, Metric
+from harness.parsers.chosen import Parser
 from harness.serving import Service
 from harness.settings import Seconds
 
@@ -36,6 +38,11 @@ class Workload(Frozen, frozen=True):
     timeout_s: Seconds = 60.0
     expected_output: str | None = None
     service: ServiceText | None = None
+    parser: Parser | None = None
+
+    def metrics(self) -> Mapping[str, Metric]:
+        """The metrics that its parser declares, by name."""
+        return {} if self.parser is None else self.parser.metrics()
 
     def job(self, scratch: str, trace: bool = False) -> Job:
         """The job for a box whose folder to write to is `scratch`."""

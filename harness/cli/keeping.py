@@ -8,9 +8,15 @@ import typer
 
 from harness.cli.terminal_io import Json, app, image_app, print_json, say
 
+Packages = Annotated[
+    list[str] | None,
+    typer.Option("--package", help="With this package added; may be repeated."),
+]
+
 
 @image_app.command()
 def build(
+    package: Packages = None,
     refresh: Annotated[
         bool, typer.Option(help="Build anew with the archive's newest packages.")
     ] = False,
@@ -19,19 +25,21 @@ def build(
     """Build the image unless it is there already."""
     from harness import paths
     from harness.image.build import build as build_image
+    from harness.scenario import checked_packages
 
-    image = build_image(paths.cache(), refresh=refresh, progress=say)
+    image = build_image(paths.cache(), checked_packages(package), refresh=refresh, progress=say)
     print_json({"digest": image.digest, "path": str(image.directory)}) if as_json else typer.echo(
         image.digest
     )
 
 
 @image_app.command()
-def show(as_json: Json = False) -> None:
+def show(package: Packages = None, as_json: Json = False) -> None:
     """Digest, packages, excluded paths and derived forms of the image."""
     from harness.imagecheck import describe, require
+    from harness.scenario import checked_packages
 
-    found = describe(require())
+    found = describe(require(checked_packages(package)))
     if as_json:
         print_json(found)
         return

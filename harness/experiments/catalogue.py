@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.experiments import cpu, density, io, ladder, memory, parallel, phases, startup
+from harness.experiments import cpu, density, io, job, ladder, memory, parallel, phases, startup
 from harness.experiments.bench import Bench, Measurement
 from harness.model import Instruments, Runtime
 from harness.settings import Settings
@@ -60,4 +60,5 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     "parallel": Experiment(parallel.measure, executes=the_agent_alone),
     "cpu": Experiment(cpu.measure, cpu.executes),
     "io": Experiment(io.measure, executes=io.executes),
+    "job": Experiment(job.measure),
 }

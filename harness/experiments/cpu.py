@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.clock import Marks
+from harness.experiments import identity
 from harness.experiments.bench import Bench, Conditions, Measurement
 from harness.experiments.jobs import WorkloadFailed, run_job
 from harness.metrics import METRICS
@@ -94,6 +95,9 @@ def executes(settings: Cpu, workload: Workload) -> Sequence[Workload]:
 def measure(bench: Bench, settings: Cpu) -> Measurement:
     """One instance, every test once. Raises HarnessError when a test fails or says nothing."""
     samples: list[Sample] = []
+    programs = list(dict.fromkeys(TESTS[name].argv(1, 1)[0] for name in settings.tests))
+    for program in programs:
+        identity.executed_files(bench.image, program)
     with bench.instance(Marks(), settings.ready_timeout_s) as instance:
         cpus = _cpus(bench, instance)
         order = _order(bench, settings, cpus)
@@ -104,7 +108,6 @@ def measure(bench: Bench, settings: Cpu) -> Measurement:
                 bench.tell(f"{TESTS[name].name}, {number + 1} of {len(order)} tests")
             samples.append(_run(instance, name, threads, settings))
         conditions = _conditions(instance, cpus, order)
-        programs = dict.fromkeys(TESTS[name].argv(1, 1)[0] for name in settings.tests)
         proof = bench.prove(instance, *programs)
     return Measurement(samples=tuple(samples), identity=proof, conditions=conditions)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from harness.errors import HarnessError
 from harness.model import Completed, Instance, Job, Output
 from harness.parsers import end_of
+from harness.workload import Workload
 
 _CLOCK_TOLERANCE = 0.01
 _PINGS = 5
@@ -31,6 +32,16 @@ def run_job(instance: Instance, job: Job) -> Completed:
     done = instance.run(job)
     check_end(done, job)
     check_clock(done, max(instance.round_trip_ns()[0] for _ in range(_PINGS)) / 1e9)
+    return done
+
+
+def run_workload(instance: Instance, workload: Workload) -> Completed:
+    """Run a scenario's workload, which must print what it is said to print, where it is said."""
+    done = run_job(instance, workload.job(instance.scratch()))
+    expected = workload.expected_output
+    if expected is not None and done.stdout.read() != expected.encode():
+        said = end_of(_tail(done.stdout))
+        raise WorkloadFailed(f"{workload.argv[0]} printed something else than it must: {said}")
     return done
 
 

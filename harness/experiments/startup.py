@@ -12,7 +12,7 @@ from harness.clock import Marks
 from harness.errors import ChannelError, HarnessError
 from harness.experiments import cold, limits
 from harness.experiments.bench import Bench, Conditions, Measurement
-from harness.experiments.jobs import WorkloadFailed, run_job
+from harness.experiments.jobs import WorkloadFailed, run_workload
 from harness.metrics import METRICS
 from harness.model import Instance, Mark, Sample
 from harness.probes import cpu
@@ -64,11 +64,7 @@ def require(settings: Startup) -> None:
 
 def first_job(instance: Instance, workload: Workload) -> int:
     """Run the workload, check what it printed, and return the host's stamp of its end."""
-    done = run_job(instance, workload.job(instance.scratch()))
-    expected = workload.expected_output
-    if expected is not None and done.stdout.read() != expected.encode():
-        raise WorkloadFailed(f"{workload.argv[0]} printed something else than it must")
-    return done.ended_ns
+    return run_workload(instance, workload).ended_ns
 
 
 def first_answer(

@@ -15,7 +15,7 @@ import shutil
 import signal
 import tarfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,24 +56,32 @@ _BUILD_TIMEOUT_S = 1800.0
 _TAIL_LINES = 15
 
 
-def build(cache: Path, *, refresh: bool = False, progress: Progress | None = None) -> Image:
+def build(
+    cache: Path,
+    extra: Sequence[str] = (),
+    *,
+    refresh: bool = False,
+    progress: Progress | None = None,
+) -> Image:
     """The image of the current recipe, built now unless it is there already.
 
+    With `extra` packages it is another image of its own digest, kept beside the plain one.
     `refresh` builds again with the packages of today. `progress` is called with one line of
     text a step. Raises ImageError (no mmdebstrap, no space, packages cannot be fetched).
     """
     tell = progress or (lambda _: None)
-    if not refresh and (ready := find(cache)) is not None:
+    if not refresh and (ready := find(cache, extra)) is not None:
         return ready
     agent = build_agent(cache)
     images = images_directory(cache)
     with locked(images / ".lock"):
-        if not refresh and (ready := find(cache)) is not None:
+        if not refresh and (ready := find(cache, extra)) is not None:
             return ready  # another process has built it while we waited
         remove_stale_partials(images)
         check_space(images)
-        image = _build_entry(images, agent, current_recipe(), tell)
-        remember(cache, recipe_hash(current_recipe(), image.agent_sha256), image)
+        recipe = current_recipe(extra)
+        image = _build_entry(images, agent, recipe, tell)
+        remember(cache, recipe_hash(recipe, image.agent_sha256), image)
     return image
 
 
@@ -213,6 +221,12 @@ def _run_telling(argv: list[str], environment: Mapping[str, str], tell: Progress
             _ask_to_end(child)
             raise
     if status != 0:
+        unknown = [line for line in said if "Unable to locate package" in line]
+        if unknown:
+            name = unknown[0].rpartition(" ")[2]
+            raise ImageError(
+                f"the image's distribution has no package {name}", f"apt-cache search {name}"
+            )
         raise ImageError(
             f"mmdebstrap: exit status {status}: " + "\n".join(said),
             "see whether apt-get update works; ordinary users need uidmap and a /etc/subuid entry",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Sequence
 
 import msgspec
 
@@ -70,10 +71,11 @@ class Recipe(Frozen, frozen=True):
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
-def current_recipe() -> Recipe:
-    """The recipe for this machine's architecture."""
+def current_recipe(extra: Sequence[str] = ()) -> Recipe:
+    """The recipe for this machine's architecture, with a user's own packages added by name."""
     machine = platform.machine()
-    return Recipe(architecture=_ARCHITECTURES.get(machine, machine))
+    recipe = Recipe(architecture=_ARCHITECTURES.get(machine, machine))
+    return msgspec.structs.replace(recipe, packages=tuple(sorted({*recipe.packages, *extra})))
 
 
 def recipe_hash(recipe: Recipe, agent: str) -> str:

@@ -7,6 +7,7 @@ rebuilt whose inputs did not change.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -54,12 +55,12 @@ def entry_name(digest: str) -> str:
     return digest.removeprefix("sha256:")[:16]
 
 
-def find(cache: Path) -> Image | None:
-    """The image that the current recipe and agent gave, or None if it is not built."""
+def find(cache: Path, extra: Sequence[str] = ()) -> Image | None:
+    """The image that the current recipe (with `extra` packages) and agent gave, or None."""
     agent = agent_sha256(cache)
     if agent is None:
         return None
-    pointer = _pointer(cache, recipe_hash(current_recipe(), agent))
+    pointer = _pointer(cache, recipe_hash(current_recipe(extra), agent))
     try:
         return load(images_directory(cache) / pointer.read_text().strip())
     except (FileNotFoundError, ImageError):

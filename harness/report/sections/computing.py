@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from harness.analysis import statistics
 from harness.analysis.frames import RunData
 from harness.analysis.relative import Relative, beside_bare, condition
-from harness.analysis.sentences import Sentence, listed
-from harness.analysis.summary import BARE, Summary, Verdict, is_emulated
+from harness.analysis.sentences import listed
+from harness.analysis.summary import BARE, Summary, is_emulated
 from harness.analysis.units import MISSING, digits, plural, quantity, span, times
 from harness.report.charts import Chart, render, subject
 from harness.report.ratios import Group, Line, Panel, draw_ratios
 from harness.report.section import Exhibit, Section
+from harness.report.sections.verdicts import Words, answers, verdict
 from harness.report.tables import Table, label
 
 EVENTS = "cpu.events"
@@ -49,7 +49,7 @@ def make(run: RunData, summary: Summary) -> Section | None:
         link="Computing",
         exhibits=tuple(e for e in exhibits if e.chart or e.table),
         notes=_notes(run, summary),
-        answers=_answers(run, summary, found),
+        answers=answers(run, summary, found, EVENTS, _WORDS),
     )
 
 
@@ -93,7 +93,7 @@ def _table(found: Sequence[Relative]) -> Table:
             str(r.value.n),
             times(r.ratio.value) if r.ratio else MISSING,
             span(r.ratio.interval, "1") if r.ratio else MISSING,
-            "the measure" if r.row.runtime == BARE else _verdict(r),
+            "the measure" if r.row.runtime == BARE else verdict(r),
         )
         for r in found
     )
@@ -104,14 +104,6 @@ def _table(found: Sequence[Relative]) -> Table:
 
 def _rate(metric: str, value: float) -> str:
     return f"{quantity(value, 'bytes')}/s" if metric in _BYTES else f"{digits(value)}/s"
-
-
-def _verdict(found: Relative) -> str:
-    if found.verdict is Verdict.EQUIVALENT:
-        return f"equivalent {_within(found.margin)}"
-    if found.verdict is Verdict.DIFFERENT:
-        return "different"
-    return f"no conclusion: {found.why or 'bare metal is not in the run'}"
 
 
 def _notes(run: RunData, summary: Summary) -> tuple[str, ...]:
@@ -138,50 +130,15 @@ def _release(kernel: str) -> str:
     return " ".join(kernel.split()[:2])
 
 
-def _answers(run: RunData, summary: Summary, found: Sequence[Relative]) -> tuple[Sentence, ...]:
-    """Whether plain computing is as fast as without a box, all intervals at once."""
-    family = sum(_is_told(r) and r.metric == EVENTS for r in found)
-    if not family:
-        return ()
-    confidence = statistics.simultaneous(family)
-    sure = [r for r in beside_bare(run, summary, [EVENTS], confidence) if _is_told(r)]
-    names = list(dict.fromkeys(r.row.runtime for r in sure))
-    own = {name: [r for r in sure if r.row.runtime == name] for name in names}
-    equal = [n for n in names if all(r.verdict is Verdict.EQUIVALENT for r in own[n])]
-    other = [n for n in names if any(r.verdict is Verdict.DIFFERENT for r in own[n])]
-    open_ = [n for n in names if n not in equal and n not in other]
-    parts = []
-    if equal:
-        verb = "computes" if len(equal) == 1 else "compute"
-        parts.append(f"{listed(equal)} {verb} as fast as bare metal, {_within(sure[0].margin)}")
-    parts += [_differs(name, own[name]) for name in other]
-    head = "; ".join(parts) or "Whether a box slows plain computing is not decided"
-    detail = [f"Intervals: {'; '.join(_told(r) for r in sure if r.ratio and r.ratio.interval)} "
-              f"(95 %, all {len(sure)} at once)."] if equal or other else []  # fmt: skip
-    detail += [f"{name}: no conclusion ({own[name][0].why})." for name in open_]
-    return (Sentence("computing", f"{head[:1].upper()}{head[1:]}.", " ".join(detail)),)
-
-
-def _is_told(found: Relative) -> bool:
-    return found.ratio is not None and not found.row.emulated
-
-
-def _differs(name: str, found: Sequence[Relative]) -> str:
-    told = [
-        f"{times(r.ratio.value)} ({_threads(r)})"
-        for r in found
-        if r.verdict is Verdict.DIFFERENT and r.ratio
-    ]
-    return f"{name} computes at {listed(told)} times bare metal’s speed"
-
-
-def _within(margin: float) -> str:
-    return f"within {round((margin - 1) * 100, 2):g} %"
-
-
-def _told(found: Relative) -> str:
-    assert found.ratio is not None
-    return f"{found.row.runtime}, {_threads(found)}: {span(found.ratio.interval, '1')}"
+_WORDS = Words(
+    kind="computing",
+    equal=lambda names: (
+        f"{listed(names)} {'computes' if len(names) == 1 else 'compute'} as fast as bare metal"
+    ),
+    differs=lambda name, told: f"{name} computes at {told} times bare metal’s speed",
+    undecided="Whether a box slows plain computing is not decided",
+    variant=lambda found: _threads(found),
+)
 
 
 def _threads(found: Relative) -> str:

@@ -1,0 +1,121 @@
+"""A workload of the user's own: its metrics by runtime, and beside bare metal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.analysis.frames import RunData
+from harness.analysis.relative import Relative, beside_bare
+from harness.analysis.sentences import Sentence, listed
+from harness.analysis.summary import BARE, Summary
+from harness.analysis.units import MISSING, quantity, span, times
+from harness.metrics import METRICS
+from harness.report.charts import Chart, render, subject
+from harness.report.ratios import Group, Line, Panel, draw_ratios
+from harness.report.section import Exhibit, Section
+from harness.report.sections.verdicts import Words, answers, verdict
+from harness.report.tables import Table, label
+
+_OWN = ("job.duration", "job.cpu")
+
+
+def make(run: RunData, summary: Summary) -> Section | None:
+    """None where no trial of `job` succeeded."""
+    declared: Mapping[str, Any] = run.manifest.get("metrics") or {}
+    found = beside_bare(run, summary, [*declared, *_OWN])
+    if not found:
+        return None
+    better = {name: str(each.get("better", "")) for name, each in declared.items()}
+    better |= {name: METRICS[name].better for name in _OWN}
+    plain = [r for r in found if not r.row.emulated]
+    emulated = [r for r in found if r.row.emulated]
+    exhibits = (
+        Exhibit("job", chart=_chart("job", plain, better), table=_table(found, better)),
+        Exhibit(
+            "job_emulated", "On a processor emulated in software",
+            chart=_chart("job-emulated", emulated, better, logarithmic=True),
+        ),
+    )  # fmt: skip
+    return Section(
+        name="job",
+        title="What does the box do to the workload?",
+        link="The workload",
+        exhibits=tuple(e for e in exhibits if e.chart or e.table),
+        answers=_answers(run, summary, found),
+    )
+
+
+def _chart(
+    name: str, found: Sequence[Relative], better: Mapping[str, str], logarithmic: bool = False
+) -> Chart | None:
+    groups: dict[str, list[Relative]] = {}
+    for each in found:
+        if each.ratio is not None:
+            groups.setdefault(f"{_series(each)} · {better[each.metric]} is better", []).append(each)
+    if not groups:
+        return None
+    panel = Panel(
+        "",
+        tuple(
+            Group(
+                heading,
+                1.0 if logarithmic else own[0].margin,
+                tuple(Line(subject(r.row), r.ratio) for r in own if r.ratio is not None),
+            )
+            for heading, own in groups.items()
+        ),
+    )
+    told = "; ".join(
+        f"{_series(r)} in {r.row.runtime} {times(r.ratio.value)}" for r in found if r.ratio
+    )
+    axis = "relative to bare metal" + (", logarithmic scale" if logarithmic else "")
+    return render(
+        name, f"The workload’s metrics relative to bare metal. {told}.",
+        lambda layout: draw_ratios([panel], axis, layout, logarithmic),
+    )  # fmt: skip
+
+
+def _table(found: Sequence[Relative], better: Mapping[str, str]) -> Table:
+    rows = tuple(
+        (
+            _series(r),
+            label(r.row),
+            quantity(r.value.value, r.unit),
+            span(r.value.interval, r.unit),
+            str(r.value.n),
+            better[r.metric],
+            times(r.ratio.value) if r.ratio else MISSING,
+            span(r.ratio.interval, "1") if r.ratio else MISSING,
+            "the measure" if r.row.runtime == BARE else verdict(r),
+        )
+        for r in found
+    )
+    headings = ("Metric", "Runtime", "Median", "95 %", "Trials", "Better", "Of bare metal",
+                "95 %", "Verdict")  # fmt: skip
+    return Table("The workload’s metrics, absolute and relative to bare metal", headings, rows)
+
+
+def _series(found: Relative) -> str:
+    """The metric with its dimensions."""
+    dimensions = (f"{key} {value}" for key, value in found.dimensions.items())
+    return ", ".join([found.metric, *dimensions])
+
+
+def _answers(run: RunData, summary: Summary, found: Sequence[Relative]) -> tuple[Sentence, ...]:
+    """On the first metric that the user declared, else on the duration."""
+    metric = found[0].metric
+    words = Words(
+        kind="job",
+        equal=lambda names: f"{metric} in {listed(names)} equals that of bare metal",
+        differs=lambda name, told: f"{metric} in {name} is {told} times that of bare metal",
+        undecided=f"Whether {metric} differs from bare metal is not decided",
+        variant=lambda r: ", ".join(f"{key} {value}" for key, value in r.dimensions.items()),
+    )
+    told = answers(run, summary, found, metric, words)
+    if told:
+        return told
+    values = [
+        f"{quantity(r.value.value, r.unit)} in {label(r.row)}" for r in found if r.metric == metric
+    ]
+    return (Sentence("job", f"{metric}: {listed(values)}.", "Medians of all trials."),)
