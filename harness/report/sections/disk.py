@@ -37,7 +37,7 @@ CACHED = "the host's page cache lay in between"
 def make(run: RunData, summary: Summary) -> Section | None:
     """None where no trial of `io` succeeded."""
     found = [
-        r
+        replace(r, ratio=None) if _cached(run, r.row.runtime) else r
         for r in beside_bare(run, summary, [*RATES, SYNC])
         if r.metric != SYNC or r.dimensions.get("quantile") == "0.5"
     ]
@@ -48,7 +48,7 @@ def make(run: RunData, summary: Summary) -> Section | None:
         Exhibit("disk_reads", "How long does a read take?", _latency(run, summary, READS)),
         Exhibit("disk_writes", "And a write?", _latency(run, summary, WRITES)),
         Exhibit("disk_fsync", "How long until data is safe?", _latency(run, summary, FSYNC)),
-        Exhibit("disk_relative", "Beside bare metal", _ratios(run, found), _table(run, found)),
+        Exhibit("disk_relative", "Beside bare metal", _ratios(found), _table(run, found)),
         Exhibit("disk_audit", "Was it the disk?", table=audit(run, summary), folded=False),
     )
     return Section(
@@ -116,12 +116,8 @@ def _lane(lane: Lane, unit: str) -> str:
     return f"{lane.label} {levels}"
 
 
-def _ratios(run: RunData, found: Sequence[Relative]) -> Chart | None:
-    shown = [
-        r
-        for r in found
-        if r.ratio and r.metric in RATES and not r.row.emulated and not _cached(run, r.row.runtime)
-    ]
+def _ratios(found: Sequence[Relative]) -> Chart | None:
+    shown = [r for r in found if r.ratio and r.metric in RATES and not r.row.emulated]
     groups = []
     for metric, words in RATES.items():
         own = [r for r in shown if r.metric == metric]
