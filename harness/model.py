@@ -47,6 +47,7 @@ class Mark(StrEnum):
     CREATED = "created"
     STARTED = "started"
     VMM = "vmm"
+    FIRMWARE = "firmware"
     KERNEL = "kernel"
     INIT = "init"
     READY = "ready"

@@ -21,13 +21,16 @@ from typing import TypeVar
 
 from harness.clock import now_ns
 from harness.errors import HarnessError
-from harness.model import Limits
+from harness.model import Limits, Mark, Marks
 from harness.probes.cgroups import Group, Layout
 from harness.process import wait_pidfd
 
 T = TypeVar("T")
 
 _KILL_TIMEOUT_S = 5.0
+SIGN = b"\x01"
+"""What the agent writes to the debug port as init; no firmware's text holds it."""
+
 _MAPPING = re.compile(rb"([0-9a-f]+)-([0-9a-f]+) [-rwxsp]{4} ")
 
 
@@ -97,15 +100,17 @@ def _same_hierarchy(one: Path, other: Path) -> bool:
 
 
 class FirstByte:
-    """Stamps the first byte that comes over a serial line, and keeps the last ones.
+    """Stamps the first byte that comes over a serial line, and the first of one value.
 
     The VMM connects to a socket on which we listen. One thread receives and does nothing
     else, until the VMM ends or `close` is called.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, sign: bytes = b"") -> None:
         self.path = path
         self.arrived_ns: int | None = None
+        self.sign_ns: int | None = None
+        self._sign = sign
         self._connection: socket.socket | None = None
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.bind(str(path))
@@ -117,10 +122,11 @@ class FirstByte:
         with contextlib.suppress(OSError):
             connection, _ = self._socket.accept()
             self._connection = connection
-            if connection.recv(1):
-                self.arrived_ns = now_ns()
-                while connection.recv(65536):
-                    pass
+            while received := connection.recv(65536):
+                now = now_ns()
+                self.arrived_ns = self.arrived_ns or now
+                if self._sign and self._sign in received:
+                    self.sign_ns = self.sign_ns or now
 
     def __enter__(self) -> FirstByte:
         return self
@@ -135,6 +141,20 @@ class FirstByte:
             if end is not None:
                 end.close()
         self.path.unlink(missing_ok=True)
+
+
+def mark_signs(marks: Marks, serial: FirstByte | None, debug: FirstByte | None) -> None:
+    """The marks of an instrumented boot, as far as its guest gave signs.
+
+    A microvm's firmware writes nothing: the debug port's first byte is then the agent's.
+    """
+    kernel_ns = serial.arrived_ns if serial else None
+    first_ns, init_ns = (debug.arrived_ns, debug.sign_ns) if debug else (None, None)
+    firmware_ns = first_ns if first_ns != init_ns else None
+    signs = {Mark.FIRMWARE: firmware_ns, Mark.KERNEL: kernel_ns, Mark.INIT: init_ns}
+    for mark, ns in signs.items():
+        if ns is not None:
+            marks.at(mark, ns)
 
 
 def resident_guest_memory(pid: int, memory_bytes: int) -> int:

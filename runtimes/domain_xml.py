@@ -15,6 +15,9 @@ from xml.etree.ElementTree import Element, SubElement
 PORT = "org.tarebench.channel"
 """Name of the virtio port by which the guest's agent finds its channel."""
 
+DEBUG_PORT = 0x402
+"""Where SeaBIOS writes what it does, and the agent, as an instrumented guest's init, a byte."""
+
 _PERIOD_US = 100_000
 _GUEST_HZ = 250
 """CONFIG_HZ of Debian's kernels; `lpj` is counted in ticks of it."""
@@ -22,7 +25,8 @@ _GUEST_HZ = 250
 
 @dataclass(frozen=True)
 class Domain:
-    """One machine. Paths are absolute; `serial` is a socket that the first byte goes to."""
+    """One machine. Paths are absolute; `serial` and `debug` are sockets that listen for the
+    kernel's first byte and for those of the debug port."""
 
     name: str
     uuid: str
@@ -44,6 +48,7 @@ class Domain:
     """The raw disk below an overlay, named so that libvirt need not read it to find that."""
     channel: Path
     serial: Path | None = None
+    debug: Path | None = None
     cache: str = "none"
     """QEMU's cache mode: `none` is O_DIRECT, `writeback` the host's page cache."""
     cpu_without: tuple[str, ...] = ()
@@ -75,13 +80,15 @@ def command_line(
     `clock` is given where the guest would calibrate against a timer that emulation delays:
     a microvm under TCG then hangs in one boot of three. `instrumented` lets the kernel's
     first message out on the serial port; the console itself stays quiet, for each character
-    costs an exit. `balloon` has the guest load its driver.
+    costs an exit. The agent, as init, then writes a byte to the debug port. `balloon` has the
+    guest load its driver.
     """
     words = ["earlyprintk=ttyS0", "loglevel=6"] if instrumented else ["quiet"]
     words += ["panic=-1", "reboot=t", f"mitigations={mitigations}"]
     if clock is not None:
         words += [f"tsc_early_khz={clock.tsc_khz}", f"lpj={clock.loops_per_jiffy}"]
-    return " ".join([*words, "--", f"virtio:{PORT}", *["balloon"] * balloon])
+    words += ["--", f"virtio:{PORT}", *["balloon"] * balloon]
+    return " ".join([*words, *[f"sign:{DEBUG_PORT:#x}"] * instrumented])
 
 
 def domain_xml(domain: Domain) -> str:
@@ -135,6 +142,12 @@ def _devices(devices: Element, domain: Domain) -> None:
         SubElement(serial, "source", mode="connect", path=str(domain.serial))
         target = SubElement(serial, "target", type="isa-serial", port="0")
         SubElement(target, "model", name="isa-serial")
+    if domain.debug is not None:
+        debug = SubElement(devices, "serial", type="unix")
+        SubElement(debug, "source", mode="connect", path=str(domain.debug))
+        target = SubElement(debug, "target", type="isa-debug", port="1")
+        SubElement(target, "model", name="isa-debugcon")
+        SubElement(debug, "address", type="isa", iobase=f"{DEBUG_PORT:#x}")
     channel = SubElement(devices, "channel", type="unix")
     SubElement(channel, "source", mode="connect", path=str(domain.channel))
     SubElement(channel, "target", type="virtio", name=PORT)

@@ -54,11 +54,13 @@ from harness.process import become_subreaper, find_program
 from runtimes import kvm_verdict
 from runtimes.box import SOCKET, Ending, check_parameters, listen
 from runtimes.domain_parts import (
+    SIGN,
     FirstByte,
     GroupedThread,
     joins_groups,
     kill_machine,
     machines_by_uuid,
+    mark_signs,
 )
 from runtimes.domain_xml import Domain, GuestClock, command_line, domain_xml
 from runtimes.guest_box import BalloonBox, GuestBox
@@ -162,17 +164,17 @@ class LibvirtDomain:
         connection = self._connect()
         with ExitStack() as stack:
             listener = stack.enter_context(listen(spec))
-            serial = None
+            serial = debug = None
             if self._instrumented:
                 serial = stack.enter_context(FirstByte(spec.sockets / "serial"))
-            domain = self._describe(spec, serial)
+                debug = stack.enter_context(FirstByte(spec.sockets / "debug", sign=SIGN))
+            domain = self._describe(spec, serial, debug)
             stack.callback(domain.disk.unlink, missing_ok=True)
             make_disk = raw_disk if self._raw else overlay_disk
             make_disk(self._files[spec.image.digest].disk, domain.disk)
             gone = stack.enter_context(connection.watched(domain.uuid))
             box = stack.enter_context(self._running(spec, domain, connection, listener, marks))
-            if serial is not None and serial.arrived_ns is not None:
-                marks.at(Mark.KERNEL, serial.arrived_ns)
+            mark_signs(marks, serial, debug)
             ending = stack.enter_context(Ending(box.pid))
             yield box
             ending.exit(box.agent, marks)
@@ -220,7 +222,9 @@ class LibvirtDomain:
             box = GuestBox(agent, spec.image, listener.peer_pid, domain, accel)
             yield box if domain.balloon == "off" else BalloonBox(box, connection, handle)
 
-    def _describe(self, spec: InstanceSpec, serial: FirstByte | None) -> Domain:
+    def _describe(
+        self, spec: InstanceSpec, serial: FirstByte | None, debug: FirstByte | None
+    ) -> Domain:
         files = self._files[spec.image.digest]
         wanted = spec.limits.memory_bytes or _DEFAULT_MEMORY_BYTES
         return Domain(
@@ -246,12 +250,14 @@ class LibvirtDomain:
             cache=self._cache_mode,
             channel=spec.sockets / SOCKET,
             serial=None if serial is None else serial.path,
+            debug=None if debug is None else debug.path,
             cpu_without=self._cpu_without,
             cpu_quota=fraction(spec.limits) if self._libvirt_groups() else None,
         )
 
     def instrumented(self) -> LibvirtDomain:
-        """The same with the mark `kernel`, at the cost of a serial port and a few messages.
+        """The same with the marks `firmware`, `kernel` and `init`, at the cost of a serial port,
+        a debug port and a few messages.
 
         It shares this one's connection, which stays ours to close.
         """

@@ -94,6 +94,7 @@ def _execute(request: Request, quiet: bool) -> None:
     """Run with progress, print the folder, and leave with the right status."""
     from harness import journal, runner
     from harness.events import Finishing
+    from harness.ladder_table import ladder_table
     from harness.terminal import headline_tables, progress, results_table
 
     new = request.earlier is None
@@ -124,7 +125,9 @@ def _execute(request: Request, quiet: bool) -> None:
         _leave_folder(request.folder, new)
     if not quiet:
         stored = list(journal.records(request.folder))
-        for table in (results_table(stored), *headline_tables(stored)):
+        ladder = request.scenario.experiments.ladder
+        climbed = [ladder_table(stored, ladder.rungs)] if ladder else []
+        for table in (results_table(stored), *climbed, *headline_tables(stored)):
             if table.row_count:
                 screen.print(table)
         say(f"report: {request.folder / 'report.html'}")

@@ -28,6 +28,7 @@ PHASE_WORDS: Mapping[str, str] = {
     "created": "until created",
     "started": "until the start call returns",
     "vmm": "until the VMM opens the channel",
+    "firmware": "until the firmware's first byte",
     "kernel": "until the kernel's first byte",
     "init": "until the agent's first instruction",
     "ready": "until READY",

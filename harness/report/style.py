@@ -39,6 +39,7 @@ MARK_COLOUR: Mapping[str, str] = {
     "created": "#0072B2",
     "started": "#56B4E9",
     "vmm": "#D55E00",
+    "firmware": "#F0E442",
     "kernel": "#E69F00",
     "init": "#009E73",
     "ready": "#8FBF9F",

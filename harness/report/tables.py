@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.analysis import cpucheck, phases, statistics
+from harness.analysis import boots, cpucheck, phases, statistics
 from harness.analysis.cpucheck import CpuCheck
 from harness.analysis.frames import RunData
 from harness.analysis.phases import Timeline
@@ -179,7 +179,7 @@ def channel(run: RunData, summary: Summary) -> Table:
 
 def inflation(run: RunData, row: RuntimeRow) -> str:
     """What instrumented boots cost over plain ones, in words; empty without such boots."""
-    plain, deep = run.values("startup.ready", row.runtime), run.values("phases.ready", row.runtime)
+    plain, deep = boots.plain_ready(run, row.runtime), run.values("phases.ready", row.runtime)
     added = statistics.difference(deep, plain)
     if added is None:
         return ""

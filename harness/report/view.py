@@ -42,7 +42,8 @@ class View:
     @property
     def has_startup(self) -> bool:
         """Whether the run asked how long a box takes to be ready."""
-        return bool(self.run.trials["experiment"].isin(["startup", "phases"]).any())
+        asked = set(self.run.trials["experiment"])
+        return "startup" in asked or ("phases" in asked and "ladder" not in asked)
 
     @property
     def all_charts(self) -> tuple[Chart, ...]:

@@ -32,7 +32,8 @@ _TICKS = (-1.0, -1e-1, -1e-2, -1e-3, -1e-4, 0.0, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10
 class Fall:
     """One bar from `start` to `end`, in seconds; `below` is the row of the one it stands on.
 
-    `branch`: it is not on the longest chain. `ground` marks a row whose processor was emulated.
+    `branch`: it is not on the longest chain. `ground` marks a row whose processor was emulated;
+    with `ink` its name has no colour.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Fall:
     added: Estimate | None = None
     note: str = ""
     ground: bool = False
+    ink: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def draw_waterfall(falls: Sequence[Fall], axis: str, layout: Layout) -> Figure:
     axes.set_axisbelow(True)
     for row, fall in enumerate(falls):
         _draw_fall(axes, row, fall, layout)
-    _name(axes, layout, [(f.name, f.colour, *_value(f)) for f in falls])
+    _name(axes, layout, [(f.name, INK if f.ink else f.colour, *_value(f)) for f in falls])
     _key(axes, layout, falls)
     axes.set_xlabel(axis, labelpad=4, size=8)
     return figure
@@ -91,7 +93,8 @@ def _range(falls: Sequence[Fall]) -> tuple[float, float]:
 def _value(fall: Fall) -> tuple[str, str]:
     if fall.added is None:
         return quantity(fall.end, "s"), fall.note
-    text = quantity(fall.added.value, "s") if fall.below is None else signed(fall.added.value)
+    first = fall.below is None and not fall.ink
+    text = quantity(fall.added.value, "s") if first else signed(fall.added.value)
     return text, fall.note or beside(fall.added, "s")
 
 
@@ -214,7 +217,7 @@ def _rows(layout: Layout, rows: int, top_in: float) -> tuple[Figure, Axes]:
     row_in = _NARROW_ROW_IN if layout.narrow else _ROW_IN
     height = rows * row_in + _MARGIN_IN + top_in
     figure = Figure(figsize=(layout.width_in, height))
-    left, right = (0.045, 0.035) if layout.narrow else (0.175, 0.205)
+    left, right = (0.045, 0.035) if layout.narrow else (0.175, 0.215)
     axes = figure.add_axes(
         (left, _MARGIN_IN / height, 1 - left - right, 1 - (_MARGIN_IN + top_in) / height)
     )
@@ -244,6 +247,6 @@ def _name(axes: Axes, layout: Layout, rows: Sequence[tuple[str, str, str, str]])
             continue
         axes.text(-0.015, row, name, transform=place, weight="bold", va="center", ha="right",
                   size=8.5, color=colour)  # fmt: skip
-        axes.text(1.105, row, value, transform=place, weight="bold", va="center", ha="right",
+        axes.text(1.125, row, value, transform=place, weight="bold", va="center", ha="right",
                   size=8.5)  # fmt: skip
-        axes.text(1.12, row, note, transform=place, va="center", size=7, color=QUIET)
+        axes.text(1.14, row, note, transform=place, va="center", size=7, color=QUIET)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from harness.analysis import ladder
+from harness.analysis import boots, ladder
 from harness.analysis.export import to_csv, write_samples
 from harness.analysis.frames import RunData, load_run
 from harness.analysis.summary import summarise
 from harness.model import Outcome, Sample, Trial, TrialRecord
 from harness.report.sections import ladder as section
 from harness.report.waterfall import signed
+from tests.synthetic import Plan, make_run
 
 RUNGS: list[dict[str, Any]] = [
     {"name": "exec", "runtime": "a", "over": None, "without": None},
@@ -140,10 +142,36 @@ def test_the_section_has_its_charts_and_tables(tmp_path: Path) -> None:
     made = section.make(run, summarise(run))
     assert made is not None
     charts = {e.name: e.chart for e in made.exhibits}
-    engines = charts["ladder-engines"]
+    engines = charts["ladder_engines"]
     assert engines is not None
     assert "engine over group +89.0 ms" in engines.alt
-    mechanisms = charts["ladder-mechanisms"]
+    mechanisms = charts["ladder_mechanisms"]
     assert mechanisms is not None
     assert "other over exec \N{MINUS SIGN}200 µs, a branch" in mechanisms.alt
-    assert made.exhibits[-1].name == "ladder-remainder"
+    assert made.exhibits[-1].name == "ladder_remainder"
+
+
+def test_the_answer_names_what_adds_most_and_is_silent_where_a_guard_blocks(tmp_path: Path) -> None:
+    run = store(tmp_path / "r")
+    made = section.make(run, summarise(run))
+    assert made is not None
+    told = made.answers[0].headline
+    assert told.startswith("From exec (1.00 ms) to engine (100 ms), most is added by engine (+89.0")
+    guard = {"name": "swap", "value": 1, "severity": "block", "text": "The host swaps."}
+    blocked = replace(run, manifest={**run.manifest, "guards": [guard]})
+    silent = section.make(blocked, summarise(blocked))
+    assert silent is not None
+    assert silent.answers == ()
+
+
+def test_a_boots_stages_add_up_and_its_inflation_is_told(tmp_path: Path) -> None:
+    run = load_run(make_run(tmp_path / "r", Plan(runtimes=("bare", "qemu"), blocks=8)))
+    (boot,) = boots.read(run)
+    assert boot.runtime == "qemu"
+    assert [stage.mark for stage in boot.stages] == ["vmm", "kernel", "ready"]
+    assert boot.stages[0].start == 0
+    assert boot.stages[-1].end == pytest.approx(boot.ready.value)
+    assert all(stage.length.interval for stage in boot.stages)
+    assert boot.plain is not None
+    assert boot.inflation is not None
+    assert boot.inflation.value == pytest.approx(boot.ready.value - boot.plain.value)

@@ -54,7 +54,7 @@ DOMAINS = {
     "qemu-microvm-instrumented": replace(
         MICROVM,
         command_line=command_line(mitigations="auto", clock=CLOCK, instrumented=True),
-        serial=Path("/run/instance/serial"),
+        serial=Path("/run/instance/serial"), debug=Path("/run/instance/debug"),
     ),
 }  # fmt: skip
 
@@ -100,6 +100,7 @@ def test_only_a_microvm_has_mmio_addresses() -> None:
 def test_the_command_line_ends_with_the_agents_channel() -> None:
     for name, line in ((name, domain.command_line) for name, domain in DOMAINS.items()):
         words = " balloon" if name.endswith("balloon") else ""
+        words = " sign:0x402" if name.endswith("instrumented") else words
         assert line.endswith(f" -- virtio:org.tarebench.channel{words}")
         assert {"panic=-1", "reboot=t", "mitigations=auto"} <= set(line.split())
 

@@ -7,47 +7,77 @@ from collections.abc import Sequence
 from harness.analysis import ladder
 from harness.analysis.frames import RunData
 from harness.analysis.ladder import Ladder, Step
-from harness.analysis.statistics import Estimate
+from harness.analysis.sentences import Sentence
+from harness.analysis.statistics import Estimate, simultaneous
 from harness.analysis.summary import Summary
 from harness.analysis.units import MISSING, quantity, span
 from harness.report.charts import Chart, render, subject
 from harness.report.section import Exhibit, Section
+from harness.report.sections import ladder_machines
 from harness.report.style import QUIET
 from harness.report.tables import Table
 from harness.report.waterfall import Cost, Fall, draw_costs, draw_waterfall, signed
 
+_MOST = 3
 _AXIS = "from request to READY, medians"
 _COSTS_AXIS = "what a rung adds to READY, logarithmic to both sides of zero"
 
 
 def make(run: RunData, summary: Summary) -> Section | None:
     """None where the run climbed no ladder."""
-    found = ladder.read(run)
-    if found is None:
+    if not (run.trials["experiment"] == "ladder").any():
         return None
+    found = ladder.read(run)
+    machines = ladder_machines.exhibit(run, summary)
+    exhibits = [*(_rungs(found, summary) if found else ()), *([machines] if machines else ())]
+    shown = tuple(e for e in exhibits if e.chart or e.table)
+    if not shown:
+        return None
+    return Section(
+        name="ladder", title="What does each mechanism add?", link="The cost ladder",
+        exhibits=shown, answers=_answers(run, summary),
+    )  # fmt: skip
+
+
+def _rungs(found: Ladder, summary: Summary) -> Sequence[Exhibit]:
     colours = {row.runtime: subject(row).colour for row in summary.rows}
     lower, upper = _halves(found)
-    exhibits = [
-        Exhibit("ladder-mechanisms", chart=_waterfall("ladder-mechanisms", lower, None, colours)),
+    mechanisms = _waterfall("ladder-mechanisms", lower, None, colours)
+    engines = _waterfall("ladder-engines", upper, _base(found), colours)
+    both, left = _costs(found, colours), remainders(found)
+    return [
+        Exhibit("ladder_mechanisms", chart=mechanisms),
+        Exhibit("ladder_engines", "And those who put them together", chart=engines),
+        Exhibit("ladder_added", "In turn, and last", chart=both, table=rungs_table(found)),
         Exhibit(
-            "ladder-engines", "And those who put them together",
-            chart=_waterfall("ladder-engines", upper, _base(found), colours),
+            "ladder_remainder", "What do the sums leave over?", table=left if left.rows else None
         ),
-        Exhibit(
-            "ladder-added", "In turn, and last", chart=_costs(found, colours),
-            table=rungs_table(found),
-        ),
-    ]  # fmt: skip
-    if found.remainders:
-        exhibits.append(
-            Exhibit("ladder-remainder", "What do the sums leave over?", table=remainders(found))
-        )
-    return Section(
-        name="ladder",
-        title="What does each mechanism add?",
-        link="The cost ladder",
-        exhibits=tuple(e for e in exhibits if e.chart or e.table),
+    ]
+
+
+def _answers(run: RunData, summary: Summary) -> tuple[Sentence, ...]:
+    """What the longest chain takes, and the most of it; intervals are simultaneous."""
+    plain = ladder.read(run)
+    if plain is None or summary.blocking:
+        return ()
+    family = len(plain.steps)
+    found = ladder.read(run, simultaneous(family))
+    assert found is not None
+    chain = sorted((s for s in found.steps if s.main), key=lambda step: step.depth)
+    costs = [(s.name, s.added) for s in chain if s.added]
+    sure = [(name, e, e.interval) for name, e in costs if e.interval and e.interval.low > 0]
+    most = sorted(sure, key=lambda each: -each[1].value)[:_MOST]
+    first, last = chain[0].ready, chain[-1].ready
+    if not most or first is None or last is None:
+        return ()
+    told = ", ".join(f"{name} ({signed(estimate.value)})" for name, estimate, _ in most)
+    ranges = ", ".join(f"{name} {span(interval, 's')}" for name, _, interval in most)
+    head = (
+        f"From {chain[0].name} ({quantity(first.value, 's')}) to {chain[-1].name} "
+        f"({quantity(last.value, 's')}), most is added by {told}."
     )
+    detail = f"Intervals: {ranges} (95 %, all {family} rungs at once)."
+    return (Sentence("ladder", head, detail),)
 
 
 def _halves(found: Ladder) -> tuple[Sequence[Step], Sequence[Step]]:

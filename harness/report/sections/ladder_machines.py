@@ -1,0 +1,99 @@
+"""The rungs of machines: the stages of instrumented boots, and what the instruments cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from harness.analysis import boots
+from harness.analysis.boots import Boot
+from harness.analysis.frames import RunData
+from harness.analysis.statistics import Estimate
+from harness.analysis.summary import RuntimeRow, Summary
+from harness.analysis.units import quantity, span
+from harness.report.charts import Chart, render, subject
+from harness.report.section import Exhibit
+from harness.report.style import MARK_COLOUR, QUIET
+from harness.report.tables import Table, label
+from harness.report.waterfall import Fall, draw_waterfall, signed
+
+_WORDS: Mapping[str, str] = {
+    "vmm": "VMM process",
+    "firmware": "VMM lets it run",
+    "kernel": "firmware, loading",
+    "init": "kernel",
+    "ready": "init until READY",
+}
+"""What a stage is, by the mark that ends it, where a firmware gives signs."""
+
+_SILENT: Mapping[str, str] = {**_WORDS, "kernel": "until the kernel"}
+_AXIS = "from request to READY of instrumented boots, medians"
+
+
+def exhibit(run: RunData, summary: Summary) -> Exhibit | None:
+    """None without instrumented boots."""
+    rows = {row.runtime: row for row in summary.rows}
+    found = [(rows[boot.runtime], boot) for boot in boots.read(run)]
+    if not found:
+        return None
+    return Exhibit(
+        "ladder_machines", "And a machine?", chart=_chart(found), table=_table(found), folded=False
+    )
+
+
+def _words(boot: Boot) -> Mapping[str, str]:
+    return _WORDS if any(stage.mark == "firmware" for stage in boot.stages) else _SILENT
+
+
+def _chart(found: Sequence[tuple[RuntimeRow, Boot]]) -> Chart:
+    falls: list[Fall] = []
+    told = []
+    for row, boot in found:
+        words = _words(boot)
+        falls += _falls(row, boot, len(falls))
+        stages = (f"{words[s.mark]} {quantity(s.length.value, 's')}" for s in boot.stages)
+        told.append(f"{label(row)}: {', '.join(stages)}")
+    alt = f"The stages of machines' boots as waterfalls. {'; '.join(told)}."
+    return render("ladder-machines", alt, lambda layout: draw_waterfall(falls, _AXIS, layout))
+
+
+def _falls(row: RuntimeRow, boot: Boot, head: int) -> Sequence[Fall]:
+    """A bar of the whole boot in row `head`, and one a stage below it."""
+    words = _words(boot)
+    kind = "emulated (TCG)" if row.emulated else subject(row).kind
+    whole = Fall(
+        boot.runtime, 0.0, boot.ready.value, None, subject(row).colour, note=kind,
+        ground=row.emulated,
+    )  # fmt: skip
+    stages = [
+        Fall(
+            words[stage.mark], stage.start, stage.end, head + number if number else None,
+            MARK_COLOUR.get(stage.mark, QUIET), added=stage.length, ground=row.emulated, ink=True,
+        )
+        for number, stage in enumerate(boot.stages)
+    ]  # fmt: skip
+    return [whole, *stages]
+
+
+def _table(found: Sequence[tuple[RuntimeRow, Boot]]) -> Table:
+    rows: list[tuple[str, ...]] = []
+    for row, boot in found:
+        words = _words(boot)
+        rows += [
+            (label(row), words[stage.mark], quantity(stage.end, "s"), *_cells(stage.length))
+            for stage in boot.stages
+        ]
+        if boot.plain and boot.inflation:
+            _, interval = _cells(boot.inflation)
+            added = f"instruments {signed(boot.inflation.value)}"
+            plain = quantity(boot.plain.value, "s")
+            rows.append((label(row), "READY of plain boots", plain, added, interval))
+    return Table(
+        "Stages of instrumented boots, and READY of plain ones with what the instruments add",
+        ("Machine", "Stage", "Until", "Takes", "95 %"),
+        tuple(rows),
+    )
+
+
+def _cells(estimate: Estimate) -> tuple[str, str]:
+    text = span(estimate.interval, "s") if estimate.interval else f"none: {estimate.absent}"
+    return quantity(estimate.value, "s"), text
