@@ -6,7 +6,7 @@
 PYTHON   ?= python3
 SCENARIO ?= quick
 RUN_ARGS ?=
-SCENARIOS ?= quick phases
+SCENARIOS ?= quick phases docker cold parallel service ladder density memory io cpu
 PYTEST_ARGS ?=
 VENV      = .venv/bin
 BOOTSTRAP = $(PYTHON) setup/bootstrap.py
