@@ -17,6 +17,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.clock import Marks
 from harness.experiments import identity
@@ -25,13 +26,16 @@ from harness.experiments.jobs import WorkloadFailed, run_job
 from harness.metrics import METRICS
 from harness.model import Instance, Sample
 from harness.parsers import sevenzip, stress_ng, sysbench
+from harness.probes import cpu
 from harness.settings import ALL_CPUS, Cpu
 from harness.workload import Workload
 
 SYSBENCH = "/usr/bin/sysbench"
 STRESS_NG = "/usr/bin/stress-ng"
+BUSYBOX = "/bin/busybox"
 SEVEN_ZIP = "/usr/lib/p7zip/7zr"
 
+_READ_S = 20.0
 _TELL_EVERY_S = 10.0
 _ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC0"}
 """Without these, bare metal would read the host's locales and its time zone."""
@@ -108,6 +112,8 @@ def measure(bench: Bench, settings: Cpu) -> Measurement:
                 bench.tell(f"{TESTS[name].name}, {number + 1} of {len(order)} tests")
             samples.append(_run(instance, name, threads, settings))
         conditions = _conditions(instance, cpus, order)
+        if bench.runtime.runtime_class.is_machine:
+            conditions = {**conditions, "mitigations_differ": _mitigations_differ(instance)}
         proof = bench.prove(instance, *programs)
     return Measurement(samples=tuple(samples), identity=proof, conditions=conditions)
 
@@ -150,3 +156,18 @@ def _conditions(instance: Instance, cpus: int, order: Sequence[tuple[str, int]])
         "kernel": facts.get("kernel"),
         "order": " ".join(f"{name}/{threads}" for name, threads in order),
     }
+
+
+def _mitigations_differ(instance: Instance) -> str | None:
+    """Names of vulnerabilities that only one of guest and host has a mitigation at work for.
+
+    That is what makes one of them pay. None where the guest does not tell. The job that reads
+    them runs after the last test.
+    """
+    argv = [BUSYBOX, "grep", "-r", "", str(cpu.VULNERABILITIES)]
+    done = instance.run(Workload(argv=argv, timeout_s=_READ_S).job(instance.scratch()))
+    if done.exit_status != 0:
+        return None
+    lines = done.stdout.read().decode(errors="replace").splitlines()
+    inside = {Path(path).name: text for path, _, text in (line.partition(":") for line in lines)}
+    return ", ".join(sorted(cpu.mitigated(inside) ^ cpu.mitigated(cpu.vulnerabilities())))

@@ -69,6 +69,19 @@ def process_s(pid: int) -> float | None:
         return None
 
 
+VULNERABILITIES = Path("/sys/devices/system/cpu/vulnerabilities")
+
+
+def vulnerabilities() -> dict[str, str]:
+    """What this kernel says of each CPU vulnerability, by its name."""
+    return {path.name: path.read_text().strip() for path in VULNERABILITIES.glob("*")}
+
+
+def mitigated(found: Mapping[str, str]) -> frozenset[str]:
+    """The vulnerabilities against which a kernel has a mitigation at work."""
+    return frozenset(name for name, text in found.items() if text.startswith("Mitigation"))
+
+
 def count() -> int:
     """CPUs that are online."""
     return os.cpu_count() or 1

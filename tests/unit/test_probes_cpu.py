@@ -50,3 +50,10 @@ def test_this_host_answers() -> None:
 
 def test_a_process_that_is_gone_has_no_time() -> None:
     assert cpu.process_s(2**22 + 1) is None
+
+
+def test_only_a_mitigation_at_work_counts() -> None:
+    states = {"meltdown": "Not affected", "mds": "Vulnerable: no microcode",
+              "spectre_v2": "Mitigation: Retpolines"}  # fmt: skip
+    assert cpu.mitigated(states) == {"spectre_v2"}
+    assert all(text == text.strip() for text in cpu.vulnerabilities().values())
