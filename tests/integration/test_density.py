@@ -7,6 +7,7 @@ import secrets
 import shutil
 import signal
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -21,7 +22,6 @@ from harness.model import MIB, Limits, Outcome
 from harness.probes import memory as probe
 from harness.probes.cgroups import Layout
 from harness.settings import Density
-from harness.workload import Workload
 from tests.command import Place, finish, read_lines
 from tests.conftest import runtime_or_skip
 from tests.lab import Lab
@@ -39,13 +39,9 @@ def place(tmp_path: Path) -> Place:
 
 def bench_of(lab: Lab, name: str, tell: Callable[[str], None] = lambda text: None) -> Bench:
     """A bench of the lab's runtime, as a run makes it."""
-    runtime = runtime_or_skip(lab, name)
-    return Bench(
-        runtime=runtime, facts=runtime.probe(), image=lab.image,
-        limits=Limits(memory_bytes=128 * MIB), workload=Workload(argv=["/usr/bin/true"]),
-        outside=(), run_id=secrets.token_hex(6), scratch=lab.place.scratch, state=lab.place.state,
-        group=lab.place.group, tell=tell,
-    )  # fmt: skip
+    runtime_or_skip(lab, name)
+    bench = lab.bench(name, Limits(memory_bytes=128 * MIB))
+    return replace(bench, run_id=secrets.token_hex(6), tell=tell)
 
 
 def settings(**given: object) -> Density:
