@@ -56,14 +56,17 @@ def _rungs(found: Ladder, summary: Summary) -> Sequence[Exhibit]:
 
 
 def _answers(run: RunData, summary: Summary) -> tuple[Sentence, ...]:
-    """What the longest chain takes, and the most of it; intervals are simultaneous."""
+    """What the longest chain takes as far as it was measured, and the most of it.
+
+    The intervals are simultaneous over all rungs.
+    """
     plain = ladder.read(run)
     if plain is None or summary.blocking:
         return ()
     family = len(plain.steps)
     found = ladder.read(run, simultaneous(family))
     assert found is not None
-    chain = sorted((s for s in found.steps if s.main), key=lambda step: step.depth)
+    chain = sorted((s for s in found.steps if s.main and s.ready), key=lambda step: step.depth)
     costs = [(s.name, s.added) for s in chain if s.added]
     sure = [(name, e, e.interval) for name, e in costs if e.interval and e.interval.low > 0]
     most = sorted(sure, key=lambda each: -each[1].value)[:_MOST]
