@@ -241,7 +241,6 @@ def test_memory_limit_kills(subject: Subject) -> None:
 
 
 def test_touched_memory_is_held_and_given_back(subject: Subject) -> None:
-    before = probe.charged(subject.box.processes(), subject.box.cgroups())
     assert subject.box.touch(HELD_BYTES // 2, seed=1) == HELD_BYTES // 2
     assert subject.box.touch(HELD_BYTES // 2) == HELD_BYTES
     held = probe.charged(subject.box.processes(), subject.box.cgroups())
@@ -250,14 +249,14 @@ def test_touched_memory_is_held_and_given_back(subject: Subject) -> None:
     assert subject.box.run(shell("exit 0")).exit_status == 0
     if not any("tb-test" in str(path) for path in subject.box.cgroups()):
         return  # without a group of its own a box shares its charge with others
-    assert before is not None
     assert held is not None
     assert after is not None
     if isinstance(subject.box, GuestMemory):  # earlier jobs have touched RAM, and a guest keeps it
         assert subject.box.guest_memory_bytes() > HELD_BYTES
         return
-    assert held - before > 0.95 * HELD_BYTES
-    assert abs(after - before) < 0.05 * HELD_BYTES
+    # page cache is charged too, and a kernel may take that away between any two readings
+    assert held > 0.95 * HELD_BYTES
+    assert held - after > 0.95 * HELD_BYTES
 
 
 def test_files_leave_the_page_cache_by_their_path_inside(subject: Subject) -> None:
