@@ -205,7 +205,7 @@ def measure(bench: Bench, settings: Density) -> Measurement:
                 proof = combined([bench.prove(box) for box in fleet.boxes])
                 teardown_s = fleet.end()
         except Exception as error:
-            if watch.emergency is None:
+            if watch.emergency is None or not ramp.ready_s:
                 raise
             raise HarnessError(
                 f"the guard ended all {len(ramp.ready_s)} instances at once: {watch.emergency.text}"

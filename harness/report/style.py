@@ -181,7 +181,10 @@ def log_axis(axes: Axes, low: float, high: float, unit: str, sparse: bool = Fals
         ticks = [step**k for k in range(30)]
     else:
         ticks = [10.0**k for k in range(-9, 8)]
-    ticks = [t for t in ticks if low <= t <= high]
+    fine = [2.0**k for k in range(60)] if unit == "bytes" else [
+        m * 10.0**k for k in range(-9, 8) for m in (1, 2, 5)
+    ]  # fmt: skip
+    ticks = [t for t in ticks if low <= t <= high] or [t for t in fine if low <= t <= high]
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: tick(x, unit)))

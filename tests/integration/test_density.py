@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 import shutil
@@ -14,7 +15,7 @@ import msgspec
 import pytest
 
 from harness.errors import HarnessError, LaunchFailed
-from harness.experiments import density
+from harness.experiments import density, watch
 from harness.experiments.bench import Bench, Measurement
 from harness.imagecheck import built
 from harness.journal import records
@@ -41,7 +42,7 @@ def bench_of(lab: Lab, name: str, tell: Callable[[str], None] = lambda text: Non
     """A bench of the lab's runtime, as a run makes it."""
     runtime_or_skip(lab, name)
     bench = lab.bench(name, Limits(memory_bytes=128 * MIB))
-    return replace(bench, run_id=secrets.token_hex(6), tell=tell)
+    return replace(bench, run_id=secrets.token_hex(6), tell=tell, numbers=itertools.count())
 
 
 def settings(**given: object) -> Density:
@@ -84,6 +85,25 @@ def test_reserve_of_the_host_is_a_declared_stop(lab: Lab) -> None:
 def test_without_room_for_the_first_there_is_no_ramp(lab: Lab) -> None:
     with pytest.raises(HarnessError, match="no room for the first instance"):
         density.measure(bench_of(lab, "crun"), settings(reserve="1 TiB"))
+
+
+def test_when_others_take_the_reserve_the_guard_ends_every_instance(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody takes a GiB while requests are under way; nobody asks the guard meanwhile."""
+    monkeypatch.setattr(watch, "_EMERGENCY", 1.0)
+    reserve = (probe.host_memory()["MemAvailable"] - 768 * MIB) // MIB
+    hogged: list[bytearray] = []
+    before = len(lab.inventory_entries())
+
+    def take(text: str) -> None:
+        if not hogged:
+            hogged.append(bytearray(os.urandom(MIB)) * 1100)
+
+    given = settings(max_instances=8, reserve=f"{reserve} MiB", requests=2000)
+    with pytest.raises(HarnessError, match="the guard ended all 1 instances at once: "):
+        density.measure(bench_of(lab, "crun", take), given)
+    assert len(lab.inventory_entries()) == before
 
 
 def test_failed_launch_fails_unless_it_was_declared_a_stop(lab: Lab) -> None:
@@ -149,6 +169,7 @@ def test_bad_settings_are_refused(place: Place) -> None:
         assert said.out == ""
 
 
+@pytest.mark.slow
 def test_distinct_images_share_no_page(lab: Lab) -> None:
     """Both read the same files; on copies of the image each instance is charged for its own."""
     slopes = {}
