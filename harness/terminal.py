@@ -231,7 +231,7 @@ def results_table(records: Sequence[TrialRecord]) -> Table:
 def headline_tables(records: Sequence[TrialRecord]) -> Sequence[Table]:
     """The headline metrics of each other experiment: a line a runtime, a few columns a table.
 
-    Where each runtime has values of its own (rungs of a ladder), a line is one of these.
+    Where each runtime has one value with a name of its own (rungs of a ladder), a line is that.
     """
     found: dict[str, dict[str, dict[str, list[float]]]] = {}
     units: dict[str, str] = {}
@@ -246,8 +246,8 @@ def headline_tables(records: Sequence[TrialRecord]) -> Sequence[Table]:
                 rows.setdefault(record.runtime, {}).setdefault(name, []).append(sample.value)
     tables = []
     for experiment, rows in found.items():
-        names = [name for own in rows.values() for name in own]
-        if len(rows) > 1 and len(set(names)) == len(names):
+        different = {name for own in rows.values() for name in own}
+        if len(different) > 1 and all(len(own) == 1 for own in rows.values()):
             rows = _by_dimensions(rows)
         names = list(dict.fromkeys(name for own in rows.values() for name in own))
         for begin in range(0, len(names), _HEADLINE_COLUMNS):
@@ -291,10 +291,11 @@ def _by_dimensions(
 ) -> dict[str, dict[str, list[float]]]:
     """The same values, a row for what tells them apart, the smallest first."""
     told: dict[str, dict[str, list[float]]] = {}
-    for own in rows.values():
+    for runtime, own in rows.items():
         for name, values in own.items():
             metric, _, dimensions = name.partition("\n")
-            told.setdefault(dimensions.replace("\n", ", "), {})[metric] = values
+            label = dimensions.replace("\n", ", ") or runtime
+            told[f"{label}, {runtime}" if label in told else label] = {metric: values}
     return dict(sorted(told.items(), key=lambda row: median(next(iter(row[1].values())))))
 
 
