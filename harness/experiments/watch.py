@@ -95,15 +95,24 @@ class Watch:
 
     def _watch(self) -> None:
         while not self._over.wait(_LOOK_EVERY_S):
-            room = look(self._folders)
+            try:
+                room = look(self._folders)
+            except OSError as error:  # a guard that sees nothing lets nobody stay
+                self._end("unseen", f"the host could not be looked at: {error}")
+                return
             self._looks.append((now_ns(), room))
             while now_ns() - self._looks[0][0] > _WINDOW_S * 1e9:
                 self._looks.popleft()
             self.stop = self.stop or self._broken(room)
             late = room.available_bytes < _EMERGENCY * self._bounds.reserve_bytes
-            if late and self.emergency is None:
-                self.emergency = Stop("reserve", _now(room.available_bytes, self._bounds))
-                self._end_all()
+            if late:
+                self._end("reserve", _now(room.available_bytes, self._bounds))
+
+    def _end(self, rule: str, why: str) -> None:
+        """End every instance at once, the first time that there is reason to."""
+        if self.emergency is None:
+            self.emergency = Stop(rule, why)
+            self._end_all()
 
     def _broken(self, room: Room) -> Stop | None:
         """The first bound that does not hold now."""

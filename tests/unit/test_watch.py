@@ -131,3 +131,16 @@ def test_pressure_files() -> None:
     text = "some avg10=0.00 avg60=0.00 avg300=0.00 total=1500000\nfull avg10=0 total=20\n"
     assert pressure.parse(text) == {"some": 1.5, "full": 0.00002}
     assert pressure.stalled_s(Path("/nowhere")) == {}
+
+
+def test_a_guard_that_cannot_look_ends_the_ramp(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(folders: object) -> Room:
+        raise FileNotFoundError(2, "No such file or directory", "scratch")
+
+    with host.watch(Bounds(2 * GIB)) as watch:
+        monkeypatch.setattr(watches, "look", gone)
+        assert host.ended.wait(10)
+    assert watch.emergency is not None
+    assert "could not be looked at: [Errno 2] No such file" in watch.emergency.text
