@@ -207,9 +207,9 @@ def measure(bench: Bench, settings: Density) -> Measurement:
         except Exception as error:
             if watch.emergency is None or not ramp.ready_s:
                 raise
-            raise HarnessError(
-                f"the guard ended all {len(ramp.ready_s)} instances at once: {watch.emergency.text}"
-            ) from error
+            raise _ended_at_once(ramp, watch.emergency) from error
+        if watch.emergency is not None:  # it came after the ramp had stopped by itself
+            raise _ended_at_once(ramp, watch.emergency)
     drift = float(abs(probe.host_available_bytes() - begin))
     variation = max(variation, drift, ledger.counter_drift_bytes())
     samples = [
@@ -222,6 +222,12 @@ def measure(bench: Bench, settings: Density) -> Measurement:
     ]
     return Measurement(
         samples=tuple(samples), identity=proof, conditions=_conditions(ramp, stop, variation)
+    )
+
+
+def _ended_at_once(ramp: Ramp, emergency: Stop) -> HarnessError:
+    return HarnessError(
+        f"the guard ended all {len(ramp.ready_s)} instances at once: {emergency.text}"
     )
 
 
