@@ -121,6 +121,7 @@ DECIDING: Mapping[str, str] = {
     "startup": "startup.ready",
     "memory": "memory.charged",
     "density": "density.slope",
+    "ladder": "ladder.ready",
 }
 """The metric of an experiment whose medians `--until` looks at; else its first headline."""
 
@@ -128,7 +129,6 @@ HEADLINES: Mapping[str, tuple[str, ...]] = {
     "startup": ("startup.served",),
     "cpu": ("cpu.events", "cpu.syscalls", "cpu.forks", "cpu.compress"),
     "io": ("io.randread.iops", "io.randwrite.iops", "io.seqread.bandwidth"),
-    "ladder": ("ladder.ready",),
     "job": ("job.duration", "job.cpu"),
     "density": ("density.instances", "density.slope", "density.rate", "density.remainder"),
     "parallel": ("parallel.rate", "parallel.ceiling", "parallel.ready", "parallel.failures"),

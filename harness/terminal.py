@@ -229,10 +229,7 @@ def results_table(records: Sequence[TrialRecord]) -> Table:
 
 
 def headline_tables(records: Sequence[TrialRecord]) -> Sequence[Table]:
-    """The headline metrics of each other experiment: a line a runtime, a few columns a table.
-
-    Where each runtime has one value with a name of its own (rungs of a ladder), a line is that.
-    """
+    """The headline metrics of each other experiment: a line a runtime, a few columns a table."""
     found: dict[str, dict[str, dict[str, list[float]]]] = {}
     units: dict[str, str] = {}
     for record in records:
@@ -246,9 +243,6 @@ def headline_tables(records: Sequence[TrialRecord]) -> Sequence[Table]:
                 rows.setdefault(record.runtime, {}).setdefault(name, []).append(sample.value)
     tables = []
     for experiment, rows in found.items():
-        different = {name for own in rows.values() for name in own}
-        if len(different) > 1 and all(len(own) == 1 for own in rows.values()):
-            rows = _by_dimensions(rows)
         names = list(dict.fromkeys(name for own in rows.values() for name in own))
         for begin in range(0, len(names), _HEADLINE_COLUMNS):
             part = names[begin : begin + _HEADLINE_COLUMNS]
@@ -284,19 +278,6 @@ def _memory_tables(records: Sequence[TrialRecord]) -> Sequence[Table]:
         (name, *(_value("bytes", found[c].get(name, ())) for c in columns)) for name in runtimes
     ]
     return [table("", ("charged", *columns), rows)]
-
-
-def _by_dimensions(
-    rows: Mapping[str, Mapping[str, list[float]]],
-) -> dict[str, dict[str, list[float]]]:
-    """The same values, a row for what tells them apart, the smallest first."""
-    told: dict[str, dict[str, list[float]]] = {}
-    for runtime, own in rows.items():
-        for name, values in own.items():
-            metric, _, dimensions = name.partition("\n")
-            label = dimensions.replace("\n", ", ") or runtime
-            told[f"{label}, {runtime}" if label in told else label] = {metric: values}
-    return dict(sorted(told.items(), key=lambda row: median(next(iter(row[1].values())))))
 
 
 def _value(unit: str, values: Sequence[float]) -> str:

@@ -38,6 +38,7 @@ from runtimes.docker_engine import PrivateEngine, parent_of, require_startable
 from runtimes.grouped import ALL_LIMITS
 from runtimes.mounts import UPPER, MountsOf, fresh_layer
 from runtimes.oci import bundle_config, finish
+from runtimes.privileges import SECCOMP
 from runtimes.storage import LAYER, make_storage
 
 KIND = "containerd-container"
@@ -50,7 +51,7 @@ class Containerd:
 
     runtime_class = RuntimeClass.CONTAINER
     parameters: Mapping[str, Parameter] = {
-        "seccomp": Parameter("off", ("off", "on"), "refuse the system calls that engines refuse"),
+        "seccomp": SECCOMP,
     }
     shared_daemon = False
 

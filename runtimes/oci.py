@@ -43,7 +43,7 @@ from runtimes.box import (
 )
 from runtimes.grouped import ALL_LIMITS
 from runtimes.mounts import UPPER, PrivateMounts, fresh_layer
-from runtimes.privileges import CAPABILITIES, DENIED_CALLS
+from runtimes.privileges import CAPABILITIES, DENIED_CALLS, SECCOMP
 from runtimes.storage import STORAGE, VOLUME_PATH, bound_folder, make_storage
 
 _CALL_TIMEOUT_S = 60.0
@@ -61,7 +61,7 @@ class Oci:
     on_tree = True
     parameters: Mapping[str, Parameter] = {
         "storage": STORAGE,
-        "seccomp": Parameter("off", ("off", "on"), "refuse the system calls that engines refuse"),
+        "seccomp": SECCOMP,
     }
     program = ""
 

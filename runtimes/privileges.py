@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from harness.model import Parameter
+
 CAPABILITY_BITS: Mapping[str, int] = {
     "CAP_CHOWN": 0, "CAP_DAC_OVERRIDE": 1, "CAP_FOWNER": 3, "CAP_FSETID": 4, "CAP_KILL": 5,
     "CAP_MKNOD": 27, "CAP_NET_BIND_SERVICE": 10, "CAP_NET_RAW": 13, "CAP_SETFCAP": 31,
@@ -37,3 +39,6 @@ Docker's is a list of what is allowed, which also looks at arguments (docs.docke
 security profiles); this one, of what is refused, is the part of it that a filter on numbers
 can hold, and the same for every box that is given it.
 """
+
+SECCOMP = Parameter("off", ("off", "on"), "refuse the system calls that engines refuse")
+"""The parameter of runtimes that can be given the filter, or go without as by default."""

@@ -85,6 +85,17 @@ class RunData:
             rows["value"].to_numpy(dtype=float), index=rows["block"].to_numpy(dtype=int)
         )
 
+    def last_conditions(self, experiment: str, runtime: str) -> Mapping[str, Any]:
+        """The conditions of the last `ok` trial of an experiment on a runtime, or nothing."""
+        rows = self.trials
+        good = rows[
+            (rows["runtime"] == runtime)
+            & (rows["experiment"] == experiment)
+            & (rows["outcome"] == Outcome.OK.value)
+        ]
+        found: Mapping[str, Any] = good["conditions"].iloc[-1] if len(good) else {}
+        return found
+
     def stored(self) -> pd.DataFrame:
         """The whole run as one table: what `samples.parquet` holds."""
         table = self.samples.copy()

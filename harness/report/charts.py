@@ -108,47 +108,53 @@ Made = tuple[str, str, Draw] | None
 
 
 def _startup(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made:
-    floor = summary.floor.value if summary.floor else None
-    return _dots(
-        run, rows, "startup", READY, "from request to READY, logarithmic scale",
-        "Time from request to READY by runtime, one point a trial", floor,
+    found = [(row, run.values(READY, row.runtime)) for row in rows]
+    plot = DotPlot(
+        tuple(
+            DotRow(
+                subject(row), tuple(values),
+                tuple(phases.spans(run, row.runtime, "request", "ready", warmup=True)),
+                statistics.median(values),
+            )
+            for row, values in found
+            if row.tried or len(values)
+        ),
+        "s", "from request to READY, logarithmic scale",
+        summary.floor.value if summary.floor else None,
     )  # fmt: skip
+    return dots("startup", plot, "Time from request to READY by runtime, one point a trial")
 
 
 def _cpu(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made:
     del summary
-    return _dots(
-        run, rows, "cpu", CPU, "CPU time the host spent on one launch, logarithmic scale",
-        "CPU seconds of one launch by runtime, one point a trial", None,
-    )  # fmt: skip
+    axis = "CPU time the host spent on one launch, logarithmic scale"
+    plot = DotPlot(dot_rows(run, rows, CPU), "s", axis)
+    return dots("cpu", plot, "CPU seconds of one launch by runtime, one point a trial")
 
 
-def _dots(
-    run: RunData,
-    rows: Sequence[RuntimeRow],
-    name: str,
-    metric: str,
-    axis: str,
-    title: str,
-    floor: float | None,
-) -> Made:
-    dots = []
-    for row in rows:
-        values = run.values(metric, row.runtime)
-        warmups: Sequence[float] = ()
-        if metric == READY:
-            warmups = phases.spans(run, row.runtime, "request", "ready", warmup=True)
-        if len(values) or (row.tried and metric == READY):
-            dots.append(
-                DotRow(subject(row), tuple(values), tuple(warmups), statistics.median(values))
-            )
-    if not any(row.values for row in dots):
+def dot_rows(run: RunData, rows: Sequence[RuntimeRow], metric: str) -> tuple[DotRow, ...]:
+    """A metric's trials as points, and their median: a row each runtime that has any."""
+    found = [(row, run.values(metric, row.runtime)) for row in rows]
+    return tuple(
+        DotRow(subject(row), tuple(values), (), statistics.median(values))
+        for row, values in found
+        if len(values)
+    )
+
+
+def dots(name: str, plot: DotPlot, title: str) -> Made:
+    """What `render` needs for a plot, its medians told in words; None where it has no point."""
+    if not any(row.values for row in plot.rows):
         return None
-    plot = DotPlot(tuple(dots), "s", axis, floor)
-    told = [f"{d.subject.name} {quantity(d.estimate.value, 's')}" for d in dots if d.estimate]
-    hollow = [d.subject.name for d in dots if d.subject.emulated]
+    told = [
+        f"{row.subject.name} {quantity(row.estimate.value, plot.unit)}"
+        for row in plot.rows
+        if row.estimate
+    ]
+    hollow = [row.subject.name for row in plot.rows if row.subject.emulated]
     note = f" Hatched, because emulated in software: {', '.join(hollow)}." if hollow else ""
-    return name, f"{title}. Medians: {', '.join(told)}.{note}", lambda lay: draw_dots(plot, lay)
+    alt = f"{title}. Medians: {', '.join(told)}.{note}"
+    return name, alt, lambda layout: draw_dots(plot, layout)
 
 
 def _phases(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made:

@@ -199,18 +199,6 @@ def test_headlines_of_other_experiments_have_tables_of_their_own() -> None:
     assert lines[-2:] == [["bare", "300", "900"], ["runc", "250", "–"]]
 
 
-def test_rungs_of_a_ladder_are_lines_by_their_own_names() -> None:
-    def rung(runtime: str, name: str, value: float) -> TrialRecord:
-        sample = Sample("ladder.ready", value, "s", {"rung": name})
-        return record(runtime, 1.0, experiment="ladder", samples=[sample])
-
-    [table] = headline_tables([rung("runc", "an OCI runtime", 0.02), rung("bare", "fork", 0.001)])
-    to = console()
-    to.print(table)
-    rows = [" ".join(line.split()) for line in shown(to).splitlines() if line.strip()]
-    assert rows == ["ladder ready", "fork 1.00 ms", "an OCI runtime 20.0 ms"]
-
-
 def test_table_of_nothing_is_no_error() -> None:
     console().print(results_table([]))
 

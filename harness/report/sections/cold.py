@@ -9,9 +9,8 @@ from harness.analysis import statistics
 from harness.analysis.frames import RunData
 from harness.analysis.summary import RuntimeRow, Summary
 from harness.analysis.units import MISSING, quantity, with_interval
-from harness.model import Outcome
-from harness.report.charts import Chart, render, subject
-from harness.report.dots import DotPlot, DotRow, draw_dots
+from harness.report.charts import Chart, dot_rows, dots, render
+from harness.report.dots import DotPlot
 from harness.report.section import Exhibit, Section
 from harness.report.tables import Table, label
 
@@ -23,7 +22,7 @@ def make(run: RunData, summary: Summary) -> Section | None:
     rows = [row for row in summary.rows if len(run.values(_READ, row.runtime))]
     if not rows:
         return None
-    conditions = {row.runtime: _conditions(run, row.runtime) for row in rows}
+    conditions = {row.runtime: run.last_conditions("startup", row.runtime) for row in rows}
     told = dict.fromkeys(str(c.get("cache_backing", "")) for c in conditions.values())
     return Section(
         name="cold",
@@ -34,30 +33,11 @@ def make(run: RunData, summary: Summary) -> Section | None:
     )
 
 
-def _conditions(run: RunData, runtime: str) -> Mapping[str, Any]:
-    """The conditions of a runtime's last good cold trial."""
-    trials = run.trials
-    good = trials[
-        (trials["runtime"] == runtime)
-        & (trials["experiment"] == "startup")
-        & (trials["outcome"] == Outcome.OK.value)
-    ]
-    found: Mapping[str, Any] = good["conditions"].iloc[-1] if len(good) else {}
-    return found
-
-
-def _chart(run: RunData, rows: Sequence[RuntimeRow]) -> Chart:
-    dots = []
-    for row in rows:
-        values = run.values(_READ, row.runtime)
-        dots.append(DotRow(subject(row), tuple(values), (), statistics.median(values)))
+def _chart(run: RunData, rows: Sequence[RuntimeRow]) -> Chart | None:
     axis = "read from the device between request and READY, logarithmic scale"
-    plot = DotPlot(tuple(dots), "bytes", axis)
-    told = ", ".join(
-        f"{d.subject.name} {quantity(d.estimate.value, 'bytes')}" for d in dots if d.estimate
-    )
-    alt = f"Bytes read from the device by a cold start, by runtime. Medians: {told}."
-    return render("cold", alt, lambda layout: draw_dots(plot, layout))
+    plot = DotPlot(dot_rows(run, rows, _READ), "bytes", axis)
+    made = dots("cold", plot, "Bytes read from the device by a cold start, by runtime")
+    return render(*made) if made else None
 
 
 def _table(

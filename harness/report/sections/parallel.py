@@ -14,8 +14,8 @@ from harness.analysis.sentences import Sentence
 from harness.analysis.statistics import Estimate
 from harness.analysis.summary import CONTAINERS, RuntimeRow, Summary
 from harness.analysis.units import MISSING, percent, quantity, span, with_interval
-from harness.report.charts import Chart, render, subject
-from harness.report.dots import DotPlot, DotRow, draw_dots
+from harness.report.charts import Chart, dots, render, subject
+from harness.report.dots import DotPlot, DotRow
 from harness.report.lines import Curve, draw_ecdf
 from harness.report.section import Exhibit, Section
 from harness.report.tables import Table, label
@@ -104,7 +104,7 @@ def _reasons(run: RunData, runtime: str) -> str:
     return "; ".join(dict.fromkeys(text for text in told if text))
 
 
-def _rates(run: RunData, rows: Sequence[_Row]) -> Chart:
+def _rates(run: RunData, rows: Sequence[_Row]) -> Chart | None:
     ceiling = statistics.median(run.values("parallel.ceiling"))
     plot = DotPlot(
         tuple(DotRow(subject(r.row), tuple(r.rates), (), r.rate) for r in rows),
@@ -113,9 +113,8 @@ def _rates(run: RunData, rows: Sequence[_Row]) -> Chart:
         None if ceiling is None else ceiling.value,
         "the harness's own ceiling",
     )
-    told = ", ".join(f"{r.row.runtime} {quantity(r.rate.value, '1/s')}" for r in rows)
-    alt = f"Launches a second by runtime, one point a trial. Medians: {told}."
-    return render("parallel_rate", alt, lambda layout: draw_dots(plot, layout))
+    made = dots("parallel_rate", plot, "Launches a second by runtime, one point a trial")
+    return render(*made) if made else None
 
 
 def _launches(rows: Sequence[_Row]) -> Chart:

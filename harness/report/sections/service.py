@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from harness.analysis import statistics
 from harness.analysis.frames import RunData
 from harness.analysis.summary import READY, RuntimeRow, Summary
 from harness.analysis.units import MISSING, quantity, with_interval
-from harness.model import Outcome
-from harness.report.charts import Chart, render, subject
-from harness.report.dots import DotPlot, DotRow, draw_dots
+from harness.report.charts import Chart, dot_rows, dots, render
+from harness.report.dots import DotPlot
 from harness.report.section import Exhibit, Section
 from harness.report.tables import Table, label
 
@@ -33,25 +31,18 @@ def make(run: RunData, summary: Summary) -> Section | None:
     )
 
 
-def _chart(run: RunData, rows: Sequence[RuntimeRow]) -> Chart:
-    dots = []
-    for row in rows:
-        values = run.values(_SERVED, row.runtime)
-        dots.append(DotRow(subject(row), tuple(values), (), statistics.median(values)))
+def _chart(run: RunData, rows: Sequence[RuntimeRow]) -> Chart | None:
     axis = "from request to the first answer, logarithmic scale"
-    plot = DotPlot(tuple(dots), "s", axis)
-    told = ", ".join(
-        f"{d.subject.name} {quantity(d.estimate.value, 's')}" for d in dots if d.estimate
-    )
-    alt = f"Time from request to the first answer of a service, by runtime. Medians: {told}."
-    return render("service", alt, lambda layout: draw_dots(plot, layout))
+    plot = DotPlot(dot_rows(run, rows, _SERVED), "s", axis)
+    made = dots("service", plot, "Time from request to the first answer of a service, by runtime")
+    return render(*made) if made else None
 
 
 def _table(run: RunData, rows: Sequence[RuntimeRow]) -> Table:
     cells = []
     for row in rows:
         served, ready = run.values(_SERVED, row.runtime), run.values(READY, row.runtime)
-        poll = _condition(run, row.runtime, "served_poll_s")
+        poll = run.last_conditions("startup", row.runtime).get("served_poll_s")
         cells.append(
             (
                 label(row),
@@ -63,11 +54,3 @@ def _table(run: RunData, rows: Sequence[RuntimeRow]) -> Table:
         )
     headings = ("Runtime", "First answer (95 %)", "After READY (95 %)", "Asked every", "Trials")
     return Table("From request to the first answer", headings, tuple(cells))
-
-
-def _condition(run: RunData, runtime: str, name: str) -> Any:
-    trials = run.trials[
-        (run.trials["runtime"] == runtime) & (run.trials["outcome"] == Outcome.OK.value)
-    ]
-    found = [each[name] for each in trials["conditions"] if name in each]
-    return found[-1] if found else None
