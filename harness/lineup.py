@@ -19,6 +19,7 @@ from harness.experiments.catalogue import EXPERIMENTS
 from harness.model import Context, Image, RuntimeClass
 from harness.place import Place
 from harness.scenario import Scenario
+from harness.settings import Settings
 from harness.verification import Verified, audit, failed, verify
 from harness.workload import Workload
 
@@ -151,4 +152,5 @@ def prove(
 
 def ready_timeout_s(scenario: Scenario) -> float:
     """The time limit of an instance that belongs to no experiment: the longest of them."""
-    return max(each.ready_timeout_s for each in scenario.experiments.chosen().values())
+    chosen = scenario.experiments.chosen().values()
+    return max((each.ready_timeout_s for each in chosen), default=Settings().ready_timeout_s)

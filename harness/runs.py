@@ -103,6 +103,11 @@ def request_to_resume(folder: Path) -> Request:
             f"the run {folder.name} cannot be resumed: its manifest lacks what is needed ({error})",
             "start a new run; finished trials of the old one stay in its folder",
         ) from error
+    if not scenario.experiments.chosen():
+        raise UsageError(
+            f"the run {folder.name} cannot be resumed: `tarebench run` did not make it",
+            f"make it anew: {manifest.get('repeat_with', 'with the tool that made it')}",
+        )
     image = built(request.scenario.image.packages)
     if image is None or image.digest != digest:
         raise UsageError(

@@ -169,7 +169,7 @@ def repeat_command(run: RunData) -> str:
             continue
         words.append(word)
     seed = run.manifest.get("seed")
-    told = any(word == "--seed" or word.startswith("--seed=") for word in words)
+    told = any(word.partition("=")[0] in ("--seed", "--box-seed") for word in words)
     return shlex.join(words if told or seed is None else [*words, "--seed", str(seed)])
 
 
