@@ -114,7 +114,10 @@ NEEDS: tuple[Need, ...] = (
     Need("tini", "to reap what a private Docker engine leaves", lambda: program("tini")),
 )
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
 TEST_NEEDS: tuple[Need, ...] = (
+    Need("chromium", "to test reports in a browser", lambda: any(map(program, BROWSERS))),
     Need("hyperfine", "benchmarks of our own speed", lambda: program("hyperfine")),
     Need("libxml2-utils", "to check the XML of machines in tests", lambda: program("xmllint")),
 )

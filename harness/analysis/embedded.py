@@ -1,7 +1,7 @@
 """A run inside its own HTML report, as links that a reader can save and that we can read back.
 
 The manifest, the samples and a CSV are `data:` addresses of ordinary download links: the
-report needs no script, no network and no second file, and the same bytes serve the person who
+report needs no network and no second file, and the same bytes serve the person who
 clicks and `load_run`.
 """
 
@@ -12,11 +12,15 @@ import json
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from harness.errors import UsageError
 
 ATTRIBUTE = "data-tarebench"
 """Marks a link whose address holds data; its value is one of `MANIFEST`, `SAMPLES`."""
+
+_PLAIN = "!$()*,/:;=?@[]{}|"
+"""What may stand in an address in quotes as it is, beside letters, digits and `_.-~`."""
 
 MANIFEST = "manifest"
 SAMPLES = "samples"
@@ -25,6 +29,11 @@ SAMPLES = "samples"
 def data_address(media_type: str, content: bytes) -> str:
     """The content as a `data:` address (RFC 2397)."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def text_address(media_type: str, content: bytes) -> str:
+    """UTF-8 text as a `data:` address, which is shorter this way than as Base64."""
+    return f"data:{media_type};charset=utf-8,{quote(content, safe=_PLAIN)}"
 
 
 def read(path: Path) -> tuple[dict[str, Any], bytes]:

@@ -49,7 +49,7 @@ def to_csv(run: RunData) -> bytes:
     table = run.samples[[*CONTRACT, *EXTRA]].copy()
     for name in table.columns:
         if name not in ("value", "block", "position"):
-            table[name] = table[name].map(_harmless)
+            table[name] = table[name].map(harmless)
     text: str = table.to_csv(index=False, lineterminator="\n")
     return text.encode("utf-8", errors="replace")
 
@@ -81,7 +81,8 @@ def write_whole(path: Path, data: bytes) -> None:
         ) from error
 
 
-def _harmless(text: object) -> str:
+def harmless(text: object) -> str:
+    """Text that no spreadsheet takes for a formula."""
     words = str(text)
     return f"'{words}" if words.startswith(_DANGEROUS) else words
 

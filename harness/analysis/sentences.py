@@ -6,8 +6,9 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.analysis.layers import Layers
 from harness.analysis.summary import BARE, Comparison, Cost, Summary, Undecided, Verdict
-from harness.analysis.units import percent, plural, quantity, span, times, with_interval
+from harness.analysis.units import MISSING, percent, plural, quantity, span, times, with_interval
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ def tell(summary: Summary) -> tuple[Sentence, ...]:
     """All sentences of a run, the most wanted first."""
     found = (
         _cold(summary, _ready(summary)),
+        _layers(summary),
         _memory(summary),
         _machines(summary),
         _failures(summary),
@@ -58,20 +60,25 @@ def _ready(summary: Summary) -> Sentence | None:
     detail += [f"Between {first} and {c.slower}: no conclusion ({c.why})." for c in open_]
     if not told:
         return Sentence("ready", "Which runtime is ready sooner is not decided.", " ".join(detail))
-    longer = [f"{c.slower} {times(c.ratio.value)} times" for c in told if c.ratio]
+    longer = [f"{c.slower} {_range(c)} times" for c in told]
     longer[0] = longer[0].replace(f"{told[0].slower} ", f"{told[0].slower} takes ", 1) + " as long"
     return Sentence("ready", f"{first} is ready in {value}; {listed(longer)}.", " ".join(detail))
 
 
+def _range(found: Comparison) -> str:
+    """A ratio as its interval: `7.4 to 8.1`."""
+    if found.ratio is None or found.ratio.interval is None:
+        return MISSING
+    low, high = times(found.ratio.interval.low), times(found.ratio.interval.high)
+    return low if low == high else f"{low} to {high}"
+
+
 def _with_intervals(summary: Summary, first: str, told: Sequence[Comparison]) -> str:
     own = summary.ready[first].interval
-    ranges = [f"{first} {span(own, 's')}"] if own else []
-    ranges += [
-        f"{c.slower} {times(c.ratio.interval.low)} to {times(c.ratio.interval.high)} times"
-        for c in told
-        if c.ratio and c.ratio.interval
-    ]
-    text = f"Intervals: {listed(ranges)} (95 %, {_at_once(summary.ready_family)})."
+    medians = [f"{c.slower} {times(c.ratio.value)}" for c in told if c.ratio]
+    sure = f"Intervals hold with 95 %, {_at_once(summary.ready_family)}"
+    text = f"{sure}; {first}: {span(own, 's')}." if own else f"{sure}."
+    text += f" Ratios of the medians: {listed(medians)}."
     bare = summary.ready.get(BARE)
     if bare is not None and bare.interval:
         text += f" With no box at all: {with_interval(bare, 's')}."
@@ -85,6 +92,34 @@ def _with_intervals(summary: Summary, first: str, told: Sequence[Comparison]) ->
 
 def _at_once(family: int) -> str:
     return f"all {family} behind this sentence at once" if family > 1 else "bootstrap"
+
+
+def _layers(summary: Summary) -> Sentence | None:
+    """What of an engine's start is the engine, where the box that it calls stood alone too."""
+    found = summary.layers
+    if not found:
+        return None
+    told = [f"{_share(each)} of {each.whole}’s start" for each in found]
+    made = dict.fromkeys(name for each in found for name in _made_of(each))
+    parts = list(dict.fromkeys(each.part for each in found))
+    return Sentence(
+        "layers",
+        f"What is built around {listed(parts)} takes {listed(told)}.",
+        f"That is {listed(list(made))}; {listed(parts)} alone, in the version that they call, "
+        f"takes the rest. Intervals, 95 %, {_at_once(summary.ready_family)}.",
+    )
+
+
+def _made_of(found: Layers) -> Sequence[str]:
+    network = [f"the {found.network} network"] if found.network else []
+    return [*found.others, *network]
+
+
+def _share(found: Layers) -> str:
+    interval = found.share.interval
+    assert interval is not None
+    low, high = (f"{100 * end:.0f}" for end in (interval.low, interval.high))
+    return f"{low} %" if low == high else f"{low} to {high} %"
 
 
 def _alone(summary: Summary) -> Sentence | None:

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from harness.analysis import statistics
+from harness.analysis import layers, statistics
 from harness.analysis.frames import NOT_RUN, RunData
+from harness.analysis.layers import Layers
 from harness.analysis.statistics import Estimate, Interval
 from harness.model import Outcome, RuntimeClass
 
@@ -116,7 +117,8 @@ class Summary:
     `ranking` compares each decided runtime (containers, and machines on hardware) with the one
     that was ready first. `ready` holds the medians of these and of bare metal, `memory` those
     of every box; their intervals are simultaneous, `ready_family` (ratios and medians, all
-    pairs) and `memory_family` telling over how many. `nested` are the compared machines when
+    pairs) and `memory_family` telling over how many. `layers` tells what is built around what;
+    its shares follow from ratios of the same family. `nested` are the compared machines when
     the host is itself a machine.
     """
 
@@ -134,6 +136,7 @@ class Summary:
     floor: Estimate | None
     warmups: int
     blocking: tuple[str, ...]
+    layers: tuple[Layers, ...] = ()
     cold: bool = False
 
     @property
@@ -178,6 +181,7 @@ def summarise(run: RunData) -> Summary:
         floor=statistics.median(run.values(FLOOR)),
         warmups=int(run.trials["warmup"].sum()),
         blocking=tuple(g["text"] for g in blocking(run)),
+        layers=() if blocking(run) else layers.read(run, compared, READY, confidence),
         cold=len(run.values(READY, regime="cold")) > 0,
     )
 

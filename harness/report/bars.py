@@ -14,6 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 
 from harness.analysis.statistics import Estimate
+from harness.report.numbers import Numbers, ends
 from harness.report.style import (
     HAIRLINE,
     INK,
@@ -47,6 +48,16 @@ class Bars:
     series: tuple[str, ...]
     axis: str
     line: float
+
+    @property
+    def numbers(self) -> Numbers:
+        """Every bar with its interval."""
+        rows = tuple(
+            (row.subject.name, row.subject.kind, name, *ends(estimate), "bytes")
+            for row in self.rows
+            for name, estimate in zip(self.series, row.estimates, strict=True)
+        )
+        return Numbers(("runtime", "class", "what", "value", "low", "high", "unit"), rows)
 
 
 def draw_bars(bars: Bars, layout: Layout) -> Figure:

@@ -21,6 +21,7 @@ from harness.analysis.units import quantity
 from harness.report import ledger, lines
 from harness.report.dots import DotPlot, DotRow, draw_dots
 from harness.report.ledger import LedgerRow
+from harness.report.numbers import Numbers
 from harness.report.stacks import INSTRUMENTED, Bar, Part, Stack, draw_stack
 from harness.report.style import MARK_COLOUR, NARROW, WIDE, Layout, Subject, settings
 
@@ -37,7 +38,7 @@ PHASE_WORDS: Mapping[str, str] = {
 }
 
 _PHASE_KEY = tuple((words, MARK_COLOUR[mark]) for mark, words in PHASE_WORDS.items())
-_MEMORY_KEY = (("guest RAM in use", "#0072B2"), ("VMM overhead", "#E69F00"))
+_MEMORY_KEY = (("guest RAM in use", MARK_COLOUR["created"]), ("VMM overhead", "#E69F00"))
 
 LEDGER = (ledger.CHARGED, ledger.HOST, ledger.PSS, ledger.RSS)
 GUEST, OVERHEAD = "memory.guest_ram", "memory.vmm_overhead"
@@ -47,24 +48,26 @@ Draw = Callable[[Layout], Figure]
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart in all its forms. `alt` says in words what it shows."""
+    """A chart in all its forms. `alt` says in words what it shows, `numbers` are its values."""
 
     name: str
     alt: str
     wide: bytes
     narrow: bytes
     png: bytes
+    numbers: Numbers
 
     def save(self, folder: Path) -> None:
-        """Write NAME.svg, NAME-narrow.svg and NAME.png."""
+        """Write NAME.svg, NAME-narrow.svg, NAME.png and NAME.csv."""
         write_whole(folder / f"{self.name}.svg", self.wide)
         write_whole(folder / f"{self.name}-narrow.svg", self.narrow)
         write_whole(folder / f"{self.name}.png", self.png)
+        write_whole(folder / f"{self.name}.csv", self.numbers.csv())
 
 
 def draw_charts(run: RunData, summary: Summary) -> dict[str, Chart]:
     """All charts that the run's data can fill, by name."""
-    return {name: render(name, alt, draw) for name, alt, draw in _charts(run, summary)}
+    return {each[0]: render(*each) for each in _charts(run, summary)}
 
 
 def subject(row: RuntimeRow) -> Subject:
@@ -72,11 +75,11 @@ def subject(row: RuntimeRow) -> Subject:
     return Subject(row.runtime, row.runtime_class, row.accel, row.emulated)
 
 
-def render(name: str, alt: str, draw: Draw) -> Chart:
+def render(name: str, alt: str, draw: Draw, numbers: Numbers) -> Chart:
     """A chart from the function that draws it for a layout."""
     with settings():
         wide = draw(WIDE)
-        return Chart(name, alt, _svg(wide), _svg(draw(NARROW)), _image(wide, "png"))
+        return Chart(name, alt, _svg(wide), _svg(draw(NARROW)), _image(wide, "png"), numbers)
 
 
 def _svg(figure: Figure) -> bytes:
@@ -90,7 +93,7 @@ def _image(figure: Figure, form: str) -> bytes:
     return buffer.getvalue()
 
 
-def _charts(run: RunData, summary: Summary) -> Iterator[tuple[str, str, Draw]]:
+def _charts(run: RunData, summary: Summary) -> Iterator[tuple[str, str, Draw, Numbers]]:
     rows = summary.rows
     makers = (_startup, _phases, _teardown, _ecdf, _memory, _machine_memory, _cpu)
     for make in makers:
@@ -101,10 +104,12 @@ def _charts(run: RunData, summary: Summary) -> Iterator[tuple[str, str, Draw]]:
     if len(canary) >= 2:
         blocks, values = tuple(canary.index), tuple(float(v) for v in canary)
         alt = f"The canary's time by block: {_range(values)}."
-        yield "canary", alt, lambda layout: lines.draw_canary(blocks, values, layout)
+        told = tuple((n, value, "s") for n, value in zip(blocks, values, strict=True))
+        numbers = Numbers(("block", "value", "unit"), told)
+        yield "canary", alt, lambda layout: lines.draw_canary(blocks, values, layout), numbers
 
 
-Made = tuple[str, str, Draw] | None
+Made = tuple[str, str, Draw, Numbers] | None
 
 
 def _startup(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made:
@@ -154,7 +159,7 @@ def dots(name: str, plot: DotPlot, title: str) -> Made:
     hollow = [row.subject.name for row in plot.rows if row.subject.emulated]
     note = f" Hatched, because emulated in software: {', '.join(hollow)}." if hollow else ""
     alt = f"{title}. Medians: {', '.join(told)}.{note}"
-    return name, alt, lambda layout: draw_dots(plot, layout)
+    return name, alt, lambda layout: draw_dots(plot, layout), plot.numbers
 
 
 def _phases(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made:
@@ -189,7 +194,8 @@ def _stack(name: str, bars: Sequence[Bar], title: str) -> Made:
     if not bars:
         return None
     stack = Stack(tuple(bars), "s", _PHASE_KEY)
-    return name, f"{title}. {_told(bars, 's')}.", lambda layout: draw_stack(stack, layout)
+    alt = f"{title}. {_told(bars, 's')}."
+    return name, alt, lambda layout: draw_stack(stack, layout), stack.numbers
 
 
 def _ecdf(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made:
@@ -205,7 +211,8 @@ def _ecdf(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made:
         f"{c.subject.name}: {_range(c.values)}." for c in curves
     )
     axis = "from request to READY, logarithmic scale"
-    return "ecdf", alt, lambda layout: lines.draw_ecdf(curves, "s", axis, layout)
+    numbers = lines.ecdf_numbers(curves, "s")
+    return "ecdf", alt, lambda layout: lines.draw_ecdf(curves, "s", axis, layout), numbers
 
 
 def _memory(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made:
@@ -225,7 +232,8 @@ def _memory(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made:
         if (e := r.estimates[ledger.CHARGED]) is not None
     ]
     alt = f"Memory of one idle instance by runtime. Charged: {', '.join(told)}."
-    return "memory", alt, lambda layout: ledger.draw_ledger(found, layout)
+    numbers = ledger.ledger_numbers(found)
+    return "memory", alt, lambda layout: ledger.draw_ledger(found, layout), numbers
 
 
 def _machine_memory(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made:
@@ -245,7 +253,7 @@ def _machine_memory(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) 
         return None
     stack = Stack(tuple(bars), "bytes", _MEMORY_KEY)
     alt = f"What a machine's memory is made of. {_told(bars, 'bytes')}."
-    return "machine-memory", alt, lambda layout: draw_stack(stack, layout)
+    return "machine-memory", alt, lambda layout: draw_stack(stack, layout), stack.numbers
 
 
 def _told(bars: Sequence[Bar], unit: str) -> str:

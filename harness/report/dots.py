@@ -1,15 +1,17 @@
-"""Every trial as a point, by runtime, on a logarithmic axis: for times and CPU seconds."""
+"""Every trial as a point over its box, by runtime, on a logarithmic axis."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.analysis.statistics import Estimate
 from harness.analysis.units import beside, quantity
+from harness.report.numbers import Cell, Numbers, ends
 from harness.report.style import (
     FAINT,
     INK,
@@ -22,6 +24,12 @@ from harness.report.style import (
     name_rows,
     rows_figure,
 )
+
+MOST = 1000
+"""Points of one row that are drawn at most; the box and the median are always of all."""
+
+_MANY, _FEWEST = 60, 5
+_BOX_AT, _BOX_HALF = 0.26, 0.075
 
 
 @dataclass(frozen=True)
@@ -44,9 +52,27 @@ class DotPlot:
     floor: float | None = None
     floor_name: str = "the harness's own floor"
 
+    @property
+    def numbers(self) -> Numbers:
+        """Every point, and every median with its interval."""
+        found: list[tuple[Cell, ...]] = []
+        for row in self.rows:
+            head = (row.subject.name, row.subject.kind)
+            for what, values in (("warm-up", row.warmups), ("trial", row.values)):
+                found += [
+                    (*head, what, n, value, None, None, self.unit)
+                    for n, value in enumerate(drawn(values), start=1)
+                ]
+            if row.estimate is not None:
+                found.append((*head, "median", None, *ends(row.estimate), self.unit))
+        if self.floor is not None:
+            found.append((self.floor_name, "", "line", None, self.floor, None, None, self.unit))
+        headings = ("runtime", "class", "what", "number", "value", "low", "high", "unit")
+        return Numbers(headings, tuple(found))
+
 
 def draw_dots(plot: DotPlot, layout: Layout) -> Figure:
-    """One line a runtime: all points, the median as a stroke, its interval as a band."""
+    """One line a runtime: all points and their box, the median a stroke, its interval a band."""
     figure, axes = rows_figure(layout, len(plot.rows), 0.72 if plot.floor else 0.56)
     everything = [v for r in plot.rows for v in (*r.values, *r.warmups) if v > 0]
     everything += [plot.floor] if plot.floor else []
@@ -54,11 +80,13 @@ def draw_dots(plot: DotPlot, layout: Layout) -> Figure:
     subjects = [row.subject for row in plot.rows]
     hatch_emulated(axes, subjects)
     for number, row in enumerate(plot.rows):
-        _draw_row(axes, number + centre(layout), row)
+        _draw_row(axes, number + centre(layout), row, layout)
     name_rows(axes, layout, subjects, [_value(row, plot.unit) for row in plot.rows])
     if plot.floor:
         _draw_floor(axes, plot.floor, f"{plot.floor_name}, {quantity(plot.floor, plot.unit)}")
-    axes.set_xlabel(plot.axis, labelpad=4, size=8)
+    most = max((len(row.values) for row in plot.rows), default=0)
+    left = f"; {MOST} of up to {most} points drawn" if most > MOST else ""
+    axes.set_xlabel(plot.axis + left, labelpad=4, size=8)
     return figure
 
 
@@ -68,24 +96,52 @@ def _value(row: DotRow, unit: str) -> tuple[str, str]:
     return quantity(row.estimate.value, unit), beside(row.estimate, unit)
 
 
-def _draw_row(axes: Axes, y: float, row: DotRow) -> None:
+def _draw_row(axes: Axes, y: float, row: DotRow, layout: Layout) -> None:
+    """Points above, and below them their box; the median's interval as a band behind both."""
+    strip, half = (y - 0.04, 0.15) if layout.narrow else (y - 0.1, 0.21)
     face = "white" if row.subject.emulated else row.subject.colour
     axes.scatter(
-        row.warmups, _spread(len(row.warmups), y, 0.0), marker="x", s=16, color=FAINT,
+        row.warmups, _spread(len(row.warmups), strip, 0.0), marker="x", s=16, color=FAINT,
         linewidth=0.9, zorder=2,
     )  # fmt: skip
-    estimate = row.estimate
+    estimate, top, bottom = row.estimate, strip - half - 0.06, y + _BOX_AT + _BOX_HALF
     if estimate is not None and estimate.interval is not None:
         axes.fill_betweenx(
-            [y - 0.2, y + 0.2], estimate.interval.low, estimate.interval.high,
-            color=row.subject.colour, alpha=0.28, linewidth=0, zorder=1,
+            [top, bottom], estimate.interval.low, estimate.interval.high,
+            color=row.subject.colour, alpha=0.22, linewidth=0, zorder=1,
         )  # fmt: skip
+    values, many = drawn(row.values), len(row.values) > _MANY
     axes.scatter(
-        row.values, _spread(len(row.values), y, 0.26), s=17, facecolor=face,
-        edgecolor=row.subject.colour, linewidth=0.9, alpha=0.9, zorder=3,
+        values, _spread(len(values), strip, half), s=7 if many else 17, facecolor=face,
+        edgecolor=row.subject.colour, linewidth=0.5 if many else 0.9,
+        alpha=0.6 if many else 0.9, zorder=3,
     )  # fmt: skip
+    _draw_box(axes, y + _BOX_AT, row)
     if estimate is not None:
-        axes.plot([estimate.value] * 2, [y - 0.3, y + 0.3], color=INK, linewidth=1.6, zorder=4)
+        axes.plot([estimate.value] * 2, [top, bottom], color=INK, linewidth=1.6, zorder=4)
+
+
+def _draw_box(axes: Axes, y: float, row: DotRow) -> None:
+    """Quartiles, and whiskers to the last point within 1.5 times their distance (Tukey)."""
+    if len(row.values) < _FEWEST:
+        return
+    values = np.asarray(row.values)
+    low, high = np.quantile(values, (0.25, 0.75))
+    reach = 1.5 * (high - low)
+    inside = values[(values >= low - reach) & (values <= high + reach)]
+    colour = row.subject.colour
+    for end, quartile in ((inside.min(), low), (inside.max(), high)):
+        axes.plot([end, quartile], [y, y], color=colour, linewidth=0.9, zorder=2)
+    axes.fill_between([low, high], y - _BOX_HALF, y + _BOX_HALF, linewidth=0.9, zorder=2,
+                      facecolor="white", edgecolor=colour)  # fmt: skip
+
+
+def drawn(values: Sequence[float]) -> Sequence[float]:
+    """All values, or of very many a seeded sample in their order: a page must stay readable."""
+    if len(values) <= MOST:
+        return values
+    chosen = np.sort(np.random.default_rng(0).choice(len(values), MOST, replace=False))
+    return [values[n] for n in chosen]
 
 
 def _spread(count: int, y: float, half: float) -> Sequence[float]:

@@ -10,6 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from harness.analysis.statistics import Estimate
 from harness.analysis.units import beside, quantity
+from harness.report.numbers import Numbers, ends
 from harness.report.style import (
     HAIRLINE,
     INK,
@@ -59,6 +60,12 @@ def draw_differences(rows: Sequence[Difference], unit: str, axis: str, layout: L
     name_rows(axes, layout, subjects, texts)
     axes.set_xlabel(axis, labelpad=4, size=8)
     return figure
+
+
+def differences_numbers(rows: Sequence[Difference], unit: str) -> Numbers:
+    """Every difference with its interval."""
+    found = tuple((r.subject.name, r.subject.kind, *ends(r.estimate), unit) for r in rows)
+    return Numbers(("what", "class", "difference", "low", "high", "unit"), found)
 
 
 def _signed(value: float, unit: str) -> str:

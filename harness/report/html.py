@@ -1,15 +1,19 @@
-"""One HTML file that needs nothing else: no network, no script, its data inside.
+"""One HTML file that needs nothing else: no network, its data inside.
 
 Text that a workload or a runtime may have chosen (a failure's reason, a version) reaches the
-page through jinja2's autoescape alone, and the page's policy forbids every load but of the
-images that it carries.
+page through jinja2's autoescape alone. The page's policy forbids every load but of the images
+that it carries, and every script and style but the two that it names by their hashes; the
+script makes tables sort and filter, and all is there without it.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from collections.abc import Sequence
+from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -18,11 +22,10 @@ from harness import __version__
 from harness.analysis import embedded
 from harness.analysis.export import samples_parquet, to_csv
 from harness.report.charts import Chart
+from harness.report.theme import themed
 from harness.report.view import View
 
 _LOOSE = re.compile(r"(\d) (?=(?:ns|µs|ms|s|B|KiB|MiB|GiB|%|times)(?![A-Za-z]))")
-
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'"
 
 
 def render(views: Sequence[View]) -> str:
@@ -36,10 +39,29 @@ def render(views: Sequence[View]) -> str:
     )
     environment.filters["picture"] = picture
     environment.filters["tied"] = tied
-    template = environment.get_template("report.html.j2")
-    return template.render(
-        views=views, policy=POLICY, version=__version__, downloads=[_downloads(v) for v in views]
+    environment.filters["numbers"] = numbers
+    style, script = _part("style.css"), _part("tables.js")
+    return environment.get_template("report.html.j2").render(
+        views=views, policy=policy(style, script), style=Markup(style), script=Markup(script),
+        version=__version__, downloads=[_downloads(v) for v in views],
+    )  # fmt: skip
+
+
+def policy(style: str, script: str) -> str:
+    """The page's Content-Security-Policy: nothing from anywhere, and only what has these hashes."""
+    return (
+        f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; "
+        f"script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
     )
+
+
+def _part(name: str) -> str:
+    return (resources.files("harness.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def tied(text: str) -> str:
@@ -53,16 +75,21 @@ def picture(chart: Chart) -> Markup:
         '<picture><source media="(max-width: 640px)" srcset="{narrow}">'
         '<img src="{wide}" alt="{alt}"></picture>'
     ).format(
-        narrow=embedded.data_address("image/svg+xml", chart.narrow),
-        wide=embedded.data_address("image/svg+xml", chart.wide),
+        narrow=embedded.data_address("image/svg+xml", themed(chart.narrow)),
+        wide=embedded.data_address("image/svg+xml", themed(chart.wide)),
         alt=chart.alt,
     )
+
+
+def numbers(chart: Chart) -> str:
+    """The address of a chart's numbers as CSV."""
+    return embedded.text_address("text/csv", chart.numbers.csv())
 
 
 def _downloads(view: View) -> dict[str, str]:
     manifest = json.dumps(view.run.manifest, indent=1).encode()
     return {
-        "csv": embedded.data_address("text/csv", to_csv(view.run)),
+        "csv": embedded.text_address("text/csv", to_csv(view.run)),
         "samples": embedded.data_address(
             "application/vnd.apache.parquet", samples_parquet(view.run)
         ),

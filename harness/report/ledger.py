@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 
 from harness.analysis.statistics import Estimate
 from harness.analysis.units import beside, quantity
+from harness.report.numbers import Numbers, ends
 from harness.report.style import (
     INK,
     QUIET,
@@ -54,6 +55,16 @@ def draw_ledger(rows: tuple[LedgerRow, ...], layout: Layout) -> Figure:
     _draw_key(axes, layout)
     axes.set_xlabel("memory an instance, logarithmic scale", labelpad=4, size=8)
     return figure
+
+
+def ledger_numbers(rows: tuple[LedgerRow, ...]) -> Numbers:
+    """Every median with its interval."""
+    found = tuple(
+        (row.subject.name, row.subject.kind, metric, *ends(estimate), "bytes")
+        for row in rows
+        for metric, estimate in row.estimates.items()
+    )
+    return Numbers(("runtime", "class", "metric", "value", "low", "high", "unit"), found)
 
 
 def _positive(row: LedgerRow) -> list[float]:

@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 
 from harness.analysis.statistics import Estimate
 from harness.analysis.units import beside, quantity
+from harness.report.numbers import Numbers, ends
 from harness.report.style import (
     INK,
     QUIET,
@@ -54,6 +55,18 @@ class LevelPlot:
     names: tuple[str, ...]
     unit: str
     axis: str
+
+    @property
+    def numbers(self) -> Numbers:
+        """Every level of every lane with its interval."""
+        rows = tuple(
+            (row.subject.name, row.subject.kind, lane.label, name, *ends(estimate), self.unit)
+            for row in self.rows
+            for lane in row.lanes
+            for name, estimate in lane.levels.items()
+        )
+        headings = ("runtime", "class", "lane", "level", "value", "low", "high", "unit")
+        return Numbers(headings, rows)
 
 
 def draw_levels(plot: LevelPlot, layout: Layout) -> Figure:

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from harness.analysis.units import quantity
+from harness.report.numbers import Numbers
 from harness.report.style import (
     ACCENT,
     FAINT,
@@ -61,6 +62,16 @@ def draw_ecdf(curves: tuple[Curve, ...], unit: str, axis: str, layout: Layout) -
     axes.axhline(0.5, color=HAIRLINE, linewidth=0.7, zorder=0)
     axes.set_xlabel(axis, labelpad=4, size=8)
     return figure
+
+
+def ecdf_numbers(curves: tuple[Curve, ...], unit: str) -> Numbers:
+    """Every value with the share of values that it does not exceed."""
+    rows = tuple(
+        (curve.subject.name, curve.subject.kind, value, n / len(curve.values), unit)
+        for curve in curves
+        for n, value in enumerate(sorted(curve.values), start=1)
+    )
+    return Numbers(("runtime", "class", "value", "share", "unit"), rows)
 
 
 def _levels(curves: Sequence[Curve], everything: Sequence[float], width_in: float) -> list[int]:

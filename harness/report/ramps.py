@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from harness.report.numbers import Numbers
 from harness.report.style import (
     EMULATED_GROUND,
     HAIRLINE,
@@ -61,6 +62,19 @@ class Ramps:
     solid: str
     beside: str = ""
     log: bool = False
+
+    @property
+    def numbers(self) -> Numbers:
+        """Every point of every ramp."""
+        rows = tuple(
+            (panel.subject.name, panel.subject.kind, self.solid if trace.solid else self.beside,
+             curve, n, value, self.unit)
+            for panel in self.panels
+            for curve, trace in enumerate(panel.traces, start=1)
+            for n, value in trace.points
+        )  # fmt: skip
+        headings = ("runtime", "class", "what", "curve", "instances", "value", "unit")
+        return Numbers(headings, rows)
 
 
 def draw_ramps(ramps: Ramps, layout: Layout) -> Figure:

@@ -11,11 +11,21 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from harness.analysis.statistics import Estimate
 from harness.analysis.units import times
-from harness.report.style import EMULATED_GROUND, FAINT, HAIRLINE, INK, QUIET, Layout, Subject
+from harness.report.numbers import Numbers, ends
+from harness.report.style import (
+    EMULATED_GROUND,
+    EMULATED_HATCH,
+    FAINT,
+    HAIRLINE,
+    INK,
+    MARGIN_GROUND,
+    QUIET,
+    Layout,
+    Subject,
+)
 
 _LINE_IN = 0.19
 _HEADING_IN = 0.27
-_MARGIN_GROUND = "#e3efe8"
 _SMALL = 7.0
 
 
@@ -47,6 +57,19 @@ class Panel:
     def height_in(self) -> float:
         """What its lines and headings need."""
         return sum(_HEADING_IN + _LINE_IN * len(group.lines) for group in self.groups)
+
+
+def ratios_numbers(panels: Sequence[Panel]) -> Numbers:
+    """Every ratio with its interval, and the margin of its test."""
+    rows = tuple(
+        (panel.title, group.heading, line.subject.name, line.subject.kind, *ends(line.ratio),
+         group.margin if group.margin > 1 else None)
+        for panel in panels
+        for group in panel.groups
+        for line in group.lines
+    )  # fmt: skip
+    headings = ("panel", "test", "runtime", "class", "ratio", "low", "high", "margin")
+    return Numbers(headings, rows)
 
 
 def draw_ratios(
@@ -131,7 +154,7 @@ def _draw_group(axes: Axes, group: Group, y: float, named: bool) -> None:
     first, last = y + _HEADING_IN - 0.02, y + _HEADING_IN + _LINE_IN * len(group.lines) - 0.02
     if group.margin > 1:
         axes.fill_betweenx(
-            [first, last], 1 / group.margin, group.margin, color=_MARGIN_GROUND, linewidth=0,
+            [first, last], 1 / group.margin, group.margin, color=MARGIN_GROUND, linewidth=0,
             zorder=0.5,
         )  # fmt: skip
     axes.text(0, y + _HEADING_IN - 0.075, group.heading, transform=place, va="center",
@@ -145,7 +168,7 @@ def _draw_line(axes: Axes, line: Line, y: float, named: bool) -> None:
     place, colour, interval = axes.get_yaxis_transform(), line.subject.colour, line.ratio.interval
     if line.subject.emulated:
         axes.axhspan(y - _LINE_IN / 2, y + _LINE_IN / 2, facecolor=EMULATED_GROUND,
-                     edgecolor="#e3c6d6", hatch="////", linewidth=0, zorder=0)  # fmt: skip
+                     edgecolor=EMULATED_HATCH, hatch="////", linewidth=0, zorder=0)  # fmt: skip
     if interval is not None:
         axes.plot([interval.low, interval.high], [y, y], color=colour, linewidth=3.2, alpha=0.4,
                   solid_capstyle="butt", zorder=2)  # fmt: skip

@@ -16,8 +16,12 @@ from matplotlib.offsetbox import AnchoredOffsetbox, DrawingArea, HPacker, TextAr
 from matplotlib.patches import Rectangle
 
 from harness.analysis.units import quantity
+from harness.report.numbers import Numbers
 from harness.report.style import (
+    FAINT,
     INK,
+    ON_BRIGHT,
+    ON_DEEP,
     QUIET,
     Layout,
     Subject,
@@ -61,6 +65,16 @@ class Stack:
     unit: str
     key: tuple[tuple[str, str], ...]
 
+    @property
+    def numbers(self) -> Numbers:
+        """Every part of every bar, in the order of the bar."""
+        rows = tuple(
+            (bar.subject.name, bar.subject.kind, bar.note, part.label, part.value, self.unit)
+            for bar in self.bars
+            for part in bar.parts
+        )
+        return Numbers(("runtime", "class", "shown", "part", "value", "unit"), rows)
+
 
 def draw_stack(stack: Stack, layout: Layout) -> Figure:
     """Bars of equal length, divided by share."""
@@ -101,18 +115,19 @@ def _draw_bar(axes: Axes, y: float, bar: Bar, unit: str, layout: Layout) -> None
         if share > (0.22 if layout.narrow else 0.09):
             axes.text(
                 start + share / 2, y, quantity(part.value, unit), ha="center", va="center",
-                size=7.5, color=_on(part.colour), zorder=3,
+                size=7.5, color=on(part.colour), zorder=3,
                 bbox={"facecolor": part.colour, "edgecolor": "none", "pad": 1.2}
                 if bar.subject.emulated else None,
             )  # fmt: skip
         start += share
+    axes.barh(y, start, height=0.42, facecolor="none", edgecolor=FAINT, linewidth=0.5, zorder=2.5)
 
 
-def _on(colour: str) -> str:
+def on(colour: str) -> str:
     """Black or white, whichever is read better on a colour (relative luminance, WCAG 2)."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return INK if luminance > 0.22 else "white"
+    return ON_BRIGHT if luminance > 0.22 else ON_DEEP
 
 
 def _key_lines(stack: Stack, layout: Layout) -> list[list[tuple[str, str]]]:

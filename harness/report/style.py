@@ -1,8 +1,9 @@
 """How charts look: one page of type, colour and measure that every chart shares.
 
-Colours are Okabe and Ito's, which people with colour-blindness tell apart ("Color Universal
-Design", 2008). A runtime class has one colour in every chart; what was emulated in software
-is also hollow and hatched, so that it is told apart in black and white too.
+Colours follow Okabe and Ito's, which people with colour-blindness tell apart ("Color Universal
+Design", 2008); those of runtime classes are deeper, because names are written in them. A runtime
+class has one colour in every chart; what was emulated in software is also hollow and hatched, so
+that it is told apart in black and white too.
 """
 
 from __future__ import annotations
@@ -23,20 +24,25 @@ INK = "#1c2024"
 QUIET = "#646b73"
 FAINT = "#a9b0b7"
 EMULATED_GROUND = "#f7eef3"
+EMULATED_HATCH = "#e3c6d6"
+MARGIN_GROUND = "#e3efe8"
 HAIRLINE = "#e4e7ea"
 ACCENT = "#0072B2"
+ON_DEEP, ON_BRIGHT = "#fdfdfe", "#191d21"
+"""Words on a deep colour, and on a bright one, on light and dark pages alike (theme.py)."""
 
 CLASS_COLOUR: Mapping[str, str] = {
-    RuntimeClass.BARE.value: "#3b4248",
-    RuntimeClass.JAIL.value: "#D98200",
+    RuntimeClass.BARE.value: "#33393e",
+    RuntimeClass.JAIL.value: "#A86200",
     RuntimeClass.CONTAINER.value: "#0072B2",
-    RuntimeClass.SANDBOX.value: "#3E9BD0",
-    RuntimeClass.MACHINE.value: "#009E73",
-    RuntimeClass.EMULATED.value: "#B4568B",
+    RuntimeClass.SANDBOX.value: "#4A3FB0",
+    RuntimeClass.MACHINE.value: "#0B8457",
+    RuntimeClass.EMULATED.value: "#B3457F",
 }
 
+# None of these is also a runtime class's: bars keep their colours on a dark page, names do not.
 MARK_COLOUR: Mapping[str, str] = {
-    "created": "#0072B2",
+    "created": "#0072B3",
     "started": "#56B4E9",
     "vmm": "#D55E00",
     "firmware": "#F0E442",
@@ -44,7 +50,7 @@ MARK_COLOUR: Mapping[str, str] = {
     "init": "#009E73",
     "ready": "#8FBF9F",
     "exited": "#CC79A7",
-    "removed": "#7A6A8A",
+    "removed": "#6F6390",
 }
 
 _FONTS = ("Inter", "Helvetica Neue", "Arial", "Liberation Sans", "DejaVu Sans")
@@ -205,6 +211,6 @@ def hatch_emulated(axes: Axes, subjects: Sequence[Subject]) -> None:
     for row, subject in enumerate(subjects):
         if subject.emulated:
             axes.axhspan(
-                row - 0.46, row + 0.46, facecolor=EMULATED_GROUND, edgecolor="#e3c6d6",
+                row - 0.46, row + 0.46, facecolor=EMULATED_GROUND, edgecolor=EMULATED_HATCH,
                 hatch="////", linewidth=0, zorder=0,
             )  # fmt: skip

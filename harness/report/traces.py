@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.analysis.units import quantity
+from harness.report.numbers import Numbers
 from harness.report.style import FAINT, HAIRLINE, QUIET, Layout, Subject, tick
 
 _PANEL_IN = 0.95
@@ -30,6 +31,18 @@ class Panel:
     seconds: Floats
     boxes: Floats
     host: Floats | None
+
+
+def traces_numbers(panels: Sequence[Panel], unit: str) -> Numbers:
+    """Every point of every line."""
+    rows = tuple(
+        (panel.subject.name, panel.subject.kind, panel.note, float(panel.seconds[n]),
+         float(panel.boxes[n]), None if panel.host is None else float(panel.host[n]), unit)
+        for panel in panels
+        for n in range(len(panel.seconds))
+    )  # fmt: skip
+    headings = ("runtime", "class", "trial", "seconds", "boxes", "host", "unit")
+    return Numbers(headings, rows)
 
 
 def draw_traces(panels: Sequence[Panel], unit: str, suffix: str, layout: Layout) -> Figure:

@@ -17,6 +17,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from harness.analysis.statistics import Estimate
 from harness.analysis.units import MISSING, beside, quantity
+from harness.report.numbers import Numbers, ends
 from harness.report.style import EMULATED_GROUND, FAINT, HAIRLINE, INK, QUIET, Layout, tick
 
 GAIN = "#009E73"
@@ -57,6 +58,24 @@ class Cost:
     in_turn: Estimate
     last: Estimate | None
     branch: bool = False
+
+
+def falls_numbers(falls: Sequence[Fall]) -> Numbers:
+    """Every bar: where it begins and ends, and what it adds with its interval."""
+    rows = tuple(
+        (fall.name, "branch" if fall.branch else "", "emulated" if fall.ground else "",
+         fall.start, fall.end, *ends(fall.added), "s")
+        for fall in falls
+    )  # fmt: skip
+    headings = ("rung", "branch", "emulated", "start", "end", "added", "low", "high", "unit")
+    return Numbers(headings, rows)
+
+
+def costs_numbers(costs: Sequence[Cost]) -> Numbers:
+    """Every mechanism's cost in turn and last."""
+    rows = tuple((cost.name, *ends(cost.in_turn), *ends(cost.last), "s") for cost in costs)
+    headings = ("rung", "in turn", "low", "high", "last", "last low", "last high", "unit")
+    return Numbers(headings, rows)
 
 
 def signed(value: float) -> str:

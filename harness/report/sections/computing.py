@@ -10,7 +10,7 @@ from harness.analysis.sentences import listed
 from harness.analysis.summary import BARE, Summary, is_emulated
 from harness.analysis.units import MISSING, digits, plural, quantity, span, times
 from harness.report.charts import Chart, render, subject
-from harness.report.ratios import Group, Line, Panel, draw_ratios
+from harness.report.ratios import Group, Line, Panel, draw_ratios, ratios_numbers
 from harness.report.section import Exhibit, Section
 from harness.report.sections.verdicts import Words, answers, verdict
 from harness.report.tables import Table, label
@@ -68,7 +68,7 @@ def _chart(name: str, found: Sequence[Relative], logarithmic: bool = False) -> C
     axis = f"{_AXIS}, logarithmic scale" if logarithmic else _AXIS
     return render(
         name, f"Speed relative to bare metal, by test and runtime. {told}.",
-        lambda layout: draw_ratios(panels, axis, layout, logarithmic),
+        lambda layout: draw_ratios(panels, axis, layout, logarithmic), ratios_numbers(panels),
     )  # fmt: skip
 
 

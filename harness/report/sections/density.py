@@ -55,7 +55,7 @@ def _slopes(run: RunData, found: Ramped) -> Chart | None:
     plot = DotPlot(rows, "bytes", "memory of one more instance, logarithmic scale")
     return render(
         "density", f"What one more instance costs in memory, one point a ramp. {told}.",
-        lambda layout: draw_dots(plot, layout),
+        lambda layout: draw_dots(plot, layout), plot.numbers,
     )  # fmt: skip
 
 
@@ -120,7 +120,7 @@ def _memory(run: RunData, found: Ramped) -> Chart | None:
     told = "; ".join(f"{panel.subject.name} {panel.note}" for panel in panels)
     return render(
         "density-memory", f"Memory over the number of instances, a curve a ramp. {told}.",
-        lambda layout: draw_ramps(ramps, layout),
+        lambda layout: draw_ramps(ramps, layout), ramps.numbers,
     )  # fmt: skip
 
 
@@ -139,7 +139,7 @@ def _ready(run: RunData, found: Ramped) -> Chart | None:
     told = "; ".join(f"{panel.subject.name} {panel.note}" for panel in panels)
     return render(
         "density-ready", f"Time to READY of each instance of the ramps. {told}.",
-        lambda layout: draw_ramps(drawn, layout),
+        lambda layout: draw_ramps(drawn, layout), drawn.numbers,
     )  # fmt: skip
 
 
@@ -164,7 +164,7 @@ def _latency(run: RunData, found: Ramped) -> Chart | None:
     told = "; ".join(f"{panel.subject.name}: median {panel.note} instances" for panel in panels)
     return render(
         "density-latency", f"Open-loop latency over the number of instances. {told}.",
-        lambda layout: draw_ramps(drawn, layout),
+        lambda layout: draw_ramps(drawn, layout), drawn.numbers,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from harness.analysis.summary import BARE, Summary, Verdict
 from harness.analysis.units import MISSING, digits, quantity, span, times
 from harness.report.charts import Chart, render, subject
 from harness.report.levels import Lane, LevelPlot, LevelRow, draw_levels
-from harness.report.ratios import Group, Line, Panel, draw_ratios
+from harness.report.ratios import Group, Line, Panel, draw_ratios, ratios_numbers
 from harness.report.section import Exhibit, Section
 from harness.report.style import Subject
 from harness.report.tables import Table, label
@@ -108,7 +108,7 @@ def _chart(name: str, title: str, plot: LevelPlot) -> Chart | None:
         f"{row.subject.name}: " + ", ".join(_lane(lane, plot.unit) for lane in row.lanes)
         for row in plot.rows
     )
-    return render(name, f"{title}. {told}.", lambda layout: draw_levels(plot, layout))
+    return render(name, f"{title}. {told}.", lambda layout: draw_levels(plot, layout), plot.numbers)
 
 
 def _lane(lane: Lane, unit: str) -> str:
@@ -140,6 +140,7 @@ def _ratios(found: Sequence[Relative]) -> Chart | None:
     return render(
         "disk-relative", f"Rates relative to bare metal. {told}.",
         lambda layout: draw_ratios([panel], "rate relative to bare metal", layout),
+        ratios_numbers([panel]),
     )  # fmt: skip
 
 

@@ -81,7 +81,7 @@ def _flow_chart(run: RunData, rows: list[RuntimeRow]) -> Chart | None:
         f"{_value(row.estimates[1])}" for row in found
     )  # fmt: skip
     alt = f"Of {quantity(touched, 'bytes')} that an instance wrote and freed: {told}."
-    return render("holding", alt, lambda layout: draw_bars(bars, layout))
+    return render("holding", alt, lambda layout: draw_bars(bars, layout), bars.numbers)
 
 
 def _beside(estimate: Estimate | None, touched: float) -> tuple[str, str]:
@@ -151,7 +151,7 @@ def _cache_chart(run: RunData, rows: list[RuntimeRow]) -> Chart | None:
         f"Charged to the first instance that reads {quantity(read, 'bytes')} of files, and to each "
         f"further one: {told}."
     )
-    return render("pagecache", alt, lambda layout: draw_bars(bars, layout))
+    return render("pagecache", alt, lambda layout: draw_bars(bars, layout), bars.numbers)
 
 
 def _cache_table(run: RunData, rows: list[RuntimeRow]) -> Table:

@@ -12,7 +12,7 @@ from harness.analysis.summary import BARE, Summary
 from harness.analysis.units import MISSING, quantity, span, times
 from harness.metrics import METRICS
 from harness.report.charts import Chart, render, subject
-from harness.report.ratios import Group, Line, Panel, draw_ratios
+from harness.report.ratios import Group, Line, Panel, draw_ratios, ratios_numbers
 from harness.report.section import Exhibit, Section
 from harness.report.sections.verdicts import Words, answers, verdict
 from harness.report.tables import Table, label
@@ -72,7 +72,7 @@ def _chart(
     axis = "relative to bare metal" + (", logarithmic scale" if logarithmic else "")
     return render(
         name, f"The workload’s metrics relative to bare metal. {told}.",
-        lambda layout: draw_ratios([panel], axis, layout, logarithmic),
+        lambda layout: draw_ratios([panel], axis, layout, logarithmic), ratios_numbers([panel]),
     )  # fmt: skip
 
 

@@ -16,7 +16,15 @@ from harness.report.section import Exhibit, Section
 from harness.report.sections import ladder_machines
 from harness.report.style import QUIET
 from harness.report.tables import Table
-from harness.report.waterfall import Cost, Fall, draw_costs, draw_waterfall, signed
+from harness.report.waterfall import (
+    Cost,
+    Fall,
+    costs_numbers,
+    draw_costs,
+    draw_waterfall,
+    falls_numbers,
+    signed,
+)
 
 _MOST = 3
 _AXIS = "from request to READY, medians"
@@ -124,7 +132,9 @@ def _waterfall(
         return None
     told = "; ".join(_told(step) for step in steps if step.ready)
     alt = f"A waterfall of what each rung adds until READY. {told}."
-    return render(name, alt, lambda layout: draw_waterfall(falls, _AXIS, layout))
+    return render(
+        name, alt, lambda layout: draw_waterfall(falls, _AXIS, layout), falls_numbers(falls)
+    )
 
 
 def _told(step: Step) -> str:
@@ -147,7 +157,10 @@ def _costs(found: Ladder, colours: dict[str, str]) -> Chart | None:
         f"{c.name} {signed(c.in_turn.value)}" for c in costs
     )
     alt += f". Added last: {', '.join(lasts)}." if lasts else "."
-    return render("ladder-added", alt, lambda layout: draw_costs(costs, _COSTS_AXIS, layout))
+    return render(
+        "ladder-added", alt, lambda layout: draw_costs(costs, _COSTS_AXIS, layout),
+        costs_numbers(costs),
+    )  # fmt: skip
 
 
 def rungs_table(found: Ladder) -> Table:

@@ -14,7 +14,7 @@ from harness.report.charts import Chart, render, subject
 from harness.report.section import Exhibit
 from harness.report.style import MARK_COLOUR, QUIET
 from harness.report.tables import Table, label
-from harness.report.waterfall import Fall, draw_waterfall, signed
+from harness.report.waterfall import Fall, draw_waterfall, falls_numbers, signed
 
 _WORDS: Mapping[str, str] = {
     "vmm": "VMM process",
@@ -53,7 +53,10 @@ def _chart(found: Sequence[tuple[RuntimeRow, Boot]]) -> Chart:
         stages = (f"{words[s.mark]} {quantity(s.length.value, 's')}" for s in boot.stages)
         told.append(f"{label(row)}: {', '.join(stages)}")
     alt = f"The stages of machines' boots as waterfalls. {'; '.join(told)}."
-    return render("ladder-machines", alt, lambda layout: draw_waterfall(falls, _AXIS, layout))
+    return render(
+        "ladder-machines", alt, lambda layout: draw_waterfall(falls, _AXIS, layout),
+        falls_numbers(falls),
+    )  # fmt: skip
 
 
 def _falls(row: RuntimeRow, boot: Boot, head: int) -> Sequence[Fall]:

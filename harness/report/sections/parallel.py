@@ -16,7 +16,7 @@ from harness.analysis.summary import CONTAINERS, RuntimeRow, Summary
 from harness.analysis.units import MISSING, percent, quantity, span, with_interval
 from harness.report.charts import Chart, dots, render, subject
 from harness.report.dots import DotPlot, DotRow
-from harness.report.lines import Curve, draw_ecdf
+from harness.report.lines import Curve, draw_ecdf, ecdf_numbers
 from harness.report.section import Exhibit, Section
 from harness.report.tables import Table, label
 
@@ -122,7 +122,10 @@ def _launches(rows: Sequence[_Row]) -> Chart:
     told = ", ".join(f"{r.row.runtime} {quantity(float(r.times.median()), 's')}" for r in rows)
     alt = f"Share of launches that were ready by a time, a curve a runtime. Medians: {told}."
     axis = "from a launch's own request to READY, logarithmic scale"
-    return render("parallel_launch", alt, lambda layout: draw_ecdf(curves, "s", axis, layout))
+    return render(
+        "parallel_launch", alt, lambda layout: draw_ecdf(curves, "s", axis, layout),
+        ecdf_numbers(curves, "s"),
+    )  # fmt: skip
 
 
 def _table(rows: Sequence[_Row]) -> Table:

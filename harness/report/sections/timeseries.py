@@ -17,7 +17,7 @@ from harness.analysis.units import MISSING, percent, plural, quantity
 from harness.report.charts import Chart, render, subject
 from harness.report.section import Exhibit, Section
 from harness.report.tables import Table, label
-from harness.report.traces import Panel, draw_traces
+from harness.report.traces import Panel, draw_traces, traces_numbers
 from harness.series import Cost
 
 Floats = npt.NDArray[np.float64]
@@ -109,7 +109,10 @@ def _chart(name: str, heading: str, view: View, panels: Sequence[Panel]) -> Char
         for panel in panels
     ]
     alt = f"{heading}, over the time of one trial a runtime: {'; '.join(told)}."
-    return render(name, alt, lambda layout: draw_traces(panels, view.unit, view.suffix, layout))
+    return render(
+        name, alt, lambda layout: draw_traces(panels, view.unit, view.suffix, layout),
+        traces_numbers(panels, f"{view.unit}{view.suffix}"),
+    )  # fmt: skip
 
 
 def _panel(view: View, row: RuntimeRow, trace: Trace) -> Panel | None:

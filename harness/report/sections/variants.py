@@ -7,7 +7,7 @@ from harness.analysis.summary import Summary
 from harness.analysis.units import MISSING, quantity, span, times
 from harness.analysis.variants import Variant, variants
 from harness.report.charts import render
-from harness.report.forest import Difference, draw_differences
+from harness.report.forest import Difference, differences_numbers, draw_differences
 from harness.report.section import Exhibit, Section
 from harness.report.style import Subject
 from harness.report.tables import Table, label
@@ -26,6 +26,7 @@ def make(run: RunData, summary: Summary) -> Section | None:
         "variants",
         f"What one parameter adds to the time until READY. {told}.",
         lambda layout: draw_differences(rows, "s", "added to the time until READY", layout),
+        differences_numbers(rows, "s"),
     )
     return Section(
         name="variants",
