@@ -1,10 +1,9 @@
 """Every runtime beside bare metal, metric by metric, each with its verdict.
 
-A ratio is that of two medians, paired within blocks. *Equivalent* means that the whole
-interval lies within the margin that the scenario fixed before the run (two one-sided tests);
-*different*, that the interval leaves out 1 and that the difference also stands among all the
-comparisons made here at once (false-discovery control). All else is no conclusion, and so is
-every comparison that the run's own conditions make unfair.
+A ratio is that of two medians, paired within blocks; harness/analysis/verdicts.py decides, at
+the margin that the scenario fixed before the run, and keeps false discoveries rare among all
+the comparisons made here. No conclusion is also every comparison that the run's own conditions
+make unfair.
 """
 
 from __future__ import annotations
@@ -14,18 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.analysis import statistics
+from harness.analysis import statistics, verdicts
 from harness.analysis.frames import RunData
 from harness.analysis.statistics import CONFIDENCE, Estimate
-from harness.analysis.summary import (
-    BARE,
-    RuntimeRow,
-    Summary,
-    Verdict,
-    blocking,
-    decide,
-    threshold,
-)
+from harness.analysis.summary import BARE, RuntimeRow, Summary, blocking, direction, threshold
+from harness.analysis.verdicts import Judgement, Verdict
 from harness.model import RuntimeClass
 
 _MACHINES = (RuntimeClass.MACHINE.value, RuntimeClass.EMULATED.value)
@@ -33,18 +25,29 @@ _MACHINES = (RuntimeClass.MACHINE.value, RuntimeClass.EMULATED.value)
 
 @dataclass(frozen=True)
 class Relative:
-    """One runtime in one metric. `dimensions` are those of its samples; `ratio` is its median
-    over that of bare metal, None for bare metal itself and where no block has both."""
+    """One runtime in one metric. `dimensions` are those of its samples; the judgement is of its
+    values beside those of bare metal, None for bare metal itself."""
 
     row: RuntimeRow
     metric: str
     dimensions: Mapping[str, str]
     unit: str
     value: Estimate
-    ratio: Estimate | None
     margin: float
-    verdict: Verdict
-    why: str
+    judgement: Judgement | None
+
+    @property
+    def ratio(self) -> Estimate | None:
+        """Its median over that of bare metal; None where no block has both."""
+        return self.judgement.ratio if self.judgement else None
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.judgement.verdict if self.judgement else Verdict.NO_CONCLUSION
+
+    @property
+    def why(self) -> str:
+        return self.judgement.why if self.judgement else ""
 
 
 def beside_bare(
@@ -53,14 +56,15 @@ def beside_bare(
     """All runtimes in all series of these metrics; series in their order, then runtimes."""
     found = [
         _relative(run, row, metric, dimensions, unit, confidence)
-        for metric, dimensions, unit in _series(run, metrics)
+        for metric, dimensions, unit in series(run, metrics)
         for row in summary.rows
         if len(run.values(metric, row.runtime, **dimensions))
     ]
     return _controlled(run, tuple(found))
 
 
-def _series(run: RunData, metrics: Sequence[str]) -> Sequence[tuple[str, Mapping[str, str], str]]:
+def series(run: RunData, metrics: Sequence[str]) -> Sequence[tuple[str, Mapping[str, str], str]]:
+    """Metric, dimensions and unit of each series of these metrics that a run has."""
     rows = run.samples[run.samples["metric"].isin(metrics)]
     kinds = rows[["metric", "dimensions", "unit"]].drop_duplicates()
     found = [
@@ -89,17 +93,14 @@ def _relative(
     values = run.values(metric, row.runtime, **dimensions)
     value = statistics.median(values, confidence)
     assert value is not None
-    margin = threshold(run, metric)
-    made = Relative(row, metric, dimensions, unit, value, None, margin,
-                    Verdict.NO_CONCLUSION, "")  # fmt: skip
+    made = Relative(row, metric, dimensions, unit, value, threshold(run, metric), None)
     if row.runtime == BARE:
         return made
-    ratio = statistics.ratio(values, run.values(metric, BARE, **dimensions), confidence)
-    verdict, why = decide(ratio, margin)
-    unfair = _unfair(run, row)
-    if unfair:
-        verdict, why = Verdict.NO_CONCLUSION, unfair
-    return replace(made, ratio=ratio, verdict=verdict, why=why)
+    judgement = verdicts.judge(
+        run.values(metric, BARE, **dimensions), values, better=direction(run, metric),
+        margin=made.margin, paired=True, confidence=confidence,
+    )  # fmt: skip
+    return replace(made, judgement=judgement)
 
 
 def _unfair(run: RunData, row: RuntimeRow) -> str:
@@ -123,21 +124,19 @@ def condition(run: RunData, runtime: str, name: str) -> str:
     return told[0] if told else ""
 
 
-def _controlled(run: RunData, found: tuple[Relative, ...]) -> tuple[Relative, ...]:
-    """Differences that do not stand among all comparisons are no conclusion."""
-    tested: dict[int, float] = {}
-    for index, each in enumerate(found):
-        if each.ratio is not None and not _unfair(run, each.row):
-            p = statistics.paired_p(
-                run.values(each.metric, each.row.runtime, **each.dimensions),
-                run.values(each.metric, BARE, **each.dimensions),
-            )
-            if p is not None:
-                tested[index] = p
-    stands = dict(zip(tested, statistics.discoveries(list(tested.values())), strict=True))
-    return tuple(
-        replace(each, verdict=Verdict.NO_CONCLUSION, why="chance may explain it")
-        if each.verdict is Verdict.DIFFERENT and not stands.get(index, False)
-        else each
-        for index, each in enumerate(found)
-    )
+def _controlled(run: RunData, found: Sequence[Relative]) -> tuple[Relative, ...]:
+    """Unfair comparisons get no verdict; the fair ones are controlled together."""
+    reasons = [_unfair(run, each.row) for each in found]
+    fair = [
+        each.judgement
+        for each, unfair in zip(found, reasons, strict=True)
+        if each.judgement and not unfair
+    ]
+    standing = iter(verdicts.control(fair))
+    made = []
+    for each, unfair in zip(found, reasons, strict=True):
+        if each.judgement:
+            decided = each.judgement.refused(unfair) if unfair else next(standing)
+            each = replace(each, judgement=decided)
+        made.append(each)
+    return tuple(made)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.analysis.layers import Layers
-from harness.analysis.summary import BARE, Comparison, Cost, Summary, Undecided, Verdict
+from harness.analysis.summary import BARE, Comparison, Cost, Summary, Undecided
 from harness.analysis.units import MISSING, percent, plural, quantity, span, times, with_interval
+from harness.analysis.verdicts import Verdict
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def _ready(summary: Summary) -> Sentence | None:
     if not summary.ranking:
         return _alone(summary)
     first = summary.ranking[0].faster
-    told = [c for c in summary.ranking if c.verdict is Verdict.DIFFERENT and c.ratio]
+    told = [c for c in summary.ranking if c.verdict.is_difference and c.ratio]
     alike = [c for c in summary.ranking if c.verdict is Verdict.EQUIVALENT]
     open_ = [c for c in summary.ranking if c.verdict is Verdict.NO_CONCLUSION]
     value = quantity(summary.ready[first].value, "s")

@@ -91,8 +91,8 @@ def median(
     blocks = _floats(by_block(values))
     if len(blocks) == 0:
         return None
-    interval = _bootstrap((blocks,), _median, confidence, seed)
-    absent = _why_absent(len(blocks), confidence)
+    interval = _bootstrap((blocks,), median_of, confidence, seed)
+    absent = why_absent(len(blocks), confidence)
     return Estimate(float(np.median(blocks)), len(blocks), interval, absent)
 
 
@@ -101,12 +101,24 @@ def ratio(
     denominator: pd.Series[float],
     confidence: float = CONFIDENCE,
     seed: int = 0,
+    *,
+    paired: bool = True,
 ) -> Estimate | None:
     """The ratio of two medians over the blocks that have both, resampled jointly.
 
-    None when no block has both, or when a value is not positive (a ratio means nothing then).
+    Not `paired` (two runs), each has blocks of its own, which are resampled independently, and
+    n is the smaller number. None when no block has both, or when a value is not positive (a
+    ratio means nothing then).
     """
-    return _paired(numerator, denominator, _ratio_of_medians, confidence, seed, positive=True)
+    if paired:
+        return _paired(numerator, denominator, ratio_of_medians, confidence, seed, positive=True)
+    data = (_floats(by_block(numerator)), _floats(by_block(denominator)))
+    if not all(len(each) and (each > 0).all() for each in data):
+        return None
+    fewest = min(map(len, data))
+    interval = _bootstrap(data, ratio_of_medians, confidence, seed, paired=False)
+    value = float(ratio_of_medians(*data))
+    return Estimate(value, fewest, interval, why_absent(fewest, confidence))
 
 
 def difference(
@@ -134,42 +146,8 @@ def combined(
         return None
     columns = tuple(table[:, number] for number in range(table.shape[1]))
     interval = _bootstrap(columns, statistic, confidence, seed)
-    absent = _why_absent(len(table), confidence)
+    absent = why_absent(len(table), confidence)
     return Estimate(float(statistic(*columns, axis=-1)), len(table), interval, absent)
-
-
-def paired_p(first: pd.Series[float], second: pd.Series[float]) -> float | None:
-    """How likely chance alone gives such a ratio: an exact permutation test within blocks.
-
-    The two values of each block change places in every way, and the statistic is the mean of
-    the logarithms of their ratios (Good, Permutation Tests, 2nd ed., 3.2). None with fewer
-    than two blocks that have both, or a value that is not positive. The smallest p of n blocks
-    is 2^(1-n).
-    """
-    both = pd.concat([by_block(first), by_block(second)], axis=1, join="inner").to_numpy(float)
-    if len(both) < 2 or (both <= 0).any():
-        return None
-    if len(both) == 1:
-        return 1.0
-    logs = np.log(both)
-    result: Any = stats.permutation_test(
-        (logs[:, 0], logs[:, 1]),
-        lambda a, b, axis: np.mean(a - b, axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        rng=np.random.default_rng(0),
-    )
-    return float(result.pvalue)
-
-
-def discoveries(p_values: Sequence[float], rate: float = 1 - CONFIDENCE) -> tuple[bool, ...]:
-    """Which of many tests stand when at most this share of them may be false (Benjamini and
-    Hochberg, JRSS B 57 (1995) 289-300)."""
-    if not p_values:
-        return ()
-    adjusted = stats.false_discovery_control(list(p_values))
-    return tuple(bool(p <= rate) for p in adjusted)
 
 
 def simultaneous(family: int, confidence: float = CONFIDENCE) -> float:
@@ -183,6 +161,42 @@ def blocks_needed(confidence: float = CONFIDENCE) -> int:
     All n values lie on one side of the median with probability 2^(1-n), so it is 6 for 95 %.
     """
     return math.ceil(1 - math.log2(1 - confidence) - 1e-9)
+
+
+def why_absent(n: int, confidence: float) -> str:
+    """Why n blocks give no interval; empty where they do."""
+    needed = blocks_needed(confidence)
+    return "" if n >= needed else f"{n} of the {needed} blocks that an interval needs"
+
+
+def bounds(
+    data: tuple[Floats, ...],
+    statistic: Callable[..., Floats],
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+    *,
+    paired: bool = True,
+    resamples: int | None = None,
+) -> tuple[Floats, Floats]:
+    """The ends of the expanded percentile interval of a statistic of blocks.
+
+    Blocks lie along the last axis of each array; for further axes (many runs at once, in a
+    simulation) there are as many intervals, from the same draws. Not `paired`, each array is
+    resampled by itself. `resamples` is `RESAMPLES` if not given.
+    """
+    result: Any = stats.bootstrap(
+        data,
+        statistic,
+        n_resamples=resamples or RESAMPLES,
+        vectorized=True,
+        paired=paired,
+        axis=-1,
+        confidence_level=_expanded(confidence, min(each.shape[-1] for each in data)),
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    found = result.confidence_interval
+    return np.asarray(found.low), np.asarray(found.high)
 
 
 def success_rate(ok: int, tried: int, confidence: float = CONFIDENCE) -> Interval | None:
@@ -215,7 +229,7 @@ def pooled_quantile(
     if found is None:
         return None
     blocks = [_floats(block) for _, block in values.groupby(level=0)]
-    absent = _why_absent(len(blocks), confidence)
+    absent = why_absent(len(blocks), confidence)
     if absent:
         return Estimate(found, len(blocks), None, absent)
     dice = np.random.default_rng(seed)
@@ -271,29 +285,26 @@ def _paired(
 
 
 def _bootstrap(
-    data: tuple[Floats, ...], statistic: Callable[..., Floats], confidence: float, seed: int
+    data: tuple[Floats, ...],
+    statistic: Callable[..., Floats],
+    confidence: float,
+    seed: int,
+    *,
+    paired: bool = True,
 ) -> Interval | None:
-    if len(data[0]) < blocks_needed(confidence):
+    if min(map(len, data)) < blocks_needed(confidence):
         return None
-    result: Any = stats.bootstrap(
-        data,
-        statistic,
-        n_resamples=RESAMPLES,
-        vectorized=True,
-        paired=True,
-        confidence_level=_expanded(confidence, len(data[0])),
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
-    found = result.confidence_interval
-    return Interval(float(found.low), float(found.high), confidence)
+    low, high = bounds(data, statistic, confidence, seed, paired=paired)
+    return Interval(float(low), float(high), confidence)
 
 
-def _median(a: Floats, axis: int = -1) -> Floats:
+def median_of(a: Floats, axis: int = -1) -> Floats:
+    """The median along an axis."""
     return np.asarray(np.median(a, axis=axis))
 
 
-def _ratio_of_medians(a: Floats, b: Floats, axis: int = -1) -> Floats:
+def ratio_of_medians(a: Floats, b: Floats, axis: int = -1) -> Floats:
+    """The median of one over that of another along an axis."""
     return np.asarray(np.median(a, axis=axis) / np.median(b, axis=axis))
 
 
@@ -305,8 +316,3 @@ def _expanded(confidence: float, n: int) -> float:
     """The level whose percentiles, at n blocks, cover as much as is asked."""
     tail = stats.t.ppf((1 - confidence) / 2, n - 1) * math.sqrt(n / (n - 1))
     return float(1 - 2 * stats.norm.cdf(tail))
-
-
-def _why_absent(n: int, confidence: float) -> str:
-    needed = blocks_needed(confidence)
-    return "" if n >= needed else f"{n} of the {needed} blocks that an interval needs"

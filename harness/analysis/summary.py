@@ -12,16 +12,16 @@ looking at the data costs nothing.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
-from harness.analysis import layers, statistics
+from harness.analysis import layers, statistics, verdicts
 from harness.analysis.frames import NOT_RUN, RunData
 from harness.analysis.layers import Layers
 from harness.analysis.statistics import Estimate, Interval
+from harness.analysis.verdicts import Judgement, Verdict
+from harness.metrics import METRICS
 from harness.model import Outcome, RuntimeClass
 
 READY = "startup.ready"
@@ -32,6 +32,9 @@ IDLE = "idle"
 CPU = "startup.cpu"
 FLOOR = "floor.ready"
 
+STAMPED = frozenset({READY, "startup.job", "startup.served", "phases.ready", "ladder.ready"})
+"""Times whose end is a message from the box: no sharper than the channel."""
+
 HARDWARE = frozenset({"kvm", "xen", "hvf", "whpx", "nvmm", "bhyve"})
 """Accelerators under which guest code runs on the processor itself."""
 
@@ -41,14 +44,6 @@ MACHINE_GUARDS = frozenset({"kvm", "accel", "guest_mitigations"})
 """Guards that concern machines alone; any other `block` stands against every comparison."""
 
 BLOCK = "block"
-
-
-class Verdict(StrEnum):
-    """What the data say of two runtimes."""
-
-    DIFFERENT = "different"
-    EQUIVALENT = "equivalent"
-    NO_CONCLUSION = "no_conclusion"
 
 
 @dataclass(frozen=True)
@@ -79,13 +74,24 @@ class RuntimeRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How two runtimes compare in one metric: `ratio` is that of `slower` over `faster`."""
+    """How two runtimes compare in one metric; the judgement is of `slower` beside `faster`."""
 
     faster: str
     slower: str
-    ratio: Estimate | None
-    verdict: Verdict
-    why: str
+    judgement: Judgement
+
+    @property
+    def ratio(self) -> Estimate | None:
+        """The median of `slower` over that of `faster`."""
+        return self.judgement.ratio
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.judgement.verdict
+
+    @property
+    def why(self) -> str:
+        return self.judgement.why
 
 
 @dataclass(frozen=True)
@@ -212,6 +218,14 @@ def threshold(run: RunData, metric: str) -> float:
     return float(limits.get("ratio", 1.0))
 
 
+def direction(run: RunData, metric: str) -> str:
+    """Which direction of a metric is better, "lower" or "higher"; empty where nobody said."""
+    declared = run.manifest.get("metrics") or {}
+    if metric in declared:
+        return str(declared[metric].get("better", ""))
+    return METRICS[metric].better if metric in METRICS else ""
+
+
 def round_trip_p99_s(run: RunData, *names: str) -> float | None:
     """The larger 99th percentile of these runtimes' channel round trips, in seconds."""
     channel = run.manifest.get("channel", {})
@@ -223,22 +237,10 @@ def round_trip_p99_s(run: RunData, *names: str) -> float | None:
     return max(known) if known else None
 
 
-def decide(ratio: Estimate | None, margin: float) -> tuple[Verdict, str]:
-    """The verdict of a ratio's interval, and why it is none.
-
-    Inside [1/margin, margin] is equivalent (the interval form of two one-sided tests,
-    Schuirmann 1987); else an interval that leaves out 1 is a difference.
-    """
-    if ratio is None:
-        return Verdict.NO_CONCLUSION, "no block has both"
-    if ratio.interval is None:
-        return Verdict.NO_CONCLUSION, ratio.absent
-    low, high = ratio.interval.low, ratio.interval.high
-    if margin > 1 and 1 / margin <= low and high <= margin:
-        return Verdict.EQUIVALENT, ""
-    if low > 1 or high < 1:
-        return Verdict.DIFFERENT, ""
-    return Verdict.NO_CONCLUSION, "the interval includes both answers"
+def floor_s(run: RunData, metric: str, *names: str) -> float | None:
+    """The smallest difference between these runtimes that the channel can tell in this metric;
+    None for what is not stamped on arrival at the host, and where the channel is not known."""
+    return round_trip_p99_s(run, *names) if metric in STAMPED else None
 
 
 def class_of(run: RunData, runtime: str) -> tuple[str, str]:
@@ -302,29 +304,23 @@ def _row(run: RunData, runtime: str) -> RuntimeRow:
 
 def _ranking(run: RunData, names: Sequence[str], confidence: float) -> tuple[Comparison, ...]:
     order = sorted(names, key=lambda n: float(run.values(READY, n).median()))
+    pairs = [(first, other) for first in order[:1] for other in order[1:]]
+    found = [_judged(run, *pair, confidence) for pair in pairs]
     stopped = blocking(run)
+    if stopped:
+        found = [each.refused(str(stopped[0].get("text", ""))) for each in found]
     return tuple(
-        _compare(run, first, other, confidence, stopped)
-        for first, other in itertools.product(order[:1], order[1:])
+        Comparison(*pair, judgement)
+        for pair, judgement in zip(pairs, verdicts.control(found), strict=True)
     )
 
 
-def _compare(
-    run: RunData,
-    faster: str,
-    slower: str,
-    confidence: float,
-    stopped: Sequence[Mapping[str, Any]],
-) -> Comparison:
-    fast, slow = run.values(READY, faster), run.values(READY, slower)
-    ratio = statistics.ratio(slow, fast, confidence)
-    verdict, why = decide(ratio, threshold(run, READY))
-    p99 = round_trip_p99_s(run, faster, slower)
-    if stopped:
-        verdict, why = Verdict.NO_CONCLUSION, str(stopped[0].get("text", ""))
-    elif p99 is not None and abs(float(slow.median() - fast.median())) < p99:
-        verdict, why = Verdict.NO_CONCLUSION, "the difference is below the channel's round trip"
-    return Comparison(faster, slower, ratio, verdict, why)
+def _judged(run: RunData, faster: str, slower: str, confidence: float) -> Judgement:
+    return verdicts.judge(
+        run.values(READY, faster), run.values(READY, slower), better="lower",
+        margin=threshold(run, READY), paired=True, confidence=confidence,
+        floor=floor_s(run, READY, faster, slower),
+    )  # fmt: skip
 
 
 def _cost(run: RunData, runtime: str, kind: tuple[str, str], confidence: float) -> Cost:

@@ -159,7 +159,3 @@ def test_simultaneous_intervals_cover_what_they_promise(monkeypatch: pytest.Monk
     runs, confidence = 300, statistics.simultaneous(7)
     allowed = stats.binom.ppf(0.001, runs, confidence) / runs
     assert min(_covered(10, confidence, runs)) >= allowed
-
-
-def test_one_block_has_no_p_value() -> None:
-    assert statistics.paired_p(pd.Series([1.0]), pd.Series([2.0])) is None

@@ -9,7 +9,8 @@ from typing import Any
 
 from harness.analysis.frames import RunData, from_records
 from harness.analysis.relative import Relative, beside_bare
-from harness.analysis.summary import Verdict, summarise
+from harness.analysis.summary import summarise
+from harness.analysis.verdicts import Verdict
 from harness.model import Outcome, Sample, Trial, TrialRecord
 from harness.report.section import Section
 from harness.report.sections import computing
@@ -86,7 +87,7 @@ def test_equal_speed_is_a_verdict_and_not_the_lack_of_one() -> None:
 
 def test_a_difference_is_found_through_blocks_that_vary_far_more() -> None:
     found = of(Made({"bare": 1.0, "docker": 0.9}), "docker")
-    assert found.verdict is Verdict.DIFFERENT
+    assert found.verdict is Verdict.WORSE
 
 
 def test_noise_and_few_blocks_give_no_conclusion() -> None:
@@ -119,7 +120,7 @@ def test_other_mitigations_take_a_machines_verdict_away() -> None:
     made = Made({"bare": 1.0, "kvm": 0.9}, conditions={"kvm": {"mitigations_differ": "spectre_v2"}})
     assert of(made, "kvm").verdict is Verdict.NO_CONCLUSION
     assert any("other CPU mitigations" in note for note in section(made).notes)
-    assert of(Made({"bare": 1.0, "kvm": 0.9}), "kvm").verdict is Verdict.DIFFERENT
+    assert of(Made({"bare": 1.0, "kvm": 0.9}), "kvm").verdict is Verdict.WORSE
 
 
 def test_another_kernel_is_told() -> None:
@@ -169,4 +170,4 @@ def test_chance_among_many_comparisons_makes_no_difference() -> None:
                     noise=0.05, metrics=metrics))  # fmt: skip
     found = [r for r in beside_bare(run, summarise(run), metrics) if r.ratio is not None]
     assert len(found) == 24
-    assert not [r for r in found if r.verdict is Verdict.DIFFERENT]
+    assert not [r for r in found if r.verdict.is_difference]

@@ -10,12 +10,14 @@ from harness.analysis import statistics
 from harness.analysis.frames import RunData
 from harness.analysis.relative import Relative, beside_bare, condition
 from harness.analysis.sentences import Sentence, listed
-from harness.analysis.summary import BARE, Summary, Verdict
+from harness.analysis.summary import BARE, Summary
 from harness.analysis.units import MISSING, digits, quantity, span, times
+from harness.analysis.verdicts import Verdict
 from harness.report.charts import Chart, render, subject
 from harness.report.levels import Lane, LevelPlot, LevelRow, draw_levels
 from harness.report.ratios import Group, Line, Panel, draw_ratios, ratios_numbers
 from harness.report.section import Exhibit, Section
+from harness.report.sections.verdicts import verdict, within
 from harness.report.style import Subject
 from harness.report.tables import Table, label
 
@@ -37,7 +39,7 @@ CACHED = "the host's page cache lay in between"
 def make(run: RunData, summary: Summary) -> Section | None:
     """None where no trial of `io` succeeded."""
     found = [
-        replace(r, ratio=None) if _cached(run, r.row.runtime) else r
+        replace(r, judgement=None) if _cached(run, r.row.runtime) else r
         for r in beside_bare(run, summary, [*RATES, SYNC])
         if r.metric != SYNC or r.dimensions.get("quantile") == "0.5"
     ]
@@ -187,11 +189,7 @@ def _range(found: Relative) -> str:
 def _verdict(run: RunData, found: Relative) -> str:
     if _cached(run, found.row.runtime):
         return f"none: {CACHED}"
-    if found.verdict is Verdict.EQUIVALENT:
-        return f"equivalent within {round((found.margin - 1) * 100, 2):g} %"
-    if found.verdict is Verdict.DIFFERENT:
-        return "different"
-    return f"no conclusion: {found.why or 'bare metal is not in the run'}"
+    return verdict(found)
 
 
 def _cached(run: RunData, runtime: str) -> bool:
@@ -332,11 +330,10 @@ def answers(run: RunData, summary: Summary) -> tuple[Sentence, ...]:
         if r.row.runtime in told and r.dimensions["depth"] == depths[0] and r.ratio
     ]
     equal = [r.row.runtime for r in sure if r.verdict is Verdict.EQUIVALENT]
-    other = [r for r in sure if r.verdict is Verdict.DIFFERENT]
+    other = [r for r in sure if r.verdict.is_difference]
     parts = []
     if equal:
-        within = f"{round((sure[0].margin - 1) * 100, 2):g} %"
-        parts.append(f"as many in {listed(equal)} as on bare metal, within {within}")
+        parts.append(f"as many in {listed(equal)} as on bare metal, {within(sure[0].margin)}")
     parts += [f"{times(r.ratio.value)} times as many in {r.row.runtime}" for r in other if r.ratio]
     head = f"Of random reads, {depths[0]} at a time, a second sees "
     detail = [

@@ -8,9 +8,8 @@ from typing import Any
 from harness.analysis.frames import RunData
 from harness.analysis.relative import Relative, beside_bare
 from harness.analysis.sentences import Sentence, listed
-from harness.analysis.summary import BARE, Summary
+from harness.analysis.summary import BARE, Summary, direction
 from harness.analysis.units import MISSING, quantity, span, times
-from harness.metrics import METRICS
 from harness.report.charts import Chart, render, subject
 from harness.report.ratios import Group, Line, Panel, draw_ratios, ratios_numbers
 from harness.report.section import Exhibit, Section
@@ -26,8 +25,7 @@ def make(run: RunData, summary: Summary) -> Section | None:
     found = beside_bare(run, summary, [*declared, *_OWN])
     if not found:
         return None
-    better = {name: str(each.get("better", "")) for name, each in declared.items()}
-    better |= {name: METRICS[name].better for name in _OWN}
+    better = {each.metric: direction(run, each.metric) for each in found}
     plain = [r for r in found if not r.row.emulated]
     emulated = [r for r in found if r.row.emulated]
     exhibits = (

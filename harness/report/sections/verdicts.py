@@ -9,8 +9,9 @@ from harness.analysis import statistics
 from harness.analysis.frames import RunData
 from harness.analysis.relative import Relative, beside_bare
 from harness.analysis.sentences import Sentence, listed
-from harness.analysis.summary import Summary, Verdict
-from harness.analysis.units import percent, span, times
+from harness.analysis.summary import Summary
+from harness.analysis.units import span, times
+from harness.analysis.verdicts import Verdict, margin_text
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,14 @@ def verdict(found: Relative) -> str:
     """One verdict for a table."""
     if found.verdict is Verdict.EQUIVALENT:
         return f"equivalent {within(found.margin)}"
-    if found.verdict is Verdict.DIFFERENT:
-        return "different"
+    if found.verdict.is_difference:
+        return str(found.verdict)
     return f"no conclusion: {found.why or 'bare metal is not in the run'}"
 
 
 def within(margin: float) -> str:
     """The margin of an equivalence."""
-    return f"within {percent(round(margin - 1, 4)).replace('.0 ', ' ')}"
+    return f"within {margin_text(margin)}"
 
 
 def answers(
@@ -54,7 +55,7 @@ def answers(
     names = list(dict.fromkeys(r.row.runtime for r in sure))
     own = {name: [r for r in sure if r.row.runtime == name] for name in names}
     equal = [n for n in names if all(r.verdict is Verdict.EQUIVALENT for r in own[n])]
-    other = [n for n in names if any(r.verdict is Verdict.DIFFERENT for r in own[n])]
+    other = [n for n in names if any(r.verdict.is_difference for r in own[n])]
     parts = [f"{words.equal(equal)}, {within(sure[0].margin)}"] if equal else []
     parts += [words.differs(name, _told(own[name], words)) for name in other]
     head = "; ".join(parts) or words.undecided
@@ -74,7 +75,7 @@ def _is_told(found: Relative) -> bool:
 def _told(found: Sequence[Relative], words: Words) -> str:
     told = []
     for each in found:
-        if each.verdict is Verdict.DIFFERENT and each.ratio is not None:
+        if each.verdict.is_difference and each.ratio is not None:
             variant = words.variant(each)
             told.append(times(each.ratio.value) + (f" ({variant})" if variant else ""))
     return listed(told)

@@ -1,0 +1,183 @@
+"""What the data say of two sets of trials: better, worse, equivalent, or no conclusion.
+
+The one core that every comparison of tarebench goes through, within a run and between runs.
+Three things must agree before a difference is called one, and each has its own job:
+
+1. *The interval* of the ratio of medians, from resampled whole blocks, leaves out 1.
+2. *The test*: a permutation test on ranks says that chance would rarely do it, and that still
+   holds among all the comparisons of a report (`control`: the false-discovery rate).
+3. *The practical threshold*, the margin that the scenario fixed before any data. Where the
+   whole interval lies within it, the two are *equivalent*, also when a difference is certain:
+   it is there, and does not matter. That is two one-sided tests in the form of an interval,
+   each at half of what the interval leaves out (2.5 % of 95 %), so stricter than the usual 5 %.
+
+All else is *no conclusion*, and says why. What is better is the metric's to say: less time,
+more events.
+
+Sources: Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15 (1987) 657-680, for two
+one-sided tests; Benjamini & Hochberg, JRSS B 57 (1995) 289-300, for the false-discovery rate;
+Good, Permutation Tests, 2nd ed. (2000), 3.2. How often all this is right and wrong, measured:
+docs/statistics.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from harness.analysis import effects, statistics
+from harness.analysis.statistics import CONFIDENCE, Estimate
+from harness.analysis.units import digits, percent
+
+FALSE_DISCOVERIES = 0.05
+"""The share of a report's differences that may be false."""
+
+
+class Verdict(StrEnum):
+    """What the data say of the new beside the base."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    EQUIVALENT = "equivalent"
+    NO_CONCLUSION = "no_conclusion"
+
+    @property
+    def is_difference(self) -> bool:
+        """Whether a difference was found, whichever way."""
+        return self in (Verdict.BETTER, Verdict.WORSE)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One comparison: new beside base.
+
+    `ratio` is the median of new over that of base; `p` the permutation test's; `shift` the
+    Hodges-Lehmann shift in the metric's unit; `delta` Cliff's, positive where new values are
+    mostly the larger. Each is None where the data do not give it. `why` says why there is no
+    conclusion, or what should be known beside a verdict; it may be empty.
+    """
+
+    ratio: Estimate | None
+    p: float | None
+    shift: Estimate | None
+    delta: float | None
+    verdict: Verdict
+    why: str
+
+    def refused(self, why: str) -> Judgement:
+        """The same numbers with no verdict, for a condition that makes it unfair."""
+        return replace(self, verdict=Verdict.NO_CONCLUSION, why=why)
+
+
+def judge(
+    base: pd.Series[float],
+    new: pd.Series[float],
+    *,
+    better: str,
+    margin: float,
+    paired: bool,
+    confidence: float = CONFIDENCE,
+    floor: float | None = None,
+) -> Judgement:
+    """Compare two series of values that are indexed by block.
+
+    `better` is "lower" or "higher"; with neither, nothing is better or worse. `margin` is the
+    smallest ratio that matters, 1 for none; `paired`: both come from the blocks of one run;
+    `floor` is the smallest difference, in the metric's unit, that the channel can tell. One
+    comparison of several goes through `control`.
+    """
+    ratio = statistics.ratio(new, base, confidence, paired=paired)
+    found = Judgement(
+        ratio=ratio,
+        p=effects.p_value(base, new, paired=paired),
+        shift=effects.shift(base, new, paired=paired, confidence=confidence),
+        delta=effects.cliffs_delta(base, new, paired=paired),
+        verdict=Verdict.NO_CONCLUSION,
+        why="",
+    )
+    if ratio is None:
+        return found.refused(_no_ratio(base, new, paired))
+    verdict, why = decide(ratio, margin, better)
+    found = replace(found, verdict=verdict, why=why)
+    if floor is not None and _is_below(floor, base, new, margin, verdict):
+        return found.refused("the difference is below the channel's round trip")
+    if verdict.is_difference and (found.p is None or found.p > 1 - confidence):
+        return found.refused(f"chance may explain it{_told(found.p)}")
+    return found
+
+
+def decide(ratio: Estimate, margin: float, better: str) -> tuple[Verdict, str]:
+    """The verdict of a ratio's interval alone, and why it is none or what qualifies it."""
+    if ratio.interval is None:
+        return Verdict.NO_CONCLUSION, ratio.absent
+    low, high = ratio.interval.low, ratio.interval.high
+    differs = low > 1 or high < 1
+    if margin > 1 and 1 / margin <= low and high <= margin:
+        small = f"a difference is there, and within the margin of {margin_text(margin)}"
+        return Verdict.EQUIVALENT, small if differs else ""
+    if not differs:
+        return Verdict.NO_CONCLUSION, "the interval includes both answers"
+    if better not in ("lower", "higher"):
+        return Verdict.NO_CONCLUSION, "nobody said which direction is better"
+    verdict = Verdict.BETTER if (high < 1) == (better == "lower") else Verdict.WORSE
+    may_be_small = margin > 1 and (low < margin if low > 1 else high > 1 / margin)
+    exceeds = f"whether it exceeds the margin of {margin_text(margin)} is not decided"
+    return verdict, exceeds if may_be_small else ""
+
+
+def control(judgements: Sequence[Judgement], cutoff: float | None = None) -> tuple[Judgement, ...]:
+    """The same judgements with false discoveries kept rare among all of them.
+
+    A better or worse that does not stand becomes no conclusion. `cutoff` is that of a larger
+    family of which these are a part.
+    """
+    tested = [each.p for each in judgements if each.p is not None]
+    limit = cutoff_of(tested) if cutoff is None else cutoff
+    among = f" among {len(tested)} comparisons" if cutoff is None and len(tested) > 1 else ""
+    return tuple(
+        each.refused(f"chance may explain it{among}{_told(each.p)}")
+        if each.verdict.is_difference and (each.p is None or each.p > limit)
+        else each
+        for each in judgements
+    )
+
+
+def cutoff_of(p_values: Sequence[float], rate: float = FALSE_DISCOVERIES) -> float:
+    """The largest p that stands among these (Benjamini and Hochberg); below 0 if none does."""
+    if not p_values:
+        return -math.inf
+    adjusted = stats.false_discovery_control(list(p_values))
+    standing = np.asarray(p_values)[adjusted <= rate]
+    return float(standing.max()) if len(standing) else -math.inf
+
+
+def margin_text(margin: float) -> str:
+    """A margin for a reader: 1.1 is `10 %`."""
+    return percent(round(margin - 1, 4)).replace(".0 ", " ")
+
+
+def _is_below(
+    floor: float, base: pd.Series[float], new: pd.Series[float], margin: float, verdict: Verdict
+) -> bool:
+    """Whether the channel cannot tell the two apart, and so no difference can be seen; nor can
+    an equivalence whose margin is itself below what the channel can tell."""
+    if abs(float(new.median() - base.median())) >= floor:
+        return False
+    return verdict is not Verdict.EQUIVALENT or (margin - 1) * float(base.median()) < floor
+
+
+def _no_ratio(base: pd.Series[float], new: pd.Series[float], paired: bool) -> str:
+    old, fresh = effects.samples(base, new, paired=paired)
+    if min(len(old), len(fresh)) == 0:
+        return "no block has both" if paired else "one of the two has no value"
+    return "a value is not positive, so there is no ratio"
+
+
+def _told(p: float | None) -> str:
+    return "" if p is None else f" (p {digits(p, 2)})"
