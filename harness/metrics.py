@@ -105,6 +105,8 @@ _ALL = (
     _bytes("io.device_bytes", "what the host's block device read or wrote meanwhile"),
     _seconds("job.duration", "a workload of one's own, from its start to its end on the host"),
     _seconds("job.cpu", "CPU seconds of the workload's processes, as the box's kernel counts"),
+    _seconds("imported.wall", "a command's run or a benchmark's round, as another tool timed it"),
+    _bytes("imported.memory", "the most that such a run held resident, as hyperfine tells"),
     _seconds("canary.work", "a fixed piece of arithmetic in the harness: the host's own drift"),
     Metric(name="canary.busy", unit="1", better="lower",
            description="share of the host's CPU time used while the harness idles"),

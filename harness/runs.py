@@ -48,6 +48,23 @@ def known_runs() -> Sequence[StoredRun]:
     return sorted(found, key=lambda run: run.started_utc)
 
 
+def all_runs(more: Sequence[str] = ()) -> Sequence[Path]:
+    """Every run in the results folder, and those that `more` names: a run, or a folder of runs.
+
+    Raises UsageError for a name that is neither.
+    """
+    found = [run.folder for run in known_runs()]
+    for name in more:
+        folder = Path(name)
+        inside = sorted(folder.glob(f"*/{MANIFEST}")) if folder.is_dir() else []
+        deeper = sorted(folder.glob(f"*/*/{MANIFEST}")) if folder.is_dir() else []
+        if inside or deeper:
+            found += [path.parent for path in (*inside, *deeper)]
+        else:
+            found.append(find_run(name))
+    return found
+
+
 def find_run(name: str) -> Path:
     """The folder or report behind RUN; raises UsageError."""
     if name == "demo":

@@ -1,4 +1,4 @@
-"""Writes a run's samples in other tools' formats, each in one step.
+"""Writes a run's samples as tables, each file in one step.
 
 A spreadsheet runs a cell that begins with `=`, `+`, `-` or `@`, and a failure's reason is text
 that a workload may have chosen; such cells get a leading quote (OWASP, CSV injection).
@@ -6,35 +6,16 @@ that a workload may have chosen; such cells get a leading quote (OWASP, CSV inje
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
 
 from harness.analysis.frames import CONTRACT, EXTRA, SAMPLES, RunData
-from harness.errors import HarnessError, UsageError
+from harness.errors import HarnessError
 
 _DANGEROUS = ("=", "+", "-", "@", "\t", "\r")
-
-
-def export(run: RunData, to: str, out: Path | None = None) -> None:
-    """Write the samples as `csv` or `parquet` to a file, or to standard output.
-
-    Raises UsageError for another format.
-    """
-    encode = _ENCODERS.get(to)
-    if encode is None:
-        raise UsageError(
-            f"a run cannot be exported to {to!r}", f"choose one of {', '.join(sorted(_ENCODERS))}"
-        )
-    data = encode(run)
-    if out is None:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-    else:
-        write_whole(out, data)
 
 
 def write_samples(run: RunData, folder: Path) -> Path:
@@ -75,9 +56,11 @@ def write_whole(path: Path, data: bytes) -> None:
         partial.write_bytes(data)
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise HarnessError(
-            f"{path} could not be written: {error.strerror}", "free some space or choose --out"
+            f"{path} could not be written: {error.strerror}",
+            "free some space, or give --out another place",
         ) from error
 
 
@@ -91,6 +74,3 @@ def _parquet(table: pd.DataFrame) -> bytes:
     buffer = BytesIO()
     table.to_parquet(buffer, engine="pyarrow", index=False, compression="zstd")
     return buffer.getvalue()
-
-
-_ENCODERS: Mapping[str, Callable[[RunData], bytes]] = {"csv": to_csv, "parquet": to_parquet}

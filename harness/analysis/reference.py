@@ -43,10 +43,13 @@ def keep(run: RunData, references: Path) -> Path:
 def machine(manifest: Mapping[str, Any]) -> str:
     """`x86_64-amd-epyc-2cpu-nested`: the class of machine that a run was measured on.
 
-    The last word is `metal`, `nested` (the host is itself a machine) or `emulated`.
+    The last word is `metal`, `nested` (the host is itself a machine), `emulated`, or `unknown`
+    where an imported run does not tell.
     """
     host = manifest.get("host", {})
     below = "emulated" if host.get("emulated") else "nested" if host.get("hypervisor") else "metal"
+    if "hypervisor" not in host:
+        below = "unknown"
     words = (
         host.get("architecture", "unknown"),
         host.get("cpu_model", "cpu"),

@@ -14,11 +14,11 @@ from typing import Annotated, cast
 import typer
 
 from harness import __version__
-from harness.cli import keeping, looking, reading, running
+from harness.cli import exchanging, keeping, looking, reading, running
 from harness.cli.terminal_io import INTERRUPTED, State, app, say
 from harness.errors import HarnessError, UsageError
 
-__all__ = ["app", "keeping", "looking", "main", "reading", "running"]
+__all__ = ["app", "exchanging", "keeping", "looking", "main", "reading", "running"]
 
 
 @app.callback()

@@ -1,4 +1,4 @@
-"""Commands that read stored runs: report and export."""
+"""The command that reads stored runs and reports them."""
 
 from __future__ import annotations
 
@@ -43,32 +43,3 @@ def _default_report(name: str, found: Path, format_: str) -> Path:
     if found.is_dir() and name.partition("/")[0] != "demo":
         return found / f"report.{format_}"
     return Path.cwd() / f"tarebench-{found.stem}.{format_}"
-
-
-@app.command()
-def export(
-    run: Annotated[str, typer.Argument(help="A run folder, a report, or `latest`.")],
-    to: Annotated[str, typer.Option(help="csv, parquet, or reference.")],
-    out: Annotated[
-        Path | None, typer.Option(help="Where to write it; standard output if not given.")
-    ] = None,
-) -> None:
-    """Write a run's samples in another format.
-
-    `reference` makes a small copy of the whole run, to be kept with the project: by default in
-    results/reference/MACHINE/SCENARIO.
-    """
-    if to not in ("csv", "parquet", "reference"):
-        raise UsageError(f"--to {to!r} is not known", "choose csv, parquet or reference")
-    from harness.analysis.export import export as write
-    from harness.analysis.frames import load_run
-    from harness.runs import find_run
-
-    loaded = load_run(find_run(run))
-    if to == "reference":
-        from harness import paths
-        from harness.analysis import reference
-
-        typer.echo(reference.keep(loaded, (out or paths.references()).absolute()))
-    else:
-        write(loaded, to, out)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.analysis.export import export
 from harness.analysis.frames import CONTRACT, load_run
 from harness.errors import HarnessError, UsageError
+from harness.exchange.export import export
 from harness.model import Outcome
 from tests.synthetic import Plan, make_run
 

@@ -19,7 +19,8 @@ HOST = {"architecture": "x86_64", "cpu_model": "Fast CPU (TM) 3000", "threads": 
 @pytest.mark.parametrize(
     ("host", "end"),
     [
-        ({}, "metal"),
+        ({"hypervisor": False}, "metal"),
+        ({}, "unknown"),
         ({"hypervisor": True}, "nested"),
         ({"hypervisor": True, "emulated": True}, "emulated"),
     ],

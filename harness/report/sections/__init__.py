@@ -13,6 +13,7 @@ from harness.report.sections import (
     density,
     disk,
     holding,
+    imported,
     job,
     ladder,
     parallel,
@@ -26,7 +27,7 @@ Maker = Callable[[RunData, Summary], Section | None]
 MAKERS: tuple[Maker, ...] = (
     service.make, cold.make,
     holding.make, variants.make, parallel.make, ladder.make, density.make, computing.make,
-    disk.make, job.make, timeseries.make,
+    disk.make, job.make, imported.make, timeseries.make,
 )  # fmt: skip
 """In the order of the report; a maker returns None where the run has nothing for it."""
 

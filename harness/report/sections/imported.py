@@ -1,0 +1,105 @@
+"""What another tool measured: its commands or tests side by side, and what is not known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from harness.analysis import statistics
+from harness.analysis.frames import RunData
+from harness.analysis.sentences import Sentence
+from harness.analysis.summary import RuntimeRow, Summary
+from harness.analysis.units import MISSING, plural, quantity, span
+from harness.metrics import METRICS
+from harness.report.charts import Chart, dots, render
+from harness.report.dots import DotPlot, DotRow
+from harness.report.section import Exhibit, Section
+from harness.report.style import Subject
+from harness.report.tables import Table
+
+_METRICS = (("imported.wall", "Time"), ("imported.memory", "Most memory"))
+_NAME = 20
+"""Characters of a command that stand beside a row of a chart; the table has the whole."""
+
+
+def make(run: RunData, summary: Summary) -> Section | None:
+    """None where nothing was imported."""
+    said = run.manifest.get("imported")
+    if not isinstance(said, dict):
+        return None
+    tool = str(said.get("tool", "another tool"))
+    order = str(said.get("order", ""))
+    exhibits = [
+        Exhibit(f"imported_{metric.partition('.')[2]}", heading, _chart(run, summary, metric),
+                _table(run, summary, metric, heading))
+        for metric, heading in _METRICS
+        if len(run.values(metric))
+    ]  # fmt: skip
+    return Section(
+        name="imported",
+        title=f"What did {tool} measure?",
+        link="Imported",
+        notes=(f"{order[:1].upper()}{order[1:]}.",) if order else (),
+        exhibits=tuple(exhibits),
+        answers=(
+            Sentence(
+                "imported",
+                f"These values were measured by {tool}, not by tarebench: "
+                f"{plural(len(summary.rows), 'row')}, and nothing is concluded from one beside "
+                "another.",
+                f"Not known: {'; '.join(map(str, said.get('unknown', ())))}.",
+            ),
+        ),
+    )
+
+
+def _chart(run: RunData, summary: Summary, metric: str) -> Chart | None:
+    unit = METRICS[metric].unit
+    rows, told = [], []
+    for row, values in _measured(run, summary, metric):
+        estimate = statistics.median(values)
+        told.append(f"{row.runtime} {quantity(float(values.median()), unit)}")
+        subject = Subject(_short(row.runtime), row.runtime_class, row.accel, row.emulated)
+        rows.append(DotRow(subject, tuple(values), (), estimate))
+    axis = "one point a run of the command, logarithmic scale"
+    name = metric.replace(".", "-")
+    made = dots(name, DotPlot(tuple(rows), unit, axis), "")
+    alt = f"Values by command or test, one point a run. Medians: {', '.join(told)}."
+    return render(name, alt, made[2]) if made else None
+
+
+def _table(run: RunData, summary: Summary, metric: str, heading: str) -> Table:
+    unit = METRICS[metric].unit
+    found = []
+    for row, values in _measured(run, summary, metric):
+        estimate = statistics.median(values)
+        failed = sum(row.failures.values())
+        found.append(
+            (
+                row.runtime,
+                quantity(float(values.median()), unit),
+                span(estimate.interval if estimate else None, unit),
+                f"{quantity(float(values.min()), unit)} to {quantity(float(values.max()), unit)}",
+                str(len(values)),
+                str(failed) if failed else MISSING,
+            )
+        )
+    headings = ("What", "Median", "95 % interval", "Fastest to slowest", "Good runs", "Failed")
+    if unit == "bytes":
+        headings = (*headings[:3], "Least to most", *headings[4:])
+    return Table(f"{heading}, as imported", headings, tuple(found))
+
+
+def _measured(
+    run: RunData, summary: Summary, metric: str
+) -> Sequence[tuple[RuntimeRow, pd.Series[float]]]:
+    found = [(row, run.values(metric, row.runtime)) for row in summary.rows]
+    return [(row, values) for row, values in found if len(values)]
+
+
+def _short(name: str) -> str:
+    """Both ends of a command, where two differ most often; `$` would begin a formula."""
+    half = (_NAME - 1) // 2
+    told = name if len(name) <= _NAME else f"{name[:half]}…{name[-half:]}"
+    return told.replace("$", r"\$")
