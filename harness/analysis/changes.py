@@ -7,7 +7,9 @@ as large a one: right whatever the distribution, as long as the order means noth
 PELT (Killick, Fearnhead & Eckley, JASA 107 (2012) 1590-1598, by ruptures) with least absolute
 deviations, which one odd run does not move, and the penalty of the modified BIC, 3 log n a
 change (Zhang & Siegmund, Biometrics 63 (2007) 22-32), on runs scaled by the noise between
-neighbours.
+neighbours. Each step found must then pass the first test again
+among the runs from the step before it to the step after it; the weakest that does not is taken
+back, and so on.
 
 With fewer than `MIN_RUNS` runs nothing is said. docs/history.md has the measured rate of false
 alarms, and how large a step is found among how many runs.
@@ -31,6 +33,8 @@ MIN_LEVEL = 3
 """Runs on each side of a change."""
 
 ORDERS = 4999
+LEVEL = 0.05
+"""At most this often is a step seen where there is none."""
 PENALTY = 3.0
 """Times log n: what one more change has to save."""
 
@@ -56,13 +60,18 @@ def one_level(values: Sequence[float], seed: int = 0) -> Tested:
     n = len(values)
     if n < MIN_RUNS:
         return Tested(n, None, f"{n} of the {MIN_RUNS} runs that a trend needs")
+    return Tested(n, _p_of_one_level(values, seed))
+
+
+def _p_of_one_level(values: Sequence[float], seed: int) -> float:
+    n = len(values)
     ranks = np.asarray(stats.rankdata(values), dtype=np.float64)
     if np.ptp(ranks) == 0:
-        return Tested(n, 1.0)
+        return 1.0
     dice = np.random.default_rng(seed)
     orders = dice.permuted(np.broadcast_to(ranks, (ORDERS, n)), axis=1)
     as_large = int((_largest_step(orders) >= _largest_step(ranks[None, :]) - 1e-9).sum())
-    return Tested(n, (as_large + 1) / (ORDERS + 1))
+    return (as_large + 1) / (ORDERS + 1)
 
 
 def _largest_step(ranks: Floats) -> Floats:
@@ -74,14 +83,24 @@ def _largest_step(ranks: Floats) -> Floats:
     return np.asarray((np.abs(sums[:, before - 1]) / weights).max(axis=1))
 
 
-def places(values: Sequence[float]) -> tuple[int, ...]:
-    """The first run of each new level, by position; a question for where `one_level` says yes."""
-    if len(values) < 2 * MIN_LEVEL:
-        return ()
+def places(values: Sequence[float], seed: int = 0) -> tuple[int, ...]:
+    """The first run of each new level, by position; a question for where `one_level` says no."""
+    found = _proposed(values) if len(values) >= MIN_RUNS else []
+    while found:
+        edges = [0, *found, len(values)]
+        ps = [_p_of_one_level(values[a:b], seed) for a, b in zip(edges, edges[2:], strict=False)]
+        weakest = int(np.argmax(ps))
+        if ps[weakest] <= LEVEL:
+            break
+        del found[weakest]
+    return tuple(found)
+
+
+def _proposed(values: Sequence[float]) -> list[int]:
     given = np.asarray(values, dtype=np.float64)
     signal = np.log(given) if (given > 0).all() else given
     finest = _FINEST if (given > 0).all() else _FINEST * float(np.abs(given).max() or 1.0)
     noise = _GAUSS * float(np.median(np.abs(np.diff(signal)))) / math.sqrt(2)
     scaled = signal * _LAPLACE / max(noise, finest)
     found = ruptures.Pelt(model="l1", min_size=MIN_LEVEL, jump=1).fit(scaled)
-    return tuple(found.predict(pen=PENALTY * math.log(len(given)))[:-1])
+    return [int(place) for place in found.predict(pen=PENALTY * math.log(len(given)))[:-1]]

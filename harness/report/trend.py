@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import BytesIO
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -84,8 +85,9 @@ def _panel(axes: Axes, trend: Trend) -> None:
 
 
 def _cut(text: str, length: int) -> str:
-    """A name as long as there is room; `$` would begin a formula."""
-    short = text if len(text) <= length else f"{text[: length - 1]}…"
+    """A name as long as there is room, as it can be drawn; `$` would begin a formula."""
+    clean = "".join(c if c.isprintable() else " " for c in text)
+    short = clean if len(clean) <= length else f"{clean[: length - 1]}…"
     return short.replace("$", r"\$")
 
 
@@ -110,7 +112,7 @@ def _scale(axes: Axes, trend: Trend) -> None:
 
 def _levels(axes: Axes, trend: Trend) -> None:
     """The level on each side of a step, and how large the step is."""
-    for change, after in zip(trend.changes, (*trend.changes[1:], None), strict=True):
+    for change, after in zip_longest(trend.changes, trend.changes[1:]):
         x = change.position - 0.5
         end = after.position - 0.5 if after else len(trend.points) - 0.4
         axes.axvline(x, color=INK, linewidth=0.9, linestyle=(0, (3, 2)), zorder=1)

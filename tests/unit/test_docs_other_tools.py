@@ -38,7 +38,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[RunData]:
 def test_duckdb_reads_all_runs(runs: list[RunData]) -> None:
     queries = snippets("sql")
     assert len(queries) == 5
-    medians, outcomes, ratios, memory, hosts = (duckdb.sql(q).fetchall() for q in queries)
+    medians, outcomes, ratios, memory, hosts = (duckdb.execute(q).fetchall() for q in queries)
     told = {(run, runtime): (ms, trials) for run, runtime, ms, trials in medians}
     for run in runs:
         values = run.values("startup.ready", "crun")

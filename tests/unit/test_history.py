@@ -189,10 +189,12 @@ def test_the_command_reads_folders_and_draws(tmp_path: Path) -> None:
     assert [change["run"] for change in series["changes"]] == ["run-005"]
     drawn = (tmp_path / "trend.svg").read_text()
     assert drawn.startswith("<?xml")
-    refused = place.tarebench("history", more, "--out", "trend.doc")
-    assert refused.status == 2
-    assert "hint:" in refused.err
-    assert place.tarebench("history", "nowhere").status == 2
+
+
+def test_a_chart_of_no_known_kind_is_refused(tmp_path: Path) -> None:
+    found = history(stored(tmp_path, 1, lambda day: 1.0), READY)
+    with pytest.raises(UsageError, match=r"cannot be written as \.doc"):
+        save_trends(found, tmp_path / "trend.doc")
 
 
 def test_hostile_names_are_drawn_and_printed_as_text(tmp_path: Path) -> None:
@@ -236,7 +238,7 @@ def claimed(values: np.ndarray[Any, Any]) -> tuple[int, ...]:
     """The steps that one series alone would be told."""
     told = [float(value) for value in values]
     p = changes.one_level(told).p
-    return changes.places(told) if p is not None and p <= 0.05 else ()
+    return changes.places(told) if p is not None and p <= changes.LEVEL else ()
 
 
 @pytest.mark.parametrize("kind", ["normal", "heavy", "modes"])

@@ -72,15 +72,16 @@ def _chart(run: RunData, summary: Summary, metric: str) -> Chart | None:
 def _table(run: RunData, summary: Summary, metric: str, heading: str) -> Table:
     unit = METRICS[metric].unit
     found = []
-    for row, values in _measured(run, summary, metric):
+    for row in summary.rows:
+        values = run.values(metric, row.runtime)
         estimate = statistics.median(values)
         failed = sum(row.failures.values())
         found.append(
             (
                 row.runtime,
-                quantity(float(values.median()), unit),
+                quantity(estimate.value if estimate else None, unit),
                 span(estimate.interval if estimate else None, unit),
-                f"{quantity(float(values.min()), unit)} to {quantity(float(values.max()), unit)}",
+                _reach(values, unit),
                 str(len(values)),
                 str(failed) if failed else MISSING,
             )
@@ -89,6 +90,12 @@ def _table(run: RunData, summary: Summary, metric: str, heading: str) -> Table:
     if unit == "bytes":
         headings = (*headings[:3], "Least to most", *headings[4:])
     return Table(f"{heading}, as imported", headings, tuple(found))
+
+
+def _reach(values: pd.Series[float], unit: str) -> str:
+    if len(values) == 0:
+        return MISSING
+    return f"{quantity(float(values.min()), unit)} to {quantity(float(values.max()), unit)}"
 
 
 def _measured(
