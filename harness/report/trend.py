@@ -31,7 +31,7 @@ def save_trends(found: History, out: Path) -> None:
     form = _FORMS.get(out.suffix.lower())
     if form is None:
         raise UsageError(
-            f"a chart cannot be written as {out.suffix or out.name!r}",
+            f"a chart cannot be written as {out.suffix or out.name}",
             "end --out in .svg, .png or .pdf",
         )
     if len(found.trends) > MOST_PANELS:
