@@ -276,10 +276,12 @@ def _resolve(file: ScenarioFile, where: str) -> Scenario:
     runtimes = registry.expand(file.runtimes or wanted)
     if not runtimes:
         raise ScenarioError(f"{where}: runtimes: none is named", 'for example runtimes = ["runc"]')
+    limits = _limits(file.limits, where)
+    _check_room(experiments, limits, where)
     return Scenario(
         name=file.name, title=file.title, question=file.question, description=file.description,
-        runtimes=runtimes, experiments=experiments, workload=workload,
-        limits=_limits(file.limits, where), blocks=file.blocks, warmup_blocks=file.warmup_blocks,
+        runtimes=runtimes, experiments=experiments, workload=workload, limits=limits,
+        blocks=file.blocks, warmup_blocks=file.warmup_blocks,
         image=file.image, thresholds=file.thresholds, sampler=file.sampler,
     )  # fmt: skip
 
@@ -320,6 +322,20 @@ def _limits(text: LimitsText, where: str) -> Limits:
     memory = None if text.memory is None else _bytes(text.memory, where)
     cpus = float(cpu.count()) if text.cpus == "all" else text.cpus
     return Limits(cpus=cpus, memory_bytes=memory, pids=text.pids)
+
+
+def _check_room(experiments: Experiments, limits: Limits, where: str) -> None:
+    """Refuse what no instance could hold, before any is started."""
+    if limits.memory_bytes is None:
+        return
+    for name, settings in experiments.chosen().items():
+        held = settings.held()
+        if size_bytes(held) >= limits.memory_bytes:
+            raise ScenarioError(
+                f"{where}: experiments.{name}.touched: no instance can hold {held} within "
+                f"limits.memory ({limits.memory_bytes // MIB} MiB)",
+                "make it smaller, or the limit larger",
+            )
 
 
 def _bytes(text: str | int, where: str) -> int:

@@ -49,6 +49,10 @@ class Settings(Frozen, frozen=True):
         """Runtimes that the table itself names, in order."""
         return ()
 
+    def held(self) -> Size:
+        """How much memory each instance is asked to write and hold, as it is written."""
+        return "0 B"
+
     def renamed(self, canonical: Callable[[str], str]) -> Settings:
         """The same with runtimes by their canonical names."""
         del canonical
@@ -91,6 +95,10 @@ class Memory(Settings, frozen=True):
         for state, before in _MEMORY_NEEDS.items():
             if state in self.states and before not in self.states:
                 raise ValueError(f'"{state}" in states needs "{before}" before it')
+
+    def held(self) -> Size:
+        """The touched set, where that state is asked for."""
+        return self.touched if "touched" in self.states else super().held()
 
 
 class Phases(Settings, frozen=True):
@@ -137,6 +145,10 @@ class Density(Settings, frozen=True):
         size_bytes(self.read)
         if self.latency_bound_s is not None and self.requests < FEW_REQUESTS:
             raise ValueError(f"a bound for the latency needs {FEW_REQUESTS} requests a reading")
+
+    def held(self) -> Size:
+        """The touched set."""
+        return self.touched
 
 
 class Ladder(Settings, frozen=True):

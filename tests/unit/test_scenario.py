@@ -157,6 +157,18 @@ FAULTS = [
     ),
     (
         "[experiments.memory]",
+        '[experiments.memory]\nstates = ["idle", "touched"]\ntouched = "128 MiB"',
+        "experiments.memory.touched: no instance can hold 128 MiB within limits.memory (128 MiB)",
+        "the limit larger",
+    ),
+    (
+        "[experiments.memory]",
+        '[experiments.density]\ntouched = "1 GiB"',
+        "experiments.density.touched: no instance can hold 1 GiB within limits.memory (128 MiB)",
+        "make it smaller",
+    ),
+    (
+        "[experiments.memory]",
         '[experiments.memory]\ntouched = "much"',
         "experiments.memory: 'much' is not a size",
         "",
