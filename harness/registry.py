@@ -20,8 +20,8 @@ HIDDEN = frozenset({"fake"})
 """Registered for tests alone, and never listed."""
 
 EVERY = "all"
-BY_NAME_ONLY = frozenset({"spawn"})
-"""What `all` leaves out: building blocks of the cost ladder, which nobody runs in earnest."""
+BY_NAME_ONLY = frozenset({"oci", "spawn"})
+"""What `all` leaves out: building blocks of the cost ladder, and a box that must be told which."""
 
 
 def names() -> Sequence[str]:

@@ -12,6 +12,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from harness.channel import Agent, Listener
 from harness.clock import Deadline
@@ -33,6 +34,7 @@ from harness.serving import Served, Service
 
 SOCKET = "channel"
 EXIT_TIMEOUT_S = 20.0
+_ERROR_CHARACTERS = 500
 
 
 class AgentBox:
@@ -97,6 +99,12 @@ class AgentBox:
 def listen(spec: InstanceSpec) -> Listener:
     """The listener of an instance, in the folder that boxes see as /run/tarebench."""
     return Listener(spec.sockets / SOCKET, mode=0o666)
+
+
+def last_words(errors: IO[bytes]) -> str:
+    """The end of what a launcher wrote to its standard error."""
+    errors.seek(0)
+    return errors.read().decode(errors="replace").strip()[-_ERROR_CHARACTERS:]
 
 
 def in_directory_form(image: Image, inside: Sequence[str]) -> list[Path]:

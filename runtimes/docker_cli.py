@@ -18,9 +18,9 @@ from harness.clock import Deadline
 from harness.errors import LaunchFailed, RuntimeUnavailable
 from harness.model import Mark, Marks
 from harness.process import find_program, run, spawn
+from runtimes.box import last_words
 
 _TIMEOUT_S = 60.0
-_ERROR_CHARACTERS = 500
 
 
 def require_command() -> str:
@@ -60,9 +60,7 @@ def run_by_command(
                 raise LaunchFailed("docker run did not return") from None
             marks.stamp(Mark.STARTED)
         if status != 0:
-            said.seek(0)
-            words = said.read().decode(errors="replace").strip()[-_ERROR_CHARACTERS:]
-            raise LaunchFailed(f"docker run: exit status {status}: {words}")
+            raise LaunchFailed(f"docker run: exit status {status}: {last_words(said)}")
 
 
 def run_arguments(config: Mapping[str, Any], name: str) -> list[str]:

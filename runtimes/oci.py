@@ -1,4 +1,6 @@
-"""Native OCI runtimes: runc and crun, driven by their command line, without a daemon.
+"""Native OCI runtimes, driven by their command line, without a daemon.
+
+runc and crun, and by `oci,path=PROGRAM` any other that has the same command line.
 
 A bundle is written before the request; `run --detach` is what is timed, as an engine would
 call it. With `seccomp=on` the box's system calls are filtered too, as engines do. crun refuses
@@ -38,6 +40,7 @@ from runtimes.box import (
     Ending,
     check_parameters,
     in_directory_form,
+    last_words,
     listen,
     require_root,
 )
@@ -47,15 +50,15 @@ from runtimes.privileges import CAPABILITIES, DENIED_CALLS, SECCOMP
 from runtimes.storage import STORAGE, VOLUME_PATH, bound_folder, make_storage
 
 _CALL_TIMEOUT_S = 60.0
+_VERSION_TIMEOUT_S = 5.0
 _PERIOD_US = 100_000
-_ERROR_CHARACTERS = 500
 
 MASKED = ("/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware")
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys")
 
 
 class Oci:
-    """One OCI runtime binary; `name` is `runc` or `crun`."""
+    """One OCI runtime binary, `program`."""
 
     runtime_class = RuntimeClass.CONTAINER
     on_tree = True
@@ -74,6 +77,9 @@ class Oci:
         self._state = context.state / self.program
         self._binary = find_program(self.program) or self.program
 
+    def _call(self, *words: str) -> list[str]:
+        return [self._binary, "--root", str(self._state), *words]
+
     def probe(self) -> RuntimeFacts:
         if find_program(self.program) is None:
             raise RuntimeUnavailable(
@@ -85,8 +91,17 @@ class Oci:
                 f"{self.program} needs writable control groups",
                 "mount /sys/fs/cgroup read-write (containers: run privileged)",
             )
-        said = run([self._binary, "--version"]).stdout.decode().split()
-        return RuntimeFacts(versions={self.program: said[2]}, limits=ALL_LIMITS)
+        return RuntimeFacts(versions={Path(self.program).name: self._version()}, limits=ALL_LIMITS)
+
+    def _version(self) -> str:
+        """The third word, as in `runc version 1.1.5`."""
+        said = run([self._binary, "--version"], check=False, timeout_s=_VERSION_TIMEOUT_S)
+        words = said.stdout.decode(errors="replace").split()
+        if said.returncode != 0 or len(words) < 3:
+            raise RuntimeUnavailable(
+                f"{self._binary} did not tell its version", "name an OCI runtime's program"
+            )
+        return words[2]
 
     def prepare(self, image: Image) -> None:
         self._state.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -123,24 +138,16 @@ class Oci:
             marks.stamp(Mark.REMOVED)
 
     def _spawn(self, spec: InstanceSpec, errors: IO[bytes], marks: Marks) -> Process:
-        argv = [
-            self._binary, "--root", str(self._state),
-            "run", "--detach", "--bundle", str(spec.directory), spec.name,
-        ]  # fmt: skip
+        argv = self._call("run", "--detach", "--bundle", str(spec.directory), spec.name)
         marks.stamp(Mark.REQUEST)
         return spawn(argv, stderr=errors.fileno())
 
     def _delete(self, name: str) -> None:
         """A container that ended by itself is deleted; one that did not is killed."""
-        gone = run(
-            [self._binary, "--root", str(self._state), "delete", name],
-            check=False, timeout_s=_CALL_TIMEOUT_S,
-        )  # fmt: skip
+        gone = run(self._call("delete", name), check=False, timeout_s=_CALL_TIMEOUT_S)
         if gone.returncode != 0:
-            run(
-                [self._binary, "--root", str(self._state), "delete", "--force", name],
-                check=False, timeout_s=_CALL_TIMEOUT_S,
-            )  # fmt: skip
+            force = self._call("delete", "--force", name)
+            run(force, check=False, timeout_s=_CALL_TIMEOUT_S)
 
     def _forget(self, name: str) -> None:
         group = Group(Layout.detect(), f"{self._context.cgroup}/{name}")
@@ -183,6 +190,24 @@ class Crun(Oci):
     program = "crun"
 
 
+class AnyOci(Oci):
+    """`oci,path=/usr/bin/youki`: a binary of the user's choice."""
+
+    parameters: Mapping[str, Parameter] = {
+        **Oci.parameters, "path": Parameter("", description="the OCI runtime's program")
+    }  # fmt: skip
+
+    def __init__(self, name: str, parameters: Mapping[str, str], context: Context) -> None:
+        self.program = parameters.get("path", "")
+        super().__init__(name, parameters, context)
+        self._state = context.state / f"oci-{Path(self.program).name}"
+
+    def probe(self) -> RuntimeFacts:
+        if not self.program:
+            raise RuntimeUnavailable("no OCI runtime was named", "write oci,path=/usr/bin/youki")
+        return super().probe()
+
+
 def _hide_unified(mounts: PrivateMounts) -> None:
     layout = Layout.detect()
     if layout.version == "hybrid" and layout.v2 is not None:
@@ -198,9 +223,7 @@ def finish(process: Process, errors: IO[bytes]) -> None:
         process.wait()
         raise LaunchFailed(f"{process.argv[0]} did not return") from None
     if status != 0:
-        errors.seek(0)
-        said = errors.read().decode(errors="replace").strip()[-_ERROR_CHARACTERS:]
-        raise LaunchFailed(f"{process.argv[0]} run: exit status {status}: {said}")
+        raise LaunchFailed(f"{process.argv[0]} run: exit status {status}: {last_words(errors)}")
 
 
 def bundle_config(

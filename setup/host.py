@@ -110,6 +110,7 @@ NEEDS: tuple[Need, ...] = (
     Need("iproute2", "networks of boxes", lambda: program("ip")),
     Need("runc", "containers without a daemon", lambda: program("runc")),
     Need("crun", "containers without a daemon", lambda: program("crun")),
+    Need("bubblewrap", "jails made by bubblewrap", lambda: program("bwrap")),
     Need("docker.io", "containers of Docker Engine; none is here", docker_engine),
     Need("tini", "to reap what a private Docker engine leaves", lambda: program("tini")),
 )

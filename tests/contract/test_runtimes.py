@@ -39,7 +39,8 @@ SPAWN_ALL = (
     "spawn,ns=mount+uts+ipc+pid+net+cgroup,with=chroot+pivot+mounts+cgroup+capabilities+seccomp"
 )
 RUNTIMES = (
-    "bare", "bare,cgroup=on", "chroot", "chroot,cgroup=on", "runc", "crun",
+    "bare", "bare,cgroup=on", "chroot", "chroot,cgroup=on", "bwrap", "bwrap,cgroup=on",
+    "runc", "crun", "oci,path=/usr/bin/crun",
     "spawn,with=cgroup", SPAWN_ALL, "crun,seccomp=on", "containerd",
     "docker", "docker,network=host", "docker,network=none", "docker,client=cli",
     "qemu", "qemu,machine=microvm", "kvm",
