@@ -205,6 +205,10 @@ class AnyOci(Oci):
     def probe(self) -> RuntimeFacts:
         if not self.program:
             raise RuntimeUnavailable("no OCI runtime was named", "write oci,path=/usr/bin/youki")
+        if find_program(self.program) is None:
+            raise RuntimeUnavailable(
+                f"there is no program {self.program}", "name an OCI runtime's program"
+            )
         return super().probe()
 
 

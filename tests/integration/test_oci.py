@@ -15,7 +15,7 @@ pytestmark = pytest.mark.integration
     ("name", "reason"),
     [
         ("oci", "no OCI runtime was named"),
-        ("oci,path=/nowhere/youki", "/nowhere/youki is not installed"),
+        ("oci,path=/nowhere/youki", "there is no program /nowhere/youki"),
         ("oci,path=/bin/false", "/bin/false did not tell its version"),
     ],
 )
