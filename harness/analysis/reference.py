@@ -1,9 +1,9 @@
 """Reference runs: small copies of runs, kept with the project, that say what they ran on.
 
 They drive the demo report, the lessons and tests, on systems where nothing can be run. Each
-is `results/reference/MACHINE/SCENARIO/` with a manifest and `samples.parquet`; MACHINE tells
-what matters when figures are compared: the processor, how many of them, and whether the host
-was itself a machine.
+is `results/reference/MACHINE/SCENARIO/` with a manifest, `samples.parquet` and, where counters
+were read over time, `timeseries.parquet`; MACHINE tells what matters when figures are compared:
+the processor, how many of them, and whether the host was itself a machine.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.analysis import timeseries
 from harness.analysis.export import write_samples, write_whole
 from harness.analysis.frames import MANIFEST, RunData
 from harness.errors import UsageError
@@ -37,6 +38,9 @@ def keep(run: RunData, references: Path) -> Path:
     }
     write_whole(folder / MANIFEST, json.dumps(manifest, separators=(",", ":")).encode())
     write_samples(run, folder)
+    series = None if run.folder is None else run.folder / timeseries.STORED
+    if series is not None and series.is_file():
+        write_whole(folder / timeseries.STORED, series.read_bytes())
     return folder
 
 
