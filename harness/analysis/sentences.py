@@ -38,6 +38,12 @@ def tell(summary: Summary) -> tuple[Sentence, ...]:
     return tuple(sentence for sentence in found if sentence is not None)
 
 
+def in_order(found: Sequence[Sentence]) -> tuple[Sentence, ...]:
+    """What is decided before what is not, and failures last."""
+    last = ("machine", "failures")
+    return tuple(sorted(found, key=lambda each: last.index(each.kind) if each.kind in last else -1))
+
+
 def _cold(summary: Summary, said: Sentence | None) -> Sentence | None:
     """Cold figures never stand without their regime."""
     if said is None or not summary.cold:
@@ -97,18 +103,22 @@ def _at_once(family: int) -> str:
 
 def _layers(summary: Summary) -> Sentence | None:
     """What of an engine's start is the engine, where the box that it calls stood alone too."""
-    found = summary.layers
+    return around(summary.layers, _at_once(summary.ready_family))
+
+
+def around(found: Sequence[Layers], sure: str) -> Sentence | None:
+    """Of the plainest engine at the top, of the others below; `sure` says of how many at once."""
     if not found:
         return None
-    told = [f"{_share(each)} of {each.whole}’s start" for each in found]
-    made = dict.fromkeys(name for each in found for name in _made_of(each))
-    parts = list(dict.fromkeys(each.part for each in found))
-    return Sentence(
-        "layers",
-        f"What is built around {listed(parts)} takes {listed(told)}.",
-        f"That is {listed(list(made))}; {listed(parts)} alone, in the version that they call, "
-        f"takes the rest. Intervals, 95 %, {_at_once(summary.ready_family)}.",
+    first, *rest = sorted(found, key=lambda each: each.whole.count(","))
+    head = (
+        f"{_share(first)} of {first.whole}’s start is what is built around {first.part}: "
+        f"{listed(_made_of(first))}."
     )
+    detail = [f"{first.part} alone, in the version that {first.whole} calls, takes the rest."]
+    others = [f"{_share(each)} of {each.whole}" for each in rest]
+    detail += [f"Likewise {listed(others)}."] * bool(others)
+    return Sentence("layers", head, " ".join([*detail, f"Intervals of 95 %, {sure}."]))
 
 
 def _made_of(found: Layers) -> Sequence[str]:

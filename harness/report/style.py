@@ -182,15 +182,12 @@ def log_axis(axes: Axes, low: float, high: float, unit: str, sparse: bool = Fals
     axes.set_xscale("log")
     low, high = low / 1.5, high * 1.5
     axes.set_xlim(low, high)
-    if unit == "bytes":
-        step = 16.0 if sparse or high / low > 1e5 else 4.0
-        ticks = [step**k for k in range(30)]
-    else:
-        ticks = [10.0**k for k in range(-9, 8)]
-    fine = [2.0**k for k in range(60)] if unit == "bytes" else [
-        m * 10.0**k for k in range(-9, 8) for m in (1, 2, 5)
-    ]  # fmt: skip
-    ticks = [t for t in ticks if low <= t <= high] or [t for t in fine if low <= t <= high]
+    scales = ([16.0] if sparse or high / low > 1e5 else []) + [4.0, 2.0] if unit == "bytes" else []
+    choices = [[base**k for k in range(60)] for base in scales] or [
+        [m * 10.0**k for k in range(-9, 8) for m in many] for many in ((1,), (1, 3), (1, 2, 5))
+    ]
+    shown = ([t for t in choice if low <= t <= high] for choice in choices)
+    ticks: Sequence[float] = next((ticks for ticks in shown if len(ticks) > 1), ())
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: tick(x, unit)))

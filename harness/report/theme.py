@@ -63,7 +63,7 @@ def themed(svg: bytes) -> bytes:
     text = _PLACES.sub(_rounded, _COMMENT.sub("", svg.decode()))
     looks: dict[str, int] = {}
     text = _POINT.sub(lambda m: f'{m[1]}class="p{looks.setdefault(m[2], len(looks))}"', text)
-    colours = _COLOUR.findall(text + "".join(looks))
+    colours = _COLOUR.findall(" ".join([text, *looks]))
     used = sorted({_NAMES[c] for c in colours if c in _NAMES})
     text = _COLOUR.sub(_variable, text)
     light, dark = ("".join(f"{name}:{_VALUES[name][k]};" for name in used) for k in (0, 1))

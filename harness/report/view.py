@@ -61,7 +61,9 @@ def view(run: RunData) -> View:
         run=run,
         summary=summary,
         manifest=run.manifest,
-        sentences=sentences.tell(summary) + tuple(a for s in found for a in s.answers),
+        sentences=sentences.in_order(
+            sentences.tell(summary) + tuple(a for s in found for a in s.answers)
+        ),
         charts=draw_charts(run, summary),
         tables=_tables(run, summary),
         controls=audit.controls(run, summary),

@@ -100,8 +100,10 @@ def test_bars_keep_their_colours_and_the_words_on_them_can_be_read() -> None:
 
 
 def test_a_chart_follows_the_page_and_a_saved_one_does_not() -> None:
-    row = DotRow(Subject("crun", "container", "none", False), (1.0, 1.1, 1.3), (), None)
-    plot = DotPlot((row,), "s", "from request to READY")
+    boxes = (Subject("crun", "container", "none", False),
+             Subject("qemu", "emulated machine", "tcg", True))  # fmt: skip
+    rows = tuple(DotRow(box, (1.0, 1.1, 1.3, 1.2, 1.4), (1.7,), None) for box in boxes)
+    plot = DotPlot(rows, "s", "from request to READY")
     chart = render("c", "a chart", lambda layout: draw_dots(plot, layout), plot.numbers)
     saved, shown = chart.wide.decode(), themed(chart.wide).decode()
     assert "var(" not in saved
@@ -111,4 +113,5 @@ def test_a_chart_follows_the_page_and_a_saved_one_does_not() -> None:
     names = set(re.findall(r"var\((--c\d+)\)", shown))
     defined = set(re.findall(r"(--c\d+):#", shown))
     assert names == defined
+    assert shown.count('class="p') == 2 * 5 + 2
     assert "<!--" not in shown

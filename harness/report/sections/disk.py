@@ -29,7 +29,9 @@ RATES: Mapping[str, str] = {
     "io.seqwrite.bandwidth": "sequential writes, 1 MiB",
 }
 SYNC = f"{FSYNC}.latency"
-LEVELS: Mapping[str, str] = {"0.5": "median", "0.99": "p99", "0.999": "p99.9"}
+LEVELS: Mapping[str, str] = {
+    "0.5": "median", "0.9": "p90", "0.99": "p99", "0.999": "p99.9",
+}  # fmt: skip
 MUCH_MORE = 1.5
 """From here on the device's bytes are said to be more than the box's doing."""
 

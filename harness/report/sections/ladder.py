@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.analysis import ladder
+from harness.analysis import ladder, layers
+from harness.analysis.derived import READY
 from harness.analysis.frames import RunData
 from harness.analysis.ladder import Ladder, Step
-from harness.analysis.sentences import Sentence
-from harness.analysis.statistics import Estimate, simultaneous
+from harness.analysis.sentences import Sentence, around
+from harness.analysis.statistics import CONFIDENCE, Estimate, simultaneous
 from harness.analysis.summary import Summary
 from harness.analysis.units import MISSING, quantity, span
 from harness.report.charts import Chart, render, subject
@@ -64,15 +65,18 @@ def _rungs(found: Ladder, summary: Summary) -> Sequence[Exhibit]:
 
 
 def _answers(run: RunData, summary: Summary) -> tuple[Sentence, ...]:
-    """What the longest chain takes as far as it was measured, and the most of it.
+    """What the longest chain takes as far as it was measured, the most of it, and what of an
+    engine is the engine.
 
-    The intervals are simultaneous over all rungs.
+    The intervals are simultaneous over all rungs and shares.
     """
     plain = ladder.read(run)
     if plain is None or summary.blocking:
         return ()
-    family = len(plain.steps)
-    found = ladder.read(run, simultaneous(family))
+    names = list(dict.fromkeys(step.runtime for step in plain.steps))
+    family = len(plain.steps) + len(layers.read(run, names, READY, CONFIDENCE))
+    sure = simultaneous(family)
+    found = ladder.read(run, sure)
     assert found is not None
     chain = sorted((s for s in found.steps if s.main and s.ready), key=lambda step: step.depth)
     costs = [(s.name, s.added) for s in chain if s.added]
@@ -87,8 +91,10 @@ def _answers(run: RunData, summary: Summary) -> tuple[Sentence, ...]:
         f"From {chain[0].name} ({quantity(first.value, 's')}) to {chain[-1].name} "
         f"({quantity(last.value, 's')}), most is added by {told}."
     )
-    detail = f"Intervals: {ranges} (95 %, all {family} rungs at once)."
-    return (Sentence("ladder", head, detail),)
+    together = f"all {family} behind these sentences at once"
+    detail = f"Intervals: {ranges} (95 %, {together})."
+    engine = around(layers.read(run, names, READY, sure), together)
+    return (Sentence("ladder", head, detail), *([engine] if engine else ()))
 
 
 def _halves(found: Ladder) -> tuple[Sequence[Step], Sequence[Step]]:
