@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.analysis.layers import Layers
 from harness.analysis.summary import BARE, Comparison, Cost, Summary, Undecided
@@ -14,11 +14,12 @@ from harness.analysis.verdicts import Verdict
 
 @dataclass(frozen=True)
 class Sentence:
-    """One thing that the data say (or refuse to say): a headline and what supports it."""
+    """One thing that the data say, or (not `decided`) refuse to say: a headline and its support."""
 
     kind: str
     headline: str
     detail: str
+    decided: bool = True
 
     @property
     def text(self) -> str:
@@ -40,15 +41,14 @@ def tell(summary: Summary) -> tuple[Sentence, ...]:
 
 def in_order(found: Sequence[Sentence]) -> tuple[Sentence, ...]:
     """What is decided before what is not, and failures last."""
-    last = ("machine", "failures")
-    return tuple(sorted(found, key=lambda each: last.index(each.kind) if each.kind in last else -1))
+    return tuple(sorted(found, key=lambda each: (each.kind == "failures", not each.decided)))
 
 
 def _cold(summary: Summary, said: Sentence | None) -> Sentence | None:
     """Cold figures never stand without their regime."""
     if said is None or not summary.cold:
         return said
-    return Sentence(said.kind, f"From a cold page cache: {said.headline}", said.detail)
+    return replace(said, headline=f"From a cold page cache: {said.headline}")
 
 
 def _ready(summary: Summary) -> Sentence | None:
@@ -66,7 +66,10 @@ def _ready(summary: Summary) -> Sentence | None:
     ] * bool(alike)
     detail += [f"Between {first} and {c.slower}: no conclusion ({c.why})." for c in open_]
     if not told:
-        return Sentence("ready", "Which runtime is ready sooner is not decided.", " ".join(detail))
+        head = "Which runtime is ready sooner is not decided."
+        if alike:
+            head = f"{listed([first, *(c.slower for c in alike)])} are ready equally soon."
+        return Sentence("ready", head, " ".join(detail), decided=bool(alike))
     longer = [f"{c.slower} {_range(c)} times" for c in told]
     longer[0] = longer[0].replace(f"{told[0].slower} ", f"{told[0].slower} takes ", 1) + " as long"
     return Sentence("ready", f"{first} is ready in {value}; {listed(longer)}.", " ".join(detail))
@@ -152,7 +155,7 @@ def _memory(summary: Summary) -> Sentence | None:
     detail = _memory_detail(known, few, absent)
     if not known:
         head = "What an idle box holds in memory is not decided."
-        return Sentence("memory", head, detail) if few or absent else None
+        return Sentence("memory", head, detail, decided=False) if few or absent else None
     told = [f"{quantity(c.estimate.value, 'bytes')} in {c.runtime}" for c in known]
     return Sentence("memory", f"An idle instance holds {listed(told)}.", detail)
 
@@ -173,9 +176,8 @@ def _machines(summary: Summary) -> Sentence | None:
     why = summary.undecided
     if why is None:
         return None
-    return Sentence(
-        "machine", "What a virtual machine costs is not decided on this host.", _why(why)
-    )
+    head = "What a virtual machine costs is not decided on this host."
+    return Sentence("machine", head, _why(why), decided=False)
 
 
 def _why(why: Undecided) -> str:

@@ -347,4 +347,5 @@ def answers(run: RunData, summary: Summary) -> tuple[Sentence, ...]:
     if not parts:
         head = "Whether a box slows single random reads is not decided"
         detail = detail or [f"{sure[0].why}." if sure else "Nothing could be paired."]
-    return (Sentence("disk", f"{head}{'; '.join(parts)}.", " ".join(detail)),)
+    told = f"{head}{'; '.join(parts)}."
+    return (Sentence("disk", told, " ".join(detail), decided=bool(parts)),)

@@ -65,7 +65,8 @@ def answers(
         for name in names
         if name not in equal and name not in other
     ]
-    return (Sentence(words.kind, f"{head[:1].upper()}{head[1:]}.", " ".join(detail)),)
+    told = f"{head[:1].upper()}{head[1:]}."
+    return (Sentence(words.kind, told, " ".join(detail), decided=bool(parts)),)
 
 
 def _is_told(found: Relative) -> bool:
