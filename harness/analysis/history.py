@@ -23,6 +23,7 @@ from harness.analysis.measured import Measured, measured, metric_of
 from harness.analysis.reference import machine
 from harness.analysis.statistics import Estimate
 from harness.analysis.summary import MACHINES, blocking, threshold
+from harness.analysis.verdicts import cutoff_of
 from harness.errors import HarnessError, UsageError
 from harness.metrics import DECIDING, HEADLINES
 
@@ -249,12 +250,12 @@ def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ..
 def _controlled(trends: Sequence[Trend]) -> tuple[Trend, ...]:
     """The trends with their steps: those that stand among all that were looked for."""
     tested = [_tested(trend) for trend in trends]
-    asked = [number for number, each in enumerate(tested) if each.p is not None]
-    stands = statistics.discoveries([p for each in tested if (p := each.p) is not None])
-    told = dict(zip(asked, stands, strict=True))
+    cutoff = cutoff_of([each.p for each in tested if each.p is not None])
     return tuple(
-        _with_changes(replace(trend, p=each.p, why=each.why), told.get(number, False))
-        for number, (trend, each) in enumerate(zip(trends, tested, strict=True))
+        _with_changes(
+            replace(trend, p=each.p, why=each.why), each.p is not None and each.p <= cutoff
+        )
+        for trend, each in zip(trends, tested, strict=True)
     )
 
 

@@ -12,7 +12,7 @@ from harness.analysis.sentences import Sentence
 from harness.analysis.summary import RuntimeRow, Summary
 from harness.analysis.units import MISSING, plural, quantity, span
 from harness.metrics import METRICS
-from harness.report.charts import Chart, dots, render
+from harness.report.charts import Chart, dots, render, subject
 from harness.report.dots import DotPlot, DotRow
 from harness.report.section import Exhibit, Section
 from harness.report.style import Subject
@@ -56,17 +56,18 @@ def make(run: RunData, summary: Summary) -> Section | None:
 
 def _chart(run: RunData, summary: Summary, metric: str) -> Chart | None:
     unit = METRICS[metric].unit
-    rows, told = [], []
+    rows, whole, told = [], [], []
     for row, values in _measured(run, summary, metric):
         estimate = statistics.median(values)
         told.append(f"{row.runtime} {quantity(float(values.median()), unit)}")
-        subject = Subject(_short(row.runtime), row.runtime_class, row.accel, row.emulated)
-        rows.append(DotRow(subject, tuple(values), (), estimate))
+        look = Subject(_short(row.runtime), row.runtime_class, row.accel, row.emulated)
+        rows.append(DotRow(look, tuple(values), (), estimate))
+        whole.append(DotRow(subject(row), tuple(values), (), estimate))
     axis = "one point a run of the command, logarithmic scale"
     name = metric.replace(".", "-")
     made = dots(name, DotPlot(tuple(rows), unit, axis), "")
     alt = f"Values by command or test, one point a run. Medians: {', '.join(told)}."
-    return render(name, alt, made[2]) if made else None
+    return render(name, alt, made[2], DotPlot(tuple(whole), unit, axis).numbers) if made else None
 
 
 def _table(run: RunData, summary: Summary, metric: str, heading: str) -> Table:
