@@ -347,5 +347,5 @@ def answers(run: RunData, summary: Summary) -> tuple[Sentence, ...]:
     if not parts:
         head = "Whether a box slows single random reads is not decided"
         detail = detail or [f"{sure[0].why}." if sure else "Nothing could be paired."]
-    told = f"{head}{'; '.join(parts)}."
-    return (Sentence("disk", told, " ".join(detail), decided=bool(parts)),)
+    headline = f"{head}{'; '.join(parts)}."
+    return (Sentence("disk", headline, " ".join(detail), decided=bool(parts)),)

@@ -75,8 +75,8 @@ def _answers(run: RunData, summary: Summary) -> tuple[Sentence, ...]:
         return ()
     names = list(dict.fromkeys(step.runtime for step in plain.steps))
     family = len(plain.steps) + len(layers.read(run, names, READY, CONFIDENCE))
-    sure = simultaneous(family)
-    found = ladder.read(run, sure)
+    confidence = simultaneous(family)
+    found = ladder.read(run, confidence)
     assert found is not None
     chain = sorted((s for s in found.steps if s.main and s.ready), key=lambda step: step.depth)
     costs = [(s.name, s.added) for s in chain if s.added]
@@ -93,7 +93,7 @@ def _answers(run: RunData, summary: Summary) -> tuple[Sentence, ...]:
     )
     together = f"all {family} behind these sentences at once"
     detail = f"Intervals: {ranges} (95 %, {together})."
-    engine = around(layers.read(run, names, READY, sure), together)
+    engine = around(layers.read(run, names, READY, confidence), together)
     return (Sentence("ladder", head, detail), *([engine] if engine else ()))
 
 
