@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from harness.analysis.language import say, spoken
 from harness.analysis.statistics import Estimate, Interval
 
 MIB = 1024 * 1024
@@ -49,10 +50,10 @@ def span(interval: Interval | None, unit: str) -> str:
         return MISSING
     scale = _scale(unit)
     if scale is None:
-        return f"{digits(interval.low)} to {digits(interval.high)}"
+        return say("{low} to {high}", low=digits(interval.low), high=digits(interval.high))
     factor, name = _scaled(max(abs(interval.low), abs(interval.high)), scale)
     low, high = digits(interval.low / factor), digits(interval.high / factor)
-    return f"{low} to {high} {name}"
+    return say("{low} to {high} {unit}", low=low, high=high, unit=name)
 
 
 def with_interval(estimate: Estimate | None, unit: str) -> str:
@@ -60,13 +61,22 @@ def with_interval(estimate: Estimate | None, unit: str) -> str:
     if estimate is None:
         return MISSING
     value = quantity(estimate.value, unit)
-    return f"{value} ({span(estimate.interval, unit)})" if estimate.interval else value
+    if estimate.interval is None:
+        return value
+    return say("{value} ({span})", value=value, span=span(estimate.interval, unit))
 
 
 def beside(estimate: Estimate, unit: str) -> str:
     """What stands beside a median in a chart: its interval, or that there is none."""
     if estimate.interval is None:
-        return f"{plural(estimate.n, 'block')}: no interval"
+        return say("{blocks}: no interval", blocks=plural(estimate.n, "block"))
+    return span(estimate.interval, unit)
+
+
+def span_or_why(estimate: Estimate, unit: str) -> str:
+    """An interval, or why there is none."""
+    if estimate.interval is None:
+        return say("none: {why}", why=estimate.absent)
     return span(estimate.interval, unit)
 
 
@@ -78,11 +88,14 @@ def times(value: float) -> str:
 def percent(share: float) -> str:
     """A share of one as a percentage, whole unless small."""
     value = share * 100
-    return f"{value:.0f} %" if value >= 10 or value == 0 else f"{digits(value, 2)} %"
+    number = f"{value:.0f}" if value >= 10 or value == 0 else digits(value, 2)
+    return say("{number} %", number=number)
 
 
 def plural(count: int, word: str) -> str:
-    """`1 trial`, `3 trials`."""
+    """`1 trial`, `3 trials`; another language's catalogue has the message `{n} trial`."""
+    if spoken() != "en":
+        return say(f"{{n}} {word}", n=count)
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 

@@ -19,22 +19,28 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Where to write it.")] = None,
     format_: Annotated[str, typer.Option("--format", help="html or md.")] = "html",
     charts: Annotated[
-        Path | None, typer.Option(help="Also save the charts here, SVG and PNG.")
+        Path | None,
+        typer.Option(help="Also write the charts here: SVG, PNG, PDF; for print and slides."),
     ] = None,
     lang: Annotated[str, typer.Option(help="en or zh.")] = "en",
 ) -> None:
     """Make the report of one or more runs; `demo` is a shipped reference run."""
     if format_ not in ("html", "md"):
         raise UsageError(f"--format {format_!r} is not known", "choose html or md")
-    if lang != "en":
-        raise UsageError(f"--lang {lang!r} is not there yet", "choose en")
     from harness.analysis.frames import load_run
     from harness.report import build
     from harness.runs import find_run
 
     found = [find_run(name) for name in runs]
     target = (out or _default_report(runs[0], found[0], format_)).absolute()
-    build([load_run(path) for path in found], target, charts, format=format_)
+    build(
+        [load_run(path) for path in found],
+        target,
+        charts,
+        format_,
+        alone=charts is not None,
+        lang=lang,
+    )
     typer.echo(target)
 
 

@@ -9,12 +9,18 @@ from typing import Any
 
 from harness.analysis import conditions, statistics
 from harness.analysis.frames import RunData
+from harness.analysis.language import later, say
 from harness.analysis.summary import Summary
 from harness.analysis.units import MIB, MISSING, digits, percent, plural, quantity, span, times
 from harness.model import Outcome
+from harness.report.sheet import Conditions
 from harness.report.tables import Table, label
 
-SEVERITY_WORDS: Mapping[str, str] = {"block": "blocks verdicts", "warn": "warns", "info": "noted"}
+SEVERITY_WORDS: Mapping[str, str] = {
+    "block": later("blocks verdicts"),
+    "warn": later("warns"),
+    "info": later("noted"),
+}
 
 
 @dataclass(frozen=True)
@@ -39,9 +45,14 @@ def identity(run: RunData, summary: Summary) -> Table:
         rows.append(
             (
                 label(row),
-                {True: "identical", False: "NOT identical"}.get(proven.get("identical"), MISSING),
+                _identical(proven.get("identical")),
                 _short(str(proven.get("digest") or "")),
-                f"{same} identical, {other} not, {checked.count(None)} not checked",
+                say(
+                    "{same} identical, {other} not, {rest} not checked",
+                    same=same,
+                    other=other,
+                    rest=checked.count(None),
+                ),
                 str(proven.get("note") or ""),
             )
         )
@@ -50,6 +61,12 @@ def identity(run: RunData, summary: Summary) -> Table:
         ("Runtime", "Whole image, from inside", "Digest", "Files executed, by trial", "Note"),
         tuple(rows),
     )
+
+
+def _identical(proven: bool | None) -> str:
+    if proven is None:
+        return MISSING
+    return say("identical") if proven else say("NOT identical")
 
 
 def differences(run: RunData, summary: Summary) -> Table:
@@ -62,7 +79,7 @@ def differences(run: RunData, summary: Summary) -> Table:
             (
                 label(row),
                 row.accel or MISSING,
-                ", ".join(without) or "all enforced",
+                ", ".join(without) or say("all enforced"),
                 str(facts.get("equality", MISSING)),
                 "; ".join(str(note) for note in facts.get("notes", [])) or MISSING,
                 "; ".join(f"{k} {v}" for k, v in facts.get("versions", {}).items()) or MISSING,
@@ -82,7 +99,7 @@ def guards(run: RunData) -> Table:
         conditions.guards(run),
         key=lambda g: order.index(g.severity) if g.severity in order else len(order),
     )
-    rows = tuple((g.name, SEVERITY_WORDS.get(g.severity, g.severity), g.value, g.text)
+    rows = tuple((g.name, say(SEVERITY_WORDS.get(g.severity, g.severity)), g.value, g.text)
                  for g in found)  # fmt: skip
     return Table("Guards", ("Guard", "Severity", "Value", "What it means"), rows)
 
@@ -131,7 +148,7 @@ def failures(run: RunData) -> Table:
         (
             str(t["trial"]),
             str(t["runtime"]),
-            f"{t['experiment']}{', warm-up' if t['warmup'] else ''}",
+            f"{t['experiment']}{say(', warm-up') if t['warmup'] else ''}",
             str(t["block"]),
             str(t["outcome"]),
             str(t["reason"]),
@@ -178,16 +195,20 @@ def stopped_text(run: RunData) -> str:
     said = run.manifest.get("stopped") or {}
     by, blocks = said.get("by"), said.get("blocks")
     ends = {
-        "until": "every deciding median was known well enough",
-        "time budget": "the time budget was used up",
-        "blocks": "all planned blocks were done",
-        "nothing measured": "no trial had succeeded, and more of them would have told nothing",
-        "interrupted": "it was interrupted",
+        "until": later("every deciding median was known well enough"),
+        "time budget": later("the time budget was used up"),
+        "blocks": later("all planned blocks were done"),
+        "nothing measured": later(
+            "no trial had succeeded, and more of them would have told nothing"
+        ),
+        "interrupted": later("it was interrupted"),
     }
     if by not in ends:
         return ""
-    after = f" after {plural(int(blocks), 'measured block')}" if isinstance(blocks, int) else ""
-    return f"The run ended{after}: {ends[by]}."
+    if not isinstance(blocks, int):
+        return say("The run ended: {why}.", why=say(ends[by]))
+    measured = plural(blocks, "measured block")
+    return say("The run ended after {blocks}: {why}.", blocks=measured, why=say(ends[by]))
 
 
 def stopping(run: RunData) -> Table:
@@ -200,18 +221,18 @@ def stopping(run: RunData) -> Table:
             " ".join([str(known.get("metric", "")), *map(str, known["dimensions"].values())]),
             str(known.get("values", "")),
             _width(known.get("half_width")),
-            "yes" if known.get("enough") else "no",
+            say("yes") if known.get("enough") else say("no"),
         )
         for known in said.get("known", ())
         if wanted is not None
     )
-    asked = f"±{percent(wanted)} or better" if wanted is not None else ""
+    asked = say("±{share} or better", share=percent(wanted)) if wanted is not None else ""
     headings = ("Runtime", "Median of", "Trials", "Known to (99 %)", asked)
     return Table("How well the deciding medians were known at the end", headings, rows)
 
 
 def _width(share: float | None) -> str:
-    return "no interval yet" if share is None else f"±{percent(share)}"
+    return say("no interval yet") if share is None else f"±{percent(share)}"
 
 
 def limits_text(run: RunData) -> str:
@@ -220,12 +241,36 @@ def limits_text(run: RunData) -> str:
     parts = []
     if limits.get("cpus"):
         parts.append(plural(int(limits["cpus"]), "CPU") if float(limits["cpus"]).is_integer()
-                     else f"{limits['cpus']} CPUs")  # fmt: skip
+                     else say("{n} CPU", n=limits["cpus"]))  # fmt: skip
     if limits.get("memory_bytes"):
-        parts.append(f"{limits['memory_bytes'] / MIB:.0f} MiB of memory")
+        size = f"{limits['memory_bytes'] / MIB:.0f} MiB"
+        parts.append(say("{size} of memory", size=size))
     if limits.get("pids"):
-        parts.append(f"{limits['pids']} processes")
-    return ", ".join(parts) or "no limits"
+        parts.append(say("{n} processes", n=limits["pids"]))
+    return ", ".join(parts) or say("no limits")
+
+
+def conditions_of(run: RunData) -> Conditions:
+    """Under which conditions a run was measured: what a chart that stands alone must carry."""
+    host = run.manifest.get("host", {})
+    machine = [str(host["cpu_model"])] if host.get("cpu_model") else []
+    machine += [plural(int(host["threads"]), "CPU")] if host.get("threads") else []
+    machine += [say("itself a virtual machine")] if host.get("hypervisor") is True else []
+    kernel = [f"Linux {host['kernel']}"] if host.get("kernel") else []
+    blocks = plural(int(run.trials.loc[~run.trials["warmup"], "block"].nunique()), "block")
+    unknown, version = say("not recorded"), run.manifest.get("tarebench", MISSING)
+    return Conditions(
+        say(
+            "n = {blocks}, one trial a runtime in each. Each instance: {limits}. Host: {host}. "
+            "Run: {run}, tarebench {version}.",
+            blocks=blocks, limits=limits_text(run), run=run.run, version=version,
+            host=", ".join([*machine, *kernel]) or unknown,
+        ),
+        say(
+            "n = {blocks}. Each instance: {limits}. Host: {host}.",
+            blocks=blocks, limits=limits_text(run), host=", ".join(machine) or unknown,
+        ),
+    )  # fmt: skip
 
 
 def _canary(run: RunData) -> Control | None:
@@ -233,14 +278,18 @@ def _canary(run: RunData) -> Control | None:
     if found is None:
         return None
     change = times(found.change)
-    numbers = f"Spearman's rho {found.rho:.2f}, p {found.p:.2g}; later half / earlier half {change}"
-    text = (
-        f"The host drifted during the run: a fixed piece of work took a different time at the "
-        f"end ({numbers}). Blocks are still compared with themselves, but read totals with care."
-        if found.moved
-        else f"No drift was found in a fixed piece of work done once a block ({numbers})."
-    )
-    return Control("Canary", text, found.moved)
+    numbers = say(
+        "Spearman's rho {rho}, p {p}; later half / earlier half {change}",
+        rho=f"{found.rho:.2f}", p=f"{found.p:.2g}", change=change,
+    )  # fmt: skip
+    told = later("No drift was found in a fixed piece of work done once a block ({numbers}).")
+    if found.moved:
+        told = later(
+            "The host drifted during the run: a fixed piece of work took a different time at the "
+            "end ({numbers}). Blocks are still compared with themselves, but read totals with "
+            "care."
+        )
+    return Control(say("Canary"), say(told, numbers=numbers), found.moved)
 
 
 def _repeat(run: RunData, summary: Summary) -> Control | None:
@@ -259,24 +308,26 @@ def _repeat(run: RunData, summary: Summary) -> Control | None:
     seen = run.values("startup.ready", runtime)
     last = float(values.iloc[-1])
     outside = not float(seen.min()) <= last <= float(seen.max())
-    place = "outside" if outside else "within"
-    text = (
-        f"The first measurement ({runtime}: {quantity(float(was.iloc[0]), 's')}) was made again "
-        f"at the very end: {quantity(last, 's')}, {place} the range of the trials between."
-    )
-    return Control("First and last", text, outside)
+    text = say(
+        "The first measurement ({runtime}: {first}) was made again at the very end: {last}, "
+        "{place} the range of the trials between.",
+        runtime=runtime, first=quantity(float(was.iloc[0]), "s"), last=quantity(last, "s"),
+        place=say("outside") if outside else say("within"),
+    )  # fmt: skip
+    return Control(say("First and last"), text, outside)
 
 
 def _floor(summary: Summary) -> Control | None:
     floor = summary.floor
     if floor is None:
         return None
-    interval = f" (95 %: {span(floor.interval, 's')})" if floor.interval else ""
-    text = (
-        f"fork, exec and READY of the same agent by the same path with no runtime at all take "
-        f"{quantity(floor.value, 's')}{interval}. That much of every figure is the harness itself."
-    )
-    return Control("The harness's floor", text, False)
+    interval = say(" (95 %: {span})", span=span(floor.interval, "s")) if floor.interval else ""
+    text = say(
+        "fork, exec and READY of the same agent by the same path with no runtime at all take "
+        "{time}{interval}. That much of every figure is the harness itself.",
+        time=quantity(floor.value, "s"), interval=interval,
+    )  # fmt: skip
+    return Control(say("The harness's floor"), text, False)
 
 
 def _facts(run: RunData, runtime: str) -> Mapping[str, Any]:
@@ -291,7 +342,7 @@ def _short(digest: str) -> str:
 
 def _plain(value: object) -> str:
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return say("yes") if value else say("no")
     return MISSING if value is None else str(value)
 
 

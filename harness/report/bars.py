@@ -9,17 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 
+from harness.analysis.language import say
 from harness.analysis.statistics import Estimate
 from harness.report.numbers import Numbers, ends
+from harness.report.sheet import Layout
 from harness.report.style import (
     HAIRLINE,
     INK,
     QUIET,
-    Layout,
     Subject,
     hatch_emulated,
     name_rows,
@@ -60,10 +61,11 @@ class Bars:
         return Numbers(("runtime", "class", "what", "value", "low", "high", "unit"), rows)
 
 
-def draw_bars(bars: Bars, layout: Layout) -> Figure:
+def draw_bars(bars: Bars, layout: Layout) -> FigureBase:
     """A group of thin bars a runtime, each with its interval; bytes."""
-    figure, axes = rows_figure(layout, len(bars.rows), 0.86)
     subjects = [row.subject for row in bars.rows]
+    reading = say("Bars: medians; lines: 95 % intervals.")
+    figure, axes = rows_figure(layout, subjects, 0.86, reading)
     reach = [0.0, bars.line, *(v for row in bars.rows for v in _ends(row))]
     high = max(reach)
     low = min(*reach, -0.02 * high)
@@ -73,7 +75,7 @@ def draw_bars(bars: Bars, layout: Layout) -> Figure:
         _draw_row(axes, number + (0.14 if layout.narrow else 0.0), row, layout)
     axes.axvline(0, color=INK, linewidth=0.8, zorder=1)
     axes.axvline(bars.line, color=QUIET, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
-    wanted = high / (4 if layout.narrow else 8) / _MIB
+    wanted = high / (4 if layout.few else 8) / _MIB
     axes.xaxis.set_major_locator(
         MultipleLocator(next((s for s in _STEPS if s >= wanted), 1024) * _MIB)
     )
@@ -84,7 +86,7 @@ def draw_bars(bars: Bars, layout: Layout) -> Figure:
     axes.set_axisbelow(True)
     name_rows(axes, layout, subjects, [row.value for row in bars.rows])
     _draw_key(axes, bars)
-    axes.set_xlabel(bars.axis, labelpad=4, size=8)
+    axes.set_xlabel(say(bars.axis), labelpad=4, size=8)
     return figure
 
 
@@ -122,7 +124,7 @@ def _draw_row(axes: Axes, y: float, row: BarRow, layout: Layout) -> None:
 
 def _draw_key(axes: Axes, bars: Bars) -> None:
     shown = [n for n in range(len(bars.series)) if any(row.estimates[n] for row in bars.rows)]
-    handles = [Patch(facecolor=INK, alpha=_shade(n), label=bars.series[n]) for n in shown]
+    handles = [Patch(facecolor=INK, alpha=_shade(n), label=say(bars.series[n])) for n in shown]
     axes.legend(
         handles=handles, loc="lower left", bbox_to_anchor=(0, 1.0), ncol=len(handles),
         frameon=False, fontsize=7.5, handlelength=1.0, handleheight=0.9, handletextpad=0.4,

@@ -5,64 +5,100 @@ Each chart is drawn twice, for a desk and for a phone, and saved as SVG and PNG.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 
 from harness.analysis import phases, statistics
 from harness.analysis.export import write_whole
 from harness.analysis.frames import RunData
+from harness.analysis.language import later, say
 from harness.analysis.phases import Timeline
 from harness.analysis.summary import CPU, IDLE, READY, RuntimeRow, Summary
 from harness.analysis.units import quantity
 from harness.report import ledger, lines
 from harness.report.dots import DotPlot, DotRow, draw_dots
+from harness.report.images import image
 from harness.report.ledger import LedgerRow
 from harness.report.numbers import Numbers
+from harness.report.sheet import STYLES, Conditions, Layout, Style, alone
 from harness.report.stacks import INSTRUMENTED, Bar, Part, Stack, draw_stack
-from harness.report.style import MARK_COLOUR, NARROW, WIDE, Layout, Subject, settings
+from harness.report.style import MARK_COLOUR, NARROW, WIDE, Subject, settings
 
 PHASE_WORDS: Mapping[str, str] = {
-    "created": "until created",
-    "started": "until the start call returns",
-    "vmm": "until the VMM opens the channel",
-    "firmware": "until the firmware's first byte",
-    "kernel": "until the kernel's first byte",
-    "init": "until the agent's first instruction",
-    "ready": "until READY",
-    "exited": "until dead",
-    "removed": "until nothing is left",
+    "created": later("until created"),
+    "started": later("until the start call returns"),
+    "vmm": later("until the VMM opens the channel"),
+    "firmware": later("until the firmware's first byte"),
+    "kernel": later("until the kernel's first byte"),
+    "init": later("until the agent's first instruction"),
+    "ready": later("until READY"),
+    "exited": later("until dead"),
+    "removed": later("until nothing is left"),
 }
 
-_PHASE_KEY = tuple((words, MARK_COLOUR[mark]) for mark, words in PHASE_WORDS.items())
-_MEMORY_KEY = (("guest RAM in use", MARK_COLOUR["created"]), ("VMM overhead", "#E69F00"))
+_MEMORY_KEY = (
+    (later("guest RAM in use"), MARK_COLOUR["created"]),
+    (later("VMM overhead"), "#E69F00"),
+)
 
 LEDGER = (ledger.CHARGED, ledger.HOST, ledger.PSS, ledger.RSS)
 GUEST, OVERHEAD = "memory.guest_ram", "memory.vmm_overhead"
 
-Draw = Callable[[Layout], Figure]
+Draw = Callable[[Layout], FigureBase]
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart in all its forms. `alt` says in words what it shows, `numbers` are its values."""
+    """A chart in the forms of a report.
+
+    `alt` says in words what it shows, `numbers` are its values, and `draw` draws it.
+    """
 
     name: str
     alt: str
     wide: bytes
     narrow: bytes
-    png: bytes
+    draw: Draw
     numbers: Numbers
 
+    @property
+    def title(self) -> str:
+        """The first sentence of its words."""
+        return re.split(r"(?<=[.。])(?:\s|(?<=。))", self.alt, maxsplit=1)[0].rstrip(".。")
+
     def save(self, folder: Path) -> None:
-        """Write NAME.svg, NAME-narrow.svg, NAME.png and NAME.csv."""
+        """Write NAME.svg, NAME-narrow.svg, NAME.png and NAME.csv, as a report shows them."""
         write_whole(folder / f"{self.name}.svg", self.wide)
         write_whole(folder / f"{self.name}-narrow.svg", self.narrow)
-        write_whole(folder / f"{self.name}.png", self.png)
+        with settings():
+            write_whole(folder / f"{self.name}.png", image(self.draw(WIDE), "png"))
         write_whole(folder / f"{self.name}.csv", self.numbers.csv())
+
+    def publish(self, folder: Path, conditions: Conditions) -> None:
+        """Write it in each style that stands alone, as SVG, PNG and PDF.
+
+        `publication/NAME-180mm.svg` and `-88mm`, `slides/NAME.svg` and, where it needs further
+        slides, `slides/NAME-2.svg`; `conditions` stands below each.
+        """
+        for style in STYLES:
+            for layout in style.layouts:
+                end = f"-{layout.name}" if layout.name else ""
+                self._publish(folder / style.name / f"{self.name}{end}", style, layout, conditions)
+
+    def _publish(self, stem: Path, style: Style, layout: Layout, conditions: Conditions) -> None:
+        with settings(), alone(style, self.title, conditions) as chart:
+            while chart.page < chart.pages:
+                self.draw(layout)
+                assert chart.root is not None
+                part = f"-{chart.page + 1}" if chart.page else ""
+                for form in ("svg", "png", "pdf"):
+                    data = image(chart.root, form, style.scale, dpi=300)
+                    write_whole(stem.with_name(f"{stem.name}{part}.{form}"), data)
+                chart.page += 1
 
 
 def draw_charts(run: RunData, summary: Summary) -> dict[str, Chart]:
@@ -78,19 +114,8 @@ def subject(row: RuntimeRow) -> Subject:
 def render(name: str, alt: str, draw: Draw, numbers: Numbers) -> Chart:
     """A chart from the function that draws it for a layout."""
     with settings():
-        wide = draw(WIDE)
-        return Chart(name, alt, _svg(wide), _svg(draw(NARROW)), _image(wide, "png"), numbers)
-
-
-def _svg(figure: Figure) -> bytes:
-    return _image(figure, "svg")
-
-
-def _image(figure: Figure, form: str) -> bytes:
-    buffer = BytesIO()
-    blank = dict.fromkeys(("Creator", "Date", "Format", "Type")) if form == "svg" else {}
-    figure.savefig(buffer, format=form, dpi=200, metadata=blank, facecolor="white")
-    return buffer.getvalue()
+        wide, narrow = image(draw(WIDE), "svg"), image(draw(NARROW), "svg")
+        return Chart(name, alt, wide, narrow, draw, numbers)
 
 
 def _charts(run: RunData, summary: Summary) -> Iterator[tuple[str, str, Draw, Numbers]]:
@@ -103,7 +128,7 @@ def _charts(run: RunData, summary: Summary) -> Iterator[tuple[str, str, Draw, Nu
     canary = statistics.by_block(run.values("canary.work"))
     if len(canary) >= 2:
         blocks, values = tuple(canary.index), tuple(float(v) for v in canary)
-        alt = f"The canary's time by block: {_range(values)}."
+        alt = say("The canary's time by block: {range}.", range=_range(values))
         told = tuple((n, value, "s") for n, value in zip(blocks, values, strict=True))
         numbers = Numbers(("block", "value", "unit"), told)
         yield "canary", alt, lambda layout: lines.draw_canary(blocks, values, layout), numbers
@@ -124,17 +149,19 @@ def _startup(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made
             for row, values in found
             if row.tried or len(values)
         ),
-        "s", "from request to READY, logarithmic scale",
+        "s", say("from request to READY, logarithmic scale"),
         summary.floor.value if summary.floor else None,
     )  # fmt: skip
-    return dots("startup", plot, "Time from request to READY by runtime, one point a trial")
+    title = say("Time from request to READY by runtime, one point a trial")
+    return dots("startup", plot, title)
 
 
 def _cpu(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made:
     del summary
-    axis = "CPU time the host spent on one launch, logarithmic scale"
+    axis = say("CPU time the host spent on one launch, logarithmic scale")
     plot = DotPlot(dot_rows(run, rows, CPU), "s", axis)
-    return dots("cpu", plot, "CPU seconds of one launch by runtime, one point a trial")
+    title = say("CPU seconds of one launch by runtime, one point a trial")
+    return dots("cpu", plot, title)
 
 
 def dot_rows(run: RunData, rows: Sequence[RuntimeRow], metric: str) -> tuple[DotRow, ...]:
@@ -157,8 +184,9 @@ def dots(name: str, plot: DotPlot, title: str) -> Made:
         if row.estimate
     ]
     hollow = [row.subject.name for row in plot.rows if row.subject.emulated]
-    note = f" Hatched, because emulated in software: {', '.join(hollow)}." if hollow else ""
-    alt = f"{title}. Medians: {', '.join(told)}.{note}"
+    alt = say("{title}. Medians: {medians}.", title=title, medians=", ".join(told))
+    if hollow:
+        alt += say(" Hatched, because emulated in software: {names}.", names=", ".join(hollow))
     return name, alt, lambda layout: draw_dots(plot, layout), plot.numbers
 
 
@@ -171,30 +199,31 @@ def _phases(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made:
         instrumented = phases.startup(run, row.runtime, "phases")
         if instrumented is not None:
             bars.append(_bar(row, instrumented))
-    return _stack("phases", bars, "Share of each phase of a start by runtime")
+    return _stack("phases", bars, say("Share of each phase of a start by runtime"))
 
 
 def _teardown(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made:
     del summary
     found = [(row, phases.teardown(run, row.runtime)) for row in rows]
     bars = [_bar(row, timeline) for row, timeline in found if timeline]
-    return _stack("teardown", bars, "Share of each phase of an end by runtime")
+    return _stack("teardown", bars, say("Share of each phase of an end by runtime"))
 
 
 def _bar(row: RuntimeRow, timeline: Timeline) -> Bar:
     parts = tuple(
-        Part(PHASE_WORDS.get(p.mark, p.mark), p.seconds, MARK_COLOUR.get(p.mark, "#999999"))
+        Part(say(PHASE_WORDS.get(p.mark, p.mark)), p.seconds, MARK_COLOUR.get(p.mark, "#999999"))
         for p in timeline.phases
     )
-    note = INSTRUMENTED if timeline.instrumented else f"median of {timeline.trials}"
+    note = say(INSTRUMENTED) if timeline.instrumented else say("median of {n}", n=timeline.trials)
     return Bar(subject(row), parts, note)
 
 
 def _stack(name: str, bars: Sequence[Bar], title: str) -> Made:
     if not bars:
         return None
-    stack = Stack(tuple(bars), "s", _PHASE_KEY)
-    alt = f"{title}. {_told(bars, 's')}."
+    key = tuple((say(words), MARK_COLOUR[mark]) for mark, words in PHASE_WORDS.items())
+    stack = Stack(tuple(bars), "s", key)
+    alt = say("{title}. {told}.", title=title, told=_told(bars, "s"))
     return name, alt, lambda layout: draw_stack(stack, layout), stack.numbers
 
 
@@ -207,10 +236,12 @@ def _ecdf(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made:
     )
     if not curves:
         return None
-    alt = "Share of starts that were ready by a time, a curve a runtime. " + " ".join(
-        f"{c.subject.name}: {_range(c.values)}." for c in curves
+    alt = say(
+        "{title}. {told}.",
+        title=say("Share of starts that were ready by a time, a curve a runtime"),
+        told="; ".join(f"{c.subject.name}: {_range(c.values)}" for c in curves),
     )
-    axis = "from request to READY, logarithmic scale"
+    axis = say("from request to READY, logarithmic scale")
     numbers = lines.ecdf_numbers(curves, "s")
     return "ecdf", alt, lambda layout: lines.draw_ecdf(curves, "s", axis, layout), numbers
 
@@ -231,7 +262,7 @@ def _memory(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made:
         for r in found
         if (e := r.estimates[ledger.CHARGED]) is not None
     ]
-    alt = f"Memory of one idle instance by runtime. Charged: {', '.join(told)}."
+    alt = say("Memory of one idle instance by runtime. Charged: {told}.", told=", ".join(told))
     numbers = ledger.ledger_numbers(found)
     return "memory", alt, lambda layout: ledger.draw_ledger(found, layout), numbers
 
@@ -245,14 +276,15 @@ def _machine_memory(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) 
         if guest is not None and overhead is not None and overhead.value >= 0:
             values = (guest.value, overhead.value)
             parts = tuple(
-                Part(label, v, colour)
+                Part(say(label), v, colour)
                 for (label, colour), v in zip(_MEMORY_KEY, values, strict=True)
             )
-            bars.append(Bar(subject(row), parts, "sum of two medians"))
+            bars.append(Bar(subject(row), parts, say("sum of two medians")))
     if not bars:
         return None
-    stack = Stack(tuple(bars), "bytes", _MEMORY_KEY)
-    alt = f"What a machine's memory is made of. {_told(bars, 'bytes')}."
+    stack = Stack(tuple(bars), "bytes", tuple((say(label), c) for label, c in _MEMORY_KEY))
+    title = say("What a machine's memory is made of")
+    alt = say("{title}. {told}.", title=title, told=_told(bars, "bytes"))
     return "machine-memory", alt, lambda layout: draw_stack(stack, layout), stack.numbers
 
 
@@ -266,4 +298,4 @@ def _told(bars: Sequence[Bar], unit: str) -> str:
 
 
 def _range(values: Sequence[float]) -> str:
-    return f"{quantity(min(values), 's')} to {quantity(max(values), 's')}"
+    return say("{low} to {high}", low=quantity(min(values), "s"), high=quantity(max(values), "s"))

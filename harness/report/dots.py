@@ -7,16 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 
+from harness.analysis.language import later, say
 from harness.analysis.statistics import Estimate
 from harness.analysis.units import beside, quantity
 from harness.report.numbers import Cell, Numbers, ends
+from harness.report.sheet import Layout
 from harness.report.style import (
     FAINT,
     INK,
     QUIET,
-    Layout,
     Subject,
     centre,
     hatch_emulated,
@@ -50,7 +51,7 @@ class DotPlot:
     unit: str
     axis: str
     floor: float | None = None
-    floor_name: str = "the harness's own floor"
+    floor_name: str = later("the harness's own floor")
 
     @property
     def numbers(self) -> Numbers:
@@ -71,28 +72,36 @@ class DotPlot:
         return Numbers(headings, tuple(found))
 
 
-def draw_dots(plot: DotPlot, layout: Layout) -> Figure:
+def draw_dots(plot: DotPlot, layout: Layout) -> FigureBase:
     """One line a runtime: all points and their box, the median a stroke, its interval a band."""
-    figure, axes = rows_figure(layout, len(plot.rows), 0.72 if plot.floor else 0.56)
+    subjects = [row.subject for row in plot.rows]
+    figure, axes = rows_figure(layout, subjects, 0.72 if plot.floor else 0.56, _reading(plot))
     everything = [v for r in plot.rows for v in (*r.values, *r.warmups) if v > 0]
     everything += [plot.floor] if plot.floor else []
     log_axis(axes, min(everything, default=1e-3), max(everything, default=1.0), plot.unit)
-    subjects = [row.subject for row in plot.rows]
     hatch_emulated(axes, subjects)
     for number, row in enumerate(plot.rows):
         _draw_row(axes, number + centre(layout), row, layout)
     name_rows(axes, layout, subjects, [_value(row, plot.unit) for row in plot.rows])
     if plot.floor:
-        _draw_floor(axes, plot.floor, f"{plot.floor_name}, {quantity(plot.floor, plot.unit)}")
+        _draw_floor(axes, plot.floor, f"{say(plot.floor_name)}, {quantity(plot.floor, plot.unit)}")
     most = max((len(row.values) for row in plot.rows), default=0)
-    left = f"; {MOST} of up to {most} points drawn" if most > MOST else ""
-    axes.set_xlabel(plot.axis + left, labelpad=4, size=8)
+    axis = say(plot.axis)
+    if most > MOST:
+        axis += say("; {some} of up to {all} points drawn", some=MOST, all=most)
+    axes.set_xlabel(axis, labelpad=4, size=8)
     return figure
+
+
+def _reading(plot: DotPlot) -> str:
+    if any(row.warmups for row in plot.rows):
+        return say("Points: trials; crosses: warm-ups; stroke: median; band: its 95 % interval.")
+    return say("Points: trials; stroke: median; band: its 95 % interval.")
 
 
 def _value(row: DotRow, unit: str) -> tuple[str, str]:
     if row.estimate is None:
-        return "no value", "no trial succeeded"
+        return say("no value"), say("no trial succeeded")
     return quantity(row.estimate.value, unit), beside(row.estimate, unit)
 
 

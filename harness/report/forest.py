@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from harness.analysis.language import say
 from harness.analysis.statistics import Estimate
 from harness.analysis.units import beside, quantity
 from harness.report.numbers import Numbers, ends
+from harness.report.sheet import Layout
 from harness.report.style import (
     HAIRLINE,
     INK,
-    Layout,
     Subject,
     centre,
     hatch_emulated,
@@ -32,10 +33,13 @@ class Difference:
     estimate: Estimate
 
 
-def draw_differences(rows: Sequence[Difference], unit: str, axis: str, layout: Layout) -> Figure:
+def draw_differences(
+    rows: Sequence[Difference], unit: str, axis: str, layout: Layout
+) -> FigureBase:
     """Each difference as a point with its interval, on one ordinary scale with 0 marked."""
-    figure, axes = rows_figure(layout, len(rows), 0.62)
     subjects = [row.subject for row in rows]
+    reading = say("Point: difference of medians; band: its interval, 95 % for all together.")
+    figure, axes = rows_figure(layout, subjects, 0.62, reading)
     hatch_emulated(axes, subjects)
     reach = [0.0]
     for number, row in enumerate(rows):
@@ -52,13 +56,13 @@ def draw_differences(rows: Sequence[Difference], unit: str, axis: str, layout: L
     margin = (max(reach) - min(reach)) * 0.06 or 1.0
     axes.set_xlim(min(reach) - margin, max(reach) + margin)
     axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
-    axes.xaxis.set_major_locator(MaxNLocator(4 if layout.narrow else 7))
+    axes.xaxis.set_major_locator(MaxNLocator(4 if layout.few else 7))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: tick(x, unit) if x else "0"))
     axes.grid(axis="x", color=HAIRLINE, linewidth=0.7)
     axes.set_axisbelow(True)
     texts = [(_signed(r.estimate.value, unit), beside(r.estimate, unit)) for r in rows]
     name_rows(axes, layout, subjects, texts)
-    axes.set_xlabel(axis, labelpad=4, size=8)
+    axes.set_xlabel(say(axis), labelpad=4, size=8)
     return figure
 
 

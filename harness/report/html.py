@@ -21,6 +21,7 @@ from markupsafe import Markup
 from harness import __version__
 from harness.analysis import embedded
 from harness.analysis.export import samples_parquet, to_csv
+from harness.analysis.language import LANGUAGES, spoken
 from harness.report.charts import Chart
 from harness.report.theme import themed
 from harness.report.view import View
@@ -42,9 +43,15 @@ def render(views: Sequence[View]) -> str:
     environment.filters["numbers"] = numbers
     style, script = _part("style.css"), _part("tables.js")
     return environment.get_template("report.html.j2").render(
-        views=views, policy=policy(style, script), style=Markup(style), script=Markup(script),
-        version=__version__, downloads=[_downloads(v) for v in views],
-    )  # fmt: skip
+        lang=LANGUAGES[spoken()],
+        prose=f"prose.{spoken()}.j2",
+        views=views,
+        policy=policy(style, script),
+        style=Markup(style),
+        script=Markup(script),
+        version=__version__,
+        downloads=[_downloads(v) for v in views],
+    )
 
 
 def policy(style: str, script: str) -> str:

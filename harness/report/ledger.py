@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 
+from harness.analysis.language import later, say
 from harness.analysis.statistics import Estimate
 from harness.analysis.units import beside, quantity
 from harness.report.numbers import Numbers, ends
+from harness.report.sheet import Layout
 from harness.report.style import (
     INK,
     QUIET,
-    Layout,
     Subject,
     centre,
     hatch_emulated,
@@ -26,8 +27,8 @@ from harness.report.style import (
 
 CHARGED, HOST, PSS, RSS = ("memory.charged", "memory.host_delta", "memory.pss", "memory.rss")
 _LOOK: Mapping[str, tuple[str, str, float, float]] = {
-    CHARGED: ("charged", "o", 40, -0.14),
-    HOST: ("host's fall", "D", 26, 0.02),
+    CHARGED: (later("charged"), "o", 40, -0.14),
+    HOST: (later("host's fall"), "D", 26, 0.02),
     PSS: ("PSS", "|", 60, 0.18),
     RSS: ("RSS", "s", 18, 0.18),
 }
@@ -41,19 +42,20 @@ class LedgerRow:
     estimates: Mapping[str, Estimate | None]
 
 
-def draw_ledger(rows: tuple[LedgerRow, ...], layout: Layout) -> Figure:
+def draw_ledger(rows: tuple[LedgerRow, ...], layout: Layout) -> FigureBase:
     """One line a runtime; the two totals carry their intervals."""
-    figure, axes = rows_figure(layout, len(rows), 0.78)
-    everything = [v for r in rows for v in _positive(r)]
-    log_axis(
-        axes, min(everything, default=1e5), max(everything, default=1e6), "bytes", layout.narrow
+    reading = say(
+        "Medians of one idle instance; bands: 95 % intervals. PSS and RSS beside, never added."
     )
+    figure, axes = rows_figure(layout, [row.subject for row in rows], 0.78, reading, least_in=0.2)
+    everything = [v for r in rows for v in _positive(r)]
+    log_axis(axes, min(everything, default=1e5), max(everything, default=1e6), "bytes", layout.few)
     hatch_emulated(axes, [row.subject for row in rows])
     for number, row in enumerate(rows):
         _draw_row(axes, number + centre(layout), row)
     name_rows(axes, layout, [row.subject for row in rows], [_value(row) for row in rows])
     _draw_key(axes, layout)
-    axes.set_xlabel("memory an instance, logarithmic scale", labelpad=4, size=8)
+    axes.set_xlabel(say("memory an instance, logarithmic scale"), labelpad=4, size=8)
     return figure
 
 
@@ -77,7 +79,7 @@ def _positive(row: LedgerRow) -> list[float]:
 def _value(row: LedgerRow) -> tuple[str, str]:
     estimate = row.estimates.get(CHARGED)
     if estimate is None:
-        return "no value", "below the host's variation"
+        return say("no value"), say("below the host's variation")
     return quantity(estimate.value, "bytes"), beside(estimate, "bytes")
 
 
@@ -104,7 +106,7 @@ def _draw_row(axes: Axes, y: float, row: LedgerRow) -> None:
 
 def _draw_key(axes: Axes, layout: Layout) -> None:
     handles = [
-        Line2D([], [], linestyle="none", marker=marker, label=label, color=INK, markersize=5,
+        Line2D([], [], linestyle="none", marker=marker, label=say(label), color=INK, markersize=5,
                markerfacecolor=INK if metric == CHARGED else "white")
         for metric, (label, marker, _, _) in _LOOK.items()
     ]  # fmt: skip

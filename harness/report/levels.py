@@ -10,16 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 
+from harness.analysis.language import say
 from harness.analysis.statistics import Estimate
 from harness.analysis.units import beside, quantity
 from harness.report.numbers import Numbers, ends
+from harness.report.sheet import Layout
 from harness.report.style import (
     INK,
     QUIET,
-    Layout,
     Subject,
     centre,
     hatch_emulated,
@@ -69,12 +70,14 @@ class LevelPlot:
         return Numbers(headings, rows)
 
 
-def draw_levels(plot: LevelPlot, layout: Layout) -> Figure:
+def draw_levels(plot: LevelPlot, layout: Layout) -> FigureBase:
     """One row a runtime; its value is that of the first lane's first level."""
     names = [n for n in plot.names if any(n in lane.levels for r in plot.rows for lane in r.lanes)]
     several = len(names) > 1
     labelled = any(len(row.lanes) > 1 for row in plot.rows)
-    figure, axes = rows_figure(layout, len(plot.rows), 0.80 if several else 0.56)
+    subjects = [row.subject for row in plot.rows]
+    reading = say("Marks: medians over blocks; band: 95 % interval of the first.")
+    figure, axes = rows_figure(layout, subjects, 0.80 if several else 0.56, reading)
     estimates = [e for r in plot.rows for lane in r.lanes for e in lane.levels.values()]
     ends = [e.interval.high for e in estimates if e.interval] + [e.value for e in estimates]
     starts = [e.interval.low for e in estimates if e.interval and e.interval.low > 0]
@@ -82,15 +85,14 @@ def draw_levels(plot: LevelPlot, layout: Layout) -> Figure:
     low = min(starts, default=1e-6)
     if labelled:  # a lane's label stands to the left of it
         low /= 2.5 if layout.narrow else 1.6
-    log_axis(axes, low, max(ends, default=1.0), plot.unit, layout.narrow)
-    subjects = [row.subject for row in plot.rows]
+    log_axis(axes, low, max(ends, default=1.0), plot.unit, layout.few)
     hatch_emulated(axes, subjects)
     for number, row in enumerate(plot.rows):
         _draw_row(axes, number + centre(layout), row, names, layout)
     name_rows(axes, layout, subjects, [_value(row, plot) for row in plot.rows])
     if several:
         _draw_key(axes, names)
-    axes.set_xlabel(plot.axis, labelpad=4, size=8)
+    axes.set_xlabel(say(plot.axis), labelpad=4, size=8)
     return figure
 
 
@@ -124,13 +126,13 @@ def _draw_lane(
                       markerfacecolor=colour if solid else "white", markeredgecolor=colour,
                       markeredgewidth=1.0, linestyle="none", zorder=3)  # fmt: skip
     if labelled:
-        axes.annotate(lane.label, (left, y), xytext=(-6, 0), textcoords="offset points",
-                      ha="right", va="center", size=6.5, color=QUIET)  # fmt: skip
+        axes.annotate(say(lane.label), (left, y), xytext=(-6, 0), textcoords="offset points",
+                      ha="right", va="center", size=7, color=QUIET)  # fmt: skip
 
 
 def _draw_key(axes: Axes, names: Sequence[str]) -> None:
     handles = [
-        Line2D([], [], linestyle="none", marker=marker, markersize=size, label=name, color=INK,
+        Line2D([], [], linestyle="none", marker=marker, markersize=size, label=say(name), color=INK,
                markerfacecolor=INK if name == names[0] else "white")
         for (marker, size), name in zip(_MARKERS, names, strict=False)
     ]  # fmt: skip

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 
+from harness.analysis.language import say
 from harness.analysis.units import quantity
 from harness.report.numbers import Numbers
+from harness.report.sheet import Layout, letters, sheet
 from harness.report.style import (
     ACCENT,
     FAINT,
     HAIRLINE,
     QUIET,
-    Layout,
     Subject,
     log_axis,
 )
@@ -33,14 +34,20 @@ class Curve:
     values: tuple[float, ...]
 
 
-def draw_ecdf(curves: tuple[Curve, ...], unit: str, axis: str, layout: Layout) -> Figure:
+def draw_ecdf(curves: tuple[Curve, ...], unit: str, axis: str, layout: Layout) -> FigureBase:
     """Empirical distribution functions, each named where it ends."""
-    left, right = (0.115, 0.04) if layout.narrow else (0.06, 0.06)
+    left, right = (0.115, 0.04) if layout.narrow else (0.54 / layout.width_in,) * 2
     everything = [v for c in curves for v in c.values if v > 0]
     levels = _levels(curves, everything, layout.width_in * (1 - left - right))
-    height = 2.7 + _LEVEL_IN * (max(levels) + 1)
-    figure = Figure(figsize=(layout.width_in, height))
-    axes = figure.add_axes((left, 0.5 / height, 1 - left - right, _CURVES_IN / height))
+    names_in = 0.1 + _LEVEL_IN * (max(levels) + 1)
+    page = sheet(
+        layout, 0.5 + names_in, row_in=_CURVES_IN,
+        reading=say("Share of trials that were ready by then; a name stands above its median."),
+        emulated=any(curve.subject.emulated for curve in curves),
+    )  # fmt: skip
+    figure, height = page.figure, page.height_in
+    curves_in = height - 0.5 - names_in
+    axes = figure.add_axes((left, 0.5 / height, 1 - left - right, curves_in / height))
     log_axis(axes, min(everything), max(everything), unit)
     for curve, level in zip(curves, levels, strict=True):
         xs = np.sort(np.asarray(curve.values))
@@ -50,17 +57,17 @@ def draw_ecdf(curves: tuple[Curve, ...], unit: str, axis: str, layout: Layout) -
             np.concatenate([xs[:1], xs]), np.concatenate([[0.0], ys]), where="post",
             color=curve.subject.colour, linewidth=1.6, linestyle=style,
         )  # fmt: skip
-        lift = 1.02 + level * _LEVEL_IN / _CURVES_IN
+        lift = 1.02 + level * _LEVEL_IN / curves_in
         axes.text(
             float(np.median(xs)), lift, curve.subject.name, color=curve.subject.colour, size=8,
             weight="bold", ha="center", va="bottom", transform=axes.get_xaxis_transform(),
         )  # fmt: skip
     axes.set_ylim(0, 1.0)
-    axes.set_yticks([0, 0.5, 1], ["0", "½", "all"])
+    axes.set_yticks([0, 0.5, 1], ["0", "½", say("all")])
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.axhline(0.5, color=HAIRLINE, linewidth=0.7, zorder=0)
-    axes.set_xlabel(axis, labelpad=4, size=8)
+    axes.set_xlabel(say(axis), labelpad=4, size=8)
     return figure
 
 
@@ -81,7 +88,7 @@ def _levels(curves: Sequence[Curve], everything: Sequence[float], width_in: floa
     levels = []
     for curve in curves:
         middle = (np.log(np.median(curve.values)) - low) / (high - low) * width_in
-        half = len(curve.subject.name) * _LETTER_IN / 2 + _LETTER_IN
+        half = letters(curve.subject.name) * _LETTER_IN / 2 + _LETTER_IN
         place = (middle - half, middle + half)
         level = next(
             (n for n, row in enumerate(taken) if not any(_meet(place, other) for other in row)),
@@ -98,11 +105,13 @@ def _meet(one: tuple[float, float], other: tuple[float, float]) -> bool:
     return one[0] < other[1] and other[0] < one[1]
 
 
-def draw_canary(blocks: tuple[int, ...], values: tuple[float, ...], layout: Layout) -> Figure:
+def draw_canary(blocks: tuple[int, ...], values: tuple[float, ...], layout: Layout) -> FigureBase:
     """A control by block: flat when the host kept still."""
-    figure = Figure(figsize=(layout.width_in, 1.9))
-    left, right = (0.17, 0.04) if layout.narrow else (0.085, 0.06)
-    axes = figure.add_axes((left, 0.27, 1 - left - right, 0.66))
+    reading = say("A fixed piece of work, done once a block: flat where the host kept still.")
+    page = sheet(layout, 0.64, row_in=1.26, reading=reading)
+    figure, high = page.figure, page.height_in
+    left, right = (0.17, 0.04) if layout.narrow else (0.765 / layout.width_in, 0.06)
+    axes = figure.add_axes((left, 0.51 / high, 1 - left - right, 1 - 0.64 / high))
     middle = float(np.median(values))
     axes.axhline(middle, color=FAINT, linewidth=0.8, linestyle=(0, (2, 2)))
     axes.plot(blocks, values, color=ACCENT, marker="o", markersize=3.5, linewidth=1.1)
@@ -112,5 +121,5 @@ def draw_canary(blocks: tuple[int, ...], values: tuple[float, ...], layout: Layo
     axes.set_xticks(list(blocks) if len(blocks) <= 12 else list(blocks)[:: len(blocks) // 8])
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    axes.set_xlabel("block", labelpad=3, size=8, color=QUIET)
+    axes.set_xlabel(say("block number"), labelpad=3, size=8, color=QUIET)
     return figure

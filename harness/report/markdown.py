@@ -9,6 +9,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from harness import __version__
+from harness.analysis.language import spoken
 from harness.report.view import View
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$])")
@@ -26,7 +27,9 @@ def render(views: Sequence[View], charts: Sequence[str | None]) -> str:
     environment.filters["md"] = escape
     environment.filters["address"] = quote
     template = environment.get_template("report.md.j2")
-    return template.render(views=views, charts=charts, version=__version__)
+    return template.render(
+        views=views, charts=charts, version=__version__, prose=f"prose.{spoken()}.j2"
+    )
 
 
 def escape(text: object) -> str:

@@ -12,22 +12,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from harness.analysis.language import say
 from harness.report.numbers import Numbers
+from harness.report.sheet import Layout, sheet
 from harness.report.style import (
     EMULATED_GROUND,
     HAIRLINE,
     INK,
     QUIET,
-    Layout,
     Subject,
     tick,
 )
 
 _PANEL_IN = 1.75
+_LEAST_PANEL_IN = 1.2
 _KEY_IN = 0.32
 _DASHED = (0, (3, 1.5))
 
@@ -77,29 +79,34 @@ class Ramps:
         return Numbers(headings, rows)
 
 
-def draw_ramps(ramps: Ramps, layout: Layout) -> Figure:
+def draw_ramps(ramps: Ramps, layout: Layout) -> FigureBase:
     """Two panels side by side, or one below the other on a phone."""
     columns = 1 if layout.narrow or len(ramps.panels) == 1 else 2
     rows = math.ceil(len(ramps.panels) / columns)
-    height = rows * _PANEL_IN + _KEY_IN + 0.2
-    figure = Figure(figsize=(layout.width_in, height))
-    for number, panel in enumerate(ramps.panels):
+    page = sheet(
+        layout, _KEY_IN + 0.2, rows=rows, row_in=_PANEL_IN, least_in=_LEAST_PANEL_IN,
+        emulated=any(p.subject.emulated for p in ramps.panels),
+        reading=say("A curve a ramp; each panel has its own scale."),
+    )  # fmt: skip
+    figure, height = page.figure, page.height_in
+    panel_in = (height - _KEY_IN - 0.2) / (page.last - page.first)
+    for number, panel in enumerate(ramps.panels[page.first * columns : page.last * columns]):
         row, column = divmod(number, columns)
         left, right = (0.62, 0.14) if layout.narrow else (0.68, 0.22)
         width = layout.width_in / columns
-        bottom = height - _KEY_IN - (row + 1) * _PANEL_IN + 0.32
+        bottom = height - _KEY_IN - (row + 1) * panel_in + 0.32
         axes = figure.add_axes(
             (
                 (column * width + left) / layout.width_in,
                 bottom / height,
                 (width - left - right) / layout.width_in,
-                (_PANEL_IN - 0.32 - 0.42) / height,
+                (panel_in - 0.32 - 0.42) / height,
             )
         )
         _draw_panel(axes, panel, ramps)
     _draw_key(figure, ramps, height, layout)
     figure.text(
-        0.5, 0.05 / height, "instances running", size=8, color=QUIET, ha="center", va="bottom"
+        0.5, 0.05 / height, say("instances running"), size=8, color=QUIET, ha="center", va="bottom"
     )
     return figure
 
@@ -123,13 +130,15 @@ def _draw_panel(axes: Axes, panel: Panel, ramps: Ramps) -> None:
                       markerfacecolor=colour if trace.solid else "white",
                       zorder=3 if trace.solid else 2)  # fmt: skip
     _scale(axes, panel, ramps)
-    axes.text(0, 1.22, panel.subject.name, transform=axes.transAxes, weight="bold", size=8.5,
+    high_in = axes.get_window_extent().height / axes.figure.dpi
+    upper, lower = 1 + 0.222 / high_in, 1 + 0.061 / high_in
+    axes.text(0, upper, panel.subject.name, transform=axes.transAxes, weight="bold", size=8.5,
               color=colour, va="bottom")  # fmt: skip
-    axes.text(1, 1.22, panel.note, transform=axes.transAxes, weight="bold", size=8, ha="right",
+    axes.text(1, upper, panel.note, transform=axes.transAxes, weight="bold", size=8, ha="right",
               va="bottom")  # fmt: skip
-    axes.text(0, 1.06, panel.subject.kind, transform=axes.transAxes, size=7, color=QUIET,
+    axes.text(0, lower, panel.subject.kind, transform=axes.transAxes, size=7, color=QUIET,
               va="bottom")  # fmt: skip
-    axes.text(1, 1.06, panel.aside, transform=axes.transAxes, size=7, color=QUIET, ha="right",
+    axes.text(1, lower, panel.aside, transform=axes.transAxes, size=7, color=QUIET, ha="right",
               va="bottom")  # fmt: skip
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
@@ -177,15 +186,15 @@ class _Binary(MaxNLocator):
         ]
 
 
-def _draw_key(figure: Figure, ramps: Ramps, height: float, layout: Layout) -> None:
+def _draw_key(figure: FigureBase, ramps: Ramps, height: float, layout: Layout) -> None:
     handles = [Line2D([], [], color=QUIET, marker="o", markersize=3.5, linewidth=1.3,
-                      label=ramps.solid)]  # fmt: skip
+                      label=say(ramps.solid))]  # fmt: skip
     if all(trace.dots for panel in ramps.panels for trace in panel.traces):
         handles[0].set_linestyle("none")
     if ramps.beside:
         handles.append(
             Line2D([], [], color=INK, marker="D", markersize=3, linewidth=0.9, linestyle=_DASHED,
-                   markerfacecolor="white", label=ramps.beside)
+                   markerfacecolor="white", label=say(ramps.beside))
         )  # fmt: skip
     left = (0.05 if layout.narrow else 0.1) / layout.width_in
     figure.legend(

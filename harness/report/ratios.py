@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from harness.analysis.language import say
 from harness.analysis.statistics import Estimate
 from harness.analysis.units import times
 from harness.report.numbers import Numbers, ends
+from harness.report.sheet import Layout, Page, sheet
 from harness.report.style import (
     EMULATED_GROUND,
     EMULATED_HATCH,
@@ -20,10 +22,11 @@ from harness.report.style import (
     INK,
     MARGIN_GROUND,
     QUIET,
-    Layout,
     Subject,
 )
 
+_ABOVE_IN, _BELOW_IN = 0.32, 0.52
+_LEAST_HEADING_IN, _LEAST_LINE_IN = 0.2, 0.12
 _LINE_IN = 0.19
 _HEADING_IN = 0.27
 _SMALL = 7.0
@@ -74,27 +77,44 @@ def ratios_numbers(panels: Sequence[Panel]) -> Numbers:
 
 def draw_ratios(
     panels: Sequence[Panel], axis: str, layout: Layout, logarithmic: bool = False
-) -> Figure:
+) -> FigureBase:
     """Panels side by side, or on a phone one below the other, on one scale."""
     limits = _limits(panels, logarithmic)
-    above, below = 0.32, 0.52
-    heights = [panel.height_in + above + below for panel in panels]
     stacked = layout.narrow or len(panels) == 1
-    total = sum(heights) if stacked else max(heights)
-    figure = Figure(figsize=(layout.width_in, total))
-    left, gap = (0.24, 0.1) if layout.narrow else (0.115, 0.075)
-    columns = 1 if stacked else len(panels)
+    page, panels = _sheet(panels, layout, stacked)
+    heights = [panel.height_in for panel in panels]
+    total, columns = page.height_in, 1 if stacked else len(panels)
+    edges = (_ABOVE_IN + _BELOW_IN) * (len(panels) if stacked else 1)
+    squeeze = (total - edges) / (sum(heights) if stacked else max(heights))
+    left, gap = (0.24, 0.1) if layout.narrow else (1.035 / layout.width_in, 0.675 / layout.width_in)
     width = (1 - left - gap * columns) / columns
     top = total
     for number, panel in enumerate(panels):
-        column = 0 if stacked else number
-        base = (top if stacked else total) - above - panel.height_in
-        axes = figure.add_axes(
-            (left + column * (width + gap), base / total, width, panel.height_in / total)
+        column, high = 0 if stacked else number, heights[number] * squeeze
+        base = (top if stacked else total) - _ABOVE_IN - high
+        axes = page.figure.add_axes(
+            (left + column * (width + gap), base / total, width, high / total)
         )
         _draw_panel(axes, panel, limits, axis, named=column == 0, logarithmic=logarithmic)
-        top -= heights[number] if stacked else 0.0
-    return figure
+        if layout.few and not logarithmic:
+            axes.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
+        top -= high + _ABOVE_IN + _BELOW_IN if stacked else 0.0
+    return page.figure
+
+
+def _sheet(panels: Sequence[Panel], layout: Layout, stacked: bool) -> tuple[Page, Sequence[Panel]]:
+    """A sheet, and what of the panels is on it: a group is not parted."""
+    count = max(len(panel.groups) for panel in panels)
+    high = sum(p.height_in for p in panels) if stacked else max(p.height_in for p in panels)
+    lines = [line for panel in panels for group in panel.groups for line in group.lines]
+    most = max(len(group.lines) for panel in panels for group in panel.groups)
+    page = sheet(
+        layout, (_ABOVE_IN + _BELOW_IN) * (len(panels) if stacked else 1), rows=count,
+        row_in=high / count, least_in=_LEAST_HEADING_IN + most * _LEAST_LINE_IN,
+        reading=say("Point: ratio of medians; bar: 95 % interval; band: margin of equivalence."),
+        emulated=any(line.subject.emulated for line in lines),
+    )  # fmt: skip
+    return page, [replace(p, groups=p.groups[page.first : page.last]) for p in panels]
 
 
 def _limits(panels: Sequence[Panel], logarithmic: bool) -> tuple[float, float]:
@@ -141,8 +161,8 @@ def _draw_panel(
     axes.grid(axis="x", color=HAIRLINE, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.axvline(1, color=INK, linewidth=0.8, zorder=1)
-    axes.set_title(panel.title, pad=6)
-    axes.set_xlabel(axis, labelpad=4, size=8)
+    axes.set_title(say(panel.title), pad=6)
+    axes.set_xlabel(say(axis), labelpad=4, size=8)
     y = 0.0
     for group in panel.groups:
         _draw_group(axes, group, y, named)
@@ -157,7 +177,7 @@ def _draw_group(axes: Axes, group: Group, y: float, named: bool) -> None:
             [first, last], 1 / group.margin, group.margin, color=MARGIN_GROUND, linewidth=0,
             zorder=0.5,
         )  # fmt: skip
-    axes.text(0, y + _HEADING_IN - 0.075, group.heading, transform=place, va="center",
+    axes.text(0, y + _HEADING_IN - 0.075, say(group.heading), transform=place, va="center",
               size=8, weight="bold", color=INK,
               bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
     for number, line in enumerate(group.lines):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.analysis.language import say
 from harness.analysis.sentences import Sentence
 from harness.report.charts import Chart
 from harness.report.tables import Table
@@ -27,6 +28,10 @@ class Exhibit:
     table: Table | None = None
     folded: bool = True
 
+    def __post_init__(self) -> None:
+        """The heading is said in the language that is spoken."""
+        object.__setattr__(self, "heading", say(self.heading))
+
 
 @dataclass(frozen=True)
 class Section:
@@ -42,3 +47,8 @@ class Section:
     exhibits: tuple[Exhibit, ...]
     notes: tuple[str, ...] = ()
     answers: tuple[Sentence, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Title and link are said in the language that is spoken."""
+        object.__setattr__(self, "title", say(self.title))
+        object.__setattr__(self, "link", say(self.link))

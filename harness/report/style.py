@@ -12,13 +12,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from matplotlib import font_manager, rc_context
+from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from harness.analysis.language import say
 from harness.analysis.units import quantity
 from harness.model import RuntimeClass
+from harness.report.fonts import families
+from harness.report.sheet import Layout, Page, sheet
 
 INK = "#1c2024"
 QUIET = "#646b73"
@@ -53,21 +56,13 @@ MARK_COLOUR: Mapping[str, str] = {
     "removed": "#6F6390",
 }
 
-_FONTS = ("Inter", "Helvetica Neue", "Arial", "Liberation Sans", "DejaVu Sans")
 
-
+_LEAST_ROW_IN = 0.165
+_TWO_LINES_IN = 0.25
+_THREE_LINES_IN = 0.36
+_MOST_SPREAD = 1.5
 _LONG_NAME = 12
 """Characters from which on a phone leaves no room for a name, its whole kind and a value."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The two shapes of each chart: for a desk and paper, and for a phone."""
-
-    name: str
-    width_in: float
-    row_in: float
-    narrow: bool
 
 
 WIDE = Layout("wide", 9.0, 0.52, narrow=False)
@@ -92,18 +87,19 @@ class Subject:
     def kind(self) -> str:
         """Its class in words, with the accelerator where there is one."""
         if self.emulated:
-            return f"emulated in software ({self.accel.upper() or 'TCG'})"
-        suffix = f" ({self.accel.upper()})" if self.accel not in ("", "none") else ""
-        return f"{self.runtime_class}{suffix}"
+            return say("emulated in software ({accel})", accel=self.accel.upper() or "TCG")
+        kind = say(self.runtime_class)
+        return f"{kind} ({self.accel.upper()})" if self.accel not in ("", "none") else kind
 
 
 def settings() -> AbstractContextManager[None]:
-    """matplotlib's settings for the time of one drawing; nothing global is left changed."""
-    there = set(font_manager.get_font_names())
-    fonts = [name for name in _FONTS if name in there] or ["sans-serif"]
+    """matplotlib's settings for the time of one drawing; nothing global is left changed.
+
+    Raises HarnessError where no font has the letters of the language that is spoken.
+    """
     return rc_context(
         {
-            "font.family": fonts,
+            "font.family": families(),
             "font.size": 9.0,
             "text.color": INK,
             "axes.edgecolor": FAINT,
@@ -118,58 +114,116 @@ def settings() -> AbstractContextManager[None]:
             "ytick.labelcolor": INK,
             "hatch.linewidth": 0.5,
             "svg.fonttype": "path",
+            "pdf.fonttype": 42,
             "svg.hashsalt": "tarebench",
             "figure.dpi": 96,
         }
     )
 
 
-def rows_figure(layout: Layout, rows: int, extra_in: float = 1.05) -> tuple[Figure, Axes]:
+def rows_figure(
+    layout: Layout,
+    subjects: Sequence[Subject],
+    extra_in: float,
+    reading: str,
+    *,
+    bottom_in: float = 0.50,
+    least_in: float = _LEAST_ROW_IN,
+) -> tuple[FigureBase, Axes]:
     """A figure with room for one line a runtime: names at the left, values at the right.
 
     On a phone, names and values stand above their row instead. `extra_in` is the height of
-    everything that is not a row.
+    everything that is not a row, `bottom_in` of it below; `reading` says how the chart is read;
+    `least_in` is the least height of a row that can still be read.
     """
-    height = rows * layout.row_in + extra_in
-    figure = Figure(figsize=(layout.width_in, height))
-    left, right = (0.045, 0.035) if layout.narrow else (0.175, 0.165)
-    bottom, top = 0.50 / height, (extra_in - 0.50) / height
-    axes = figure.add_axes((left, bottom, 1 - left - right, 1 - bottom - top))
-    axes.set_ylim(rows - 0.5 + (0.05 if layout.narrow else 0), -0.5)
+    page = sheet(
+        layout, extra_in, rows=len(subjects), row_in=layout.row_in, least_in=least_in,
+        reading=reading, emulated=any(s.emulated for s in subjects),
+    )  # fmt: skip
+    sides = (0.045, 0.035) if layout.narrow else (
+        layout.left_in / layout.width_in, layout.right_in / layout.width_in
+    )  # fmt: skip
+    axes = rows_axes(page, sides, bottom_in, extra_in - bottom_in)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low + (0.05 if layout.narrow else 0), high)
+    return page.figure, axes
+
+
+def rows_axes(page: Page, sides: tuple[float, float], bottom_in: float, top_in: float) -> Axes:
+    """Bare axes for the rows of a page, the first at the top, with a scale below."""
+    bottom, top = bottom_in / page.height_in, top_in / page.height_in
+    left, right = sides
+    axes = page.figure.add_axes((left, bottom, 1 - left - right, 1 - bottom - top))
+    axes.set_ylim(page.last - 0.5, page.first - 0.5)
     axes.set_yticks([])
     for side in ("left", "right", "top"):
         axes.spines[side].set_visible(False)
     axes.tick_params(axis="x", length=3, width=0.6, pad=3)
-    return figure, axes
+    return axes
+
+
+def is_shown(axes: Axes, row: float) -> bool:
+    """Whether a row lies on this page: those of a slide can be too many for one."""
+    low, high = sorted(axes.get_ylim())
+    return low <= row <= high
+
+
+def row_height_in(axes: Axes) -> float:
+    """How high one row came out."""
+    low, high = axes.get_ylim()
+    box = axes.get_window_extent()
+    return float(box.height / axes.figure.dpi / abs(high - low))
 
 
 def name_rows(
     axes: Axes, layout: Layout, subjects: Sequence[Subject], values: Sequence[tuple[str, str]]
 ) -> None:
     """Write each row's name and class, and its value and the value's interval."""
-    place = axes.get_yaxis_transform()
-    for row, (subject, (value, note)) in enumerate(zip(subjects, values, strict=True)):
-        if layout.narrow:
-            label = subject.name.replace(",", ", ")
-            kind = subject.kind if len(label) < _LONG_NAME else "emulated"
-            label += f" · {kind}" if subject.emulated else ""
-            behind = {"facecolor": EMULATED_GROUND if subject.emulated else "white",
-                      "edgecolor": "none", "pad": 0.8}  # fmt: skip
-            axes.text(0, row - 0.33, label, bbox=behind, transform=place, weight="bold",
-                      va="center", size=8.5, color=subject.colour)  # fmt: skip
-            axes.text(1, row - 0.33, value, bbox=behind, transform=place, weight="bold",
-                      va="center", ha="right", size=8.5)  # fmt: skip
+    for row, (subject, value) in enumerate(zip(subjects, values, strict=True)):
+        if not is_shown(axes, row):
             continue
-        name, _, parameters = subject.name.partition(",")
-        lift = 0.1 if parameters else 0.0
-        axes.text(-0.02, row - 0.14 - lift, name, transform=place, weight="bold", va="center",
-                  ha="right", color=subject.colour)  # fmt: skip
-        axes.text(-0.02, row + 0.07, parameters.replace(",", ", "), transform=place, size=7,
-                  va="center", ha="right", color=subject.colour)  # fmt: skip
-        axes.text(-0.02, row + 0.18 + lift, subject.kind, transform=place, va="center",
-                  ha="right", size=7, color=QUIET)  # fmt: skip
-        axes.text(1.015, row - 0.14, value, transform=place, weight="bold", va="center")
-        axes.text(1.015, row + 0.18, note, transform=place, va="center", size=7, color=QUIET)
+        if layout.narrow:
+            _name_above(axes, layout, row, subject, value[0])
+        else:
+            _name_beside(axes, row, subject, value)
+
+
+def _name_above(axes: Axes, layout: Layout, row: int, subject: Subject, value: str) -> None:
+    place = axes.get_yaxis_transform()
+    label = subject.name.replace(",", ", ")
+    short = len(label) < _LONG_NAME and layout.width_in >= NARROW.width_in
+    kind = subject.kind if short else say("emulated")
+    label += f" · {kind}" if subject.emulated else ""
+    behind = {"facecolor": EMULATED_GROUND if subject.emulated else "white",
+              "edgecolor": "none", "pad": 0.8}  # fmt: skip
+    axes.text(0, row - 0.33, label, bbox=behind, transform=place, weight="bold",
+              va="center", size=8.5, color=subject.colour)  # fmt: skip
+    axes.text(1, row - 0.33, value, bbox=behind, transform=place, weight="bold",
+              va="center", ha="right", size=8.5)  # fmt: skip
+
+
+def _name_beside(axes: Axes, row: int, subject: Subject, value: tuple[str, str]) -> None:
+    """Two lines, or three with parameters; where rows are low, fewer."""
+    place, high = axes.get_yaxis_transform(), row_height_in(axes)
+    shrunk = min(max(WIDE.row_in / high, 1.0), _MOST_SPREAD)
+    above, below = 0.14 * shrunk, 0.18 * shrunk
+    name, _, parameters = subject.name.partition(",")
+    lift = 0.1 if parameters else 0.0
+    if high < _THREE_LINES_IN:
+        name, parameters, lift = subject.name.replace(",", " "), "", 0.0
+    small = len(name) > _LONG_NAME and high < _THREE_LINES_IN
+    one = high < _TWO_LINES_IN
+    axes.text(-0.02, row - (0 if one else above + lift), name, transform=place, weight="bold",
+              va="center", ha="right", color=subject.colour, size=7.5 if small else 9)  # fmt: skip
+    axes.text(1.015, row - (0 if one else above), value[0], transform=place, weight="bold",
+              va="center")  # fmt: skip
+    if one:
+        return
+    axes.text(-0.02, row + 0.07, parameters.replace(",", ", "), transform=place, size=7,
+              va="center", ha="right", color=subject.colour)  # fmt: skip
+    axes.text(-0.02, row + below + lift, subject.kind, transform=place, va="center",
+              ha="right", size=7, color=QUIET)  # fmt: skip
+    axes.text(1.015, row + below, value[1], transform=place, va="center", size=7, color=QUIET)
 
 
 def centre(layout: Layout) -> float:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from harness.analysis import boots, cpucheck, phases, statistics
 from harness.analysis.cpucheck import CpuCheck
 from harness.analysis.frames import RunData
+from harness.analysis.language import later, say
 from harness.analysis.phases import Timeline
-from harness.analysis.statistics import Estimate
+from harness.analysis.statistics import Estimate, Interval
 from harness.analysis.summary import IDLE, RuntimeRow, Summary, round_trip_p99_s
 from harness.analysis.units import (
     MISSING,
@@ -17,6 +18,7 @@ from harness.analysis.units import (
     plural,
     quantity,
     span,
+    span_or_why,
     with_interval,
 )
 from harness.report import ledger
@@ -31,10 +33,15 @@ class Table:
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
+    def __post_init__(self) -> None:
+        """Caption and headings are said in the language that is spoken."""
+        object.__setattr__(self, "caption", say(self.caption))
+        object.__setattr__(self, "headings", tuple(map(say, self.headings)))
+
 
 def label(row: RuntimeRow) -> str:
     """A runtime's name, which never stands alone where it was emulated."""
-    return f"{row.runtime} (emulated)" if row.emulated else row.runtime
+    return say("{runtime} (emulated)", runtime=row.runtime) if row.emulated else row.runtime
 
 
 def startup(run: RunData, summary: Summary) -> Table:
@@ -47,8 +54,10 @@ def startup(run: RunData, summary: Summary) -> Table:
             _interval(row.ready, "s"),
             quantity(row.added.value, "s") if row.added else MISSING,
             _reach(run, row.runtime),
-            f"{row.ok} of {row.tried}",
-            f"{percent(row.success.low)} to {percent(row.success.high)}" if row.success else "",
+            say("{some} of {all}", some=row.ok, all=row.tried),
+            say("{low} to {high}", low=percent(row.success.low), high=percent(row.success.high))
+            if row.success
+            else "",
         )
         for row in summary.rows
     )
@@ -84,14 +93,15 @@ def timeline(run: RunData, summary: Summary, end: bool = False) -> Table:
     used = [mark for mark in PHASE_WORDS if mark in present]
     rows = tuple(
         (
-            label(row) + (", instrumented" if t.instrumented else ""),
+            say("{runtime}, instrumented", runtime=label(row)) if t.instrumented else label(row),
             *_phase_cells(t, used),
             quantity(t.total, "s"),
         )
         for row, t in found
     )
-    caption = "Phases of the median end" if end else "Phases of the median start"
-    return Table(caption, ("Runtime", *(PHASE_WORDS[m] for m in used), "Sum"), rows)
+    caption = say("Phases of the median end") if end else say("Phases of the median start")
+    words = (say(PHASE_WORDS[mark]) for mark in used)
+    return Table(caption, (say("Runtime"), *words, say("Sum")), rows)
 
 
 def memory(run: RunData, summary: Summary) -> Table:
@@ -147,8 +157,8 @@ def cpu(run: RunData, summary: Summary) -> Table:
 
 def _checked(found: CpuCheck | None) -> tuple[str, str, str]:
     if found is None:
-        return MISSING, MISSING, "not checked"
-    return quantity(found.host.value, "s"), quantity(found.own.value, "s"), found.verdict
+        return MISSING, MISSING, say("not checked")
+    return quantity(found.host.value, "s"), quantity(found.own.value, "s"), say(found.verdict)
 
 
 def channel(run: RunData, summary: Summary) -> Table:
@@ -183,11 +193,14 @@ def inflation(run: RunData, row: RuntimeRow) -> str:
     added = statistics.difference(deep, plain)
     if added is None:
         return ""
-    interval = f" (95 %: {span(added.interval, 's')})" if added.interval else ""
-    return (
-        f"{label(row)}: instrumented boots were ready {quantity(abs(added.value), 's')} "
-        f"{'later' if added.value >= 0 else 'earlier'} than plain ones{interval}."
-    )
+    interval = say(" (95 %: {span})", span=span(added.interval, "s")) if added.interval else ""
+    told = later("{runtime}: instrumented boots were ready {time} later than plain ones{interval}.")
+    if added.value < 0:
+        told = later(
+            "{runtime}: instrumented boots were ready {time} earlier than plain ones{interval}."
+        )
+    time = quantity(abs(added.value), "s")
+    return say(told, runtime=label(row), time=time, interval=interval)
 
 
 def _ledger_cell(run: RunData, metric: str, runtime: str) -> str:
@@ -198,12 +211,19 @@ def with_number(estimate: Estimate | None, unit: str) -> str:
     """A value with its interval, or where there is none with the number of its trials."""
     if estimate is None or estimate.interval is not None:
         return with_interval(estimate, unit)
-    return f"{quantity(estimate.value, unit)} ({plural(estimate.n, 'trial')} only)"
+    value, trials = quantity(estimate.value, unit), plural(estimate.n, "trial")
+    return say("{value} ({trials} only)", value=value, trials=trials)
 
 
 def _phase_cells(timeline: Timeline, used: Sequence[str]) -> list[str]:
     seconds = {phase.mark: phase.seconds for phase in timeline.phases}
     return [quantity(seconds.get(mark), "s") for mark in used]
+
+
+def _success(rate: Interval | None) -> str:
+    if rate is None:
+        return ""
+    return say("{low} to {high}", low=percent(rate.low), high=percent(rate.high))
 
 
 def _median(run: RunData, metric: str, runtime: str, unit: str, **dimensions: str) -> str:
@@ -214,14 +234,15 @@ def _median(run: RunData, metric: str, runtime: str, unit: str, **dimensions: st
 def _interval(estimate: Estimate | None, unit: str) -> str:
     if estimate is None:
         return MISSING
-    return span(estimate.interval, unit) if estimate.interval else f"none: {estimate.absent}"
+    return span_or_why(estimate, unit)
 
 
 def _reach(run: RunData, runtime: str) -> str:
     values = run.values("startup.ready", runtime)
     if len(values) == 0:
         return MISSING
-    return f"{quantity(float(values.min()), 's')} to {quantity(float(values.max()), 's')}"
+    low, high = (quantity(float(v), "s") for v in (values.min(), values.max()))
+    return say("{low} to {high}", low=low, high=high)
 
 
 def _nanoseconds(values: Sequence[int], q: float) -> str:

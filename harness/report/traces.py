@@ -8,15 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 
+from harness.analysis.language import say
 from harness.analysis.units import quantity
 from harness.report.numbers import Numbers
-from harness.report.style import FAINT, HAIRLINE, QUIET, Layout, Subject, tick
+from harness.report.sheet import Layout, sheet
+from harness.report.style import FAINT, HAIRLINE, QUIET, Subject, tick
 
 _PANEL_IN = 0.95
 _GAP_IN = 0.52
 _TOP_IN, _BOTTOM_IN = 0.34, 0.42
+_LEAST_PANEL_IN = 0.5
 _ROOM = 1.15
 
 Floats = npt.NDArray[np.float64]
@@ -45,25 +48,30 @@ def traces_numbers(panels: Sequence[Panel], unit: str) -> Numbers:
     return Numbers(headings, rows)
 
 
-def draw_traces(panels: Sequence[Panel], unit: str, suffix: str, layout: Layout) -> Figure:
+def draw_traces(panels: Sequence[Panel], unit: str, suffix: str, layout: Layout) -> FigureBase:
     """Boxes as a filled line in the colour of their class, the host in grey behind.
 
     `suffix` follows the unit of the axis, such as `/s`.
     """
-    height = _TOP_IN + _BOTTOM_IN + len(panels) * _PANEL_IN + (len(panels) - 1) * _GAP_IN
-    figure = Figure(figsize=(layout.width_in, height))
-    left, right = (0.185, 0.03) if layout.narrow else (0.095, 0.02)
-    for number, panel in enumerate(panels):
-        top = _TOP_IN + number * (_PANEL_IN + _GAP_IN)
-        bottom = 1 - (top + _PANEL_IN) / height
-        axes = figure.add_axes((left, bottom, 1 - left - right, _PANEL_IN / height))
+    page = sheet(
+        layout, _TOP_IN + _BOTTOM_IN - _GAP_IN, rows=len(panels), row_in=_PANEL_IN + _GAP_IN,
+        least_in=_LEAST_PANEL_IN + _GAP_IN, emulated=any(p.subject.emulated for p in panels),
+        reading=say("The trial of median length. Coloured: the boxes; grey: the whole host."),
+    )  # fmt: skip
+    figure, height, shown = page.figure, page.height_in, panels[page.first : page.last]
+    panel_in = (height - _TOP_IN - _BOTTOM_IN + _GAP_IN) / len(shown) - _GAP_IN
+    left, right = (0.185, 0.03) if layout.narrow else (0.855 / layout.width_in, 0.02)
+    for number, panel in enumerate(shown):
+        top = _TOP_IN + number * (panel_in + _GAP_IN)
+        bottom = 1 - (top + panel_in) / height
+        axes = figure.add_axes((left, bottom, 1 - left - right, panel_in / height))
         _draw(axes, panel, unit, suffix)
         place = (left, 1 - (top - 0.07) / height)
         figure.text(*place, panel.subject.name, weight="bold", color=panel.subject.colour)
         figure.text(
             1 - right, place[1], panel.note, size=7.5, color=QUIET, ha="right", va="baseline"
         )
-    axes.set_xlabel("seconds since the trial began", labelpad=2, size=8)
+    axes.set_xlabel(say("seconds since the trial began"), labelpad=2, size=8)
     return figure
 
 

@@ -10,21 +10,36 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from harness.analysis.language import say
 from harness.analysis.statistics import Estimate
 from harness.analysis.units import MISSING, beside, quantity
 from harness.report.numbers import Numbers, ends
-from harness.report.style import EMULATED_GROUND, FAINT, HAIRLINE, INK, QUIET, Layout, tick
+from harness.report.sheet import Layout, letters, sheet
+from harness.report.style import (
+    EMULATED_GROUND,
+    FAINT,
+    HAIRLINE,
+    INK,
+    QUIET,
+    is_shown,
+    rows_axes,
+    tick,
+)
 
 GAIN = "#009E73"
 """The colour of a rung that takes less time than the one below."""
 
 _ROW_IN, _NARROW_ROW_IN = 0.33, 0.50
-_MARGIN_IN = 0.50
+_MARGIN_IN, _TOP_IN = 0.50, 0.24
+_LEAST_ROW_IN = 0.165
+_MORE_RIGHT_IN = 0.45
+_LETTER_IN = 0.076
+_VALUE_IN, _NOTE_IN = 0.69, 0.77
 _THRESHOLD_S = 1e-4
 _TICKS = (-1.0, -1e-1, -1e-2, -1e-3, -1e-4, 0.0, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
@@ -84,19 +99,21 @@ def signed(value: float) -> str:
     return text if value < 0 else f"+{text}"
 
 
-def draw_waterfall(falls: Sequence[Fall], axis: str, layout: Layout) -> Figure:
+def draw_waterfall(falls: Sequence[Fall], axis: str, layout: Layout) -> FigureBase:
     """One row a rung, the first at the top."""
-    figure, axes = _rows(layout, len(falls), 0.24)
+    reading = say("Bars: what a rung adds to the median; lines: 95 % intervals.")
+    figure, axes = _rows(layout, len(falls), reading, any(f.ground for f in falls))
     axes.set_xlim(*_range(falls))
-    axes.xaxis.set_major_locator(MaxNLocator(4 if layout.narrow else 7, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(4 if layout.few else 7, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: tick(x, "s")))
     axes.grid(axis="x", color=HAIRLINE, linewidth=0.7)
     axes.set_axisbelow(True)
     for row, fall in enumerate(falls):
-        _draw_fall(axes, row, fall, layout)
-    _name(axes, layout, [(f.name, INK if f.ink else f.colour, *_value(f)) for f in falls])
+        if is_shown(axes, row):
+            _draw_fall(axes, row, fall, layout)
+    _name(axes, layout, [(say(f.name), INK if f.ink else f.colour, *_value(f)) for f in falls])
     _key(axes, layout, falls)
-    axes.set_xlabel(axis, labelpad=4, size=8)
+    axes.set_xlabel(say(axis), labelpad=4, size=8)
     return figure
 
 
@@ -156,11 +173,15 @@ def _key(axes: Axes, layout: Layout, falls: Sequence[Fall]) -> None:
     colour = falls[-1].colour
     entries: list[Patch | Line2D] = []
     if any(f.branch for f in falls):
-        entries.append(Patch(facecolor="white", edgecolor=colour, hatch="////", label="branch"))
+        entries.append(
+            Patch(facecolor="white", edgecolor=colour, hatch="////", label=say("branch"))
+        )
     if any(f.end < f.start for f in falls):
-        entries.append(Patch(color=GAIN, label="takes less"))
+        entries.append(Patch(color=GAIN, label=say("takes less")))
     if any(f.added and f.added.interval for f in falls):
-        entries.append(Line2D([], [], color=INK, linewidth=1.1, marker="|", label="95 % interval"))
+        entries.append(
+            Line2D([], [], color=INK, linewidth=1.1, marker="|", label=say("95 % interval"))
+        )
     if entries:
         axes.legend(
             handles=entries, loc="lower left", bbox_to_anchor=(0, 1.0), ncol=len(entries),
@@ -170,44 +191,47 @@ def _key(axes: Axes, layout: Layout, falls: Sequence[Fall]) -> None:
         )  # fmt: skip
 
 
-def draw_costs(costs: Sequence[Cost], axis: str, layout: Layout) -> Figure:
+def draw_costs(costs: Sequence[Cost], axis: str, layout: Layout) -> FigureBase:
     """Each mechanism's cost in turn as a dot, and last as a ring, with intervals."""
-    figure, axes = _rows(layout, len(costs), 0.24)
+    reading = say("Differences of medians; bands: 95 % intervals. Logarithmic on both sides of 0.")
+    figure, axes = _rows(layout, len(costs), reading)
     values = [v for c in costs for e in (c.in_turn, c.last) if e for v in _ends(e)]
     axes.set_xscale("symlog", linthresh=_THRESHOLD_S, linscale=0.6)
     low, high = min(0.0, *values), max(0.0, *values)
     axes.set_xlim(low * 1.5 if low < 0 else -_THRESHOLD_S / 3, max(high * 1.5, _THRESHOLD_S))
     left, right = axes.get_xlim()
     shown = [t for t in _TICKS if left <= t <= right]
-    axes.xaxis.set_major_locator(FixedLocator(_sparse(shown) if layout.narrow else shown))
+    axes.xaxis.set_major_locator(FixedLocator(_sparse(shown) if layout.few else shown))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: tick(x, "s") if x else "0"))
     axes.grid(axis="x", color=HAIRLINE, linewidth=0.7)
     axes.axvline(0, color=QUIET, linewidth=0.9, zorder=1)
     axes.set_axisbelow(True)
     for row, cost in enumerate(costs):
+        if not is_shown(axes, row):
+            continue
         y = row + _drop(layout)
         shift = 0.11 if cost.last else 0.0
         _draw_cost(axes, y - shift, cost.in_turn, cost.colour, filled=True)
         if cost.last:
             _draw_cost(axes, y + shift, cost.last, cost.colour, filled=False)
     rows = [
-        (c.name, c.colour, signed(c.in_turn.value),
-         f"last {signed(c.last.value)}" if c.last else "")
+        (say(c.name), c.colour, signed(c.in_turn.value),
+         say("last {value}", value=signed(c.last.value)) if c.last else "")
         for c in costs
     ]  # fmt: skip
     _name(axes, layout, rows)
     handles = [
         Line2D([], [], linestyle="none", marker="o", color=INK, markersize=5, label=label,
                markerfacecolor=INK if filled else "white")
-        for label, filled in (("added in turn", True), ("added last", False))
+        for label, filled in ((say("added in turn"), True), (say("added last"), False))
         if filled or any(c.last for c in costs)
     ]  # fmt: skip
     axes.legend(
         handles=handles, loc="lower left", bbox_to_anchor=(0, 1.0), ncol=2, frameon=False,
         fontsize=7.5, handletextpad=0.2, columnspacing=1.6, borderaxespad=0, borderpad=0.2,
     )  # fmt: skip
-    axes.set_xlabel(axis, labelpad=4, size=8)
+    axes.set_xlabel(say(axis), labelpad=4, size=8)
     return figure
 
 
@@ -231,21 +255,24 @@ def _draw_cost(axes: Axes, y: float, estimate: Estimate, colour: str, filled: bo
                  edgecolor=colour, linewidth=1.1, zorder=3)  # fmt: skip
 
 
-def _rows(layout: Layout, rows: int, top_in: float) -> tuple[Figure, Axes]:
+def _rows(
+    layout: Layout, rows: int, reading: str, emulated: bool = False
+) -> tuple[FigureBase, Axes]:
     """Like the style's rows, but closer: names at the left, values at the right, one line."""
     row_in = _NARROW_ROW_IN if layout.narrow else _ROW_IN
-    height = rows * row_in + _MARGIN_IN + top_in
-    figure = Figure(figsize=(layout.width_in, height))
-    left, right = (0.045, 0.035) if layout.narrow else (0.175, 0.215)
-    axes = figure.add_axes(
-        (left, _MARGIN_IN / height, 1 - left - right, 1 - (_MARGIN_IN + top_in) / height)
-    )
-    axes.set_ylim(rows - 0.5, -0.5)
-    axes.set_yticks([])
-    for side in ("left", "right", "top"):
-        axes.spines[side].set_visible(False)
-    axes.tick_params(axis="x", length=3, width=0.6, pad=3)
-    return figure, axes
+    page = sheet(
+        layout, _MARGIN_IN + _TOP_IN, rows=rows, row_in=row_in, least_in=_LEAST_ROW_IN,
+        reading=reading, emulated=emulated,
+    )  # fmt: skip
+    sides = (0.045, 0.035) if layout.narrow else (
+        layout.left_in / layout.width_in, (layout.right_in + _MORE_RIGHT_IN) / layout.width_in
+    )  # fmt: skip
+    return page.figure, rows_axes(page, sides, _MARGIN_IN, _TOP_IN)
+
+
+def _name_size(name: str, layout: Layout) -> float:
+    """Smaller where a long name has little room."""
+    return 8.5 if letters(name) * _LETTER_IN < layout.left_in else 7.0
 
 
 def _drop(layout: Layout) -> float:
@@ -255,7 +282,10 @@ def _drop(layout: Layout) -> float:
 
 def _name(axes: Axes, layout: Layout, rows: Sequence[tuple[str, str, str, str]]) -> None:
     place = axes.get_yaxis_transform()
+    wide_in = axes.get_window_extent().width / axes.figure.dpi
     for row, (name, colour, value, note) in enumerate(rows):
+        if not is_shown(axes, row):
+            continue
         if layout.narrow:
             y, behind = row - 0.28, {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
             axes.text(0, y, name, transform=place, weight="bold", va="center", size=8,
@@ -265,7 +295,9 @@ def _name(axes: Axes, layout: Layout, rows: Sequence[tuple[str, str, str, str]])
                       bbox=behind, zorder=5)  # fmt: skip
             continue
         axes.text(-0.015, row, name, transform=place, weight="bold", va="center", ha="right",
-                  size=8.5, color=colour)  # fmt: skip
-        axes.text(1.125, row, value, transform=place, weight="bold", va="center", ha="right",
-                  size=8.5)  # fmt: skip
-        axes.text(1.14, row, note, transform=place, va="center", size=7, color=QUIET)
+                  size=_name_size(name, layout), color=colour)  # fmt: skip
+        axes.text(1 + _VALUE_IN / wide_in, row, value, transform=place, weight="bold",
+                  va="center", ha="right", size=8.5)  # fmt: skip
+        axes.text(
+            1 + _NOTE_IN / wide_in, row, note, transform=place, va="center", size=7, color=QUIET
+        )

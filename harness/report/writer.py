@@ -8,19 +8,35 @@ from pathlib import Path
 from harness.analysis import timeseries
 from harness.analysis.export import write_samples, write_whole
 from harness.analysis.frames import RunData, load_run
+from harness.analysis.language import speaking
 from harness.errors import UsageError
-from harness.report import html, markdown
+from harness.report import audit, html, markdown
 from harness.report.view import View, view
 
 
 def build(
-    runs: Sequence[RunData], out: Path, charts: Path | None = None, format: str = "html"
+    runs: Sequence[RunData],
+    out: Path,
+    charts: Path | None = None,
+    format: str = "html",
+    *,
+    alone: bool = False,
+    lang: str = "en",
 ) -> None:
     """Write a report of one run or several to `out`, and its charts into the folder `charts`.
 
-    `format` is `html` or `md`. Raises UsageError for another, and HarnessError when a file
-    cannot be written. With several runs, each run's charts go into a folder of its name.
+    `format` is `html` or `md`. With `alone`, the charts are also written in the styles that
+    stand alone (`publication/` and `slides/`). `lang` is one of `language.LANGUAGES`. Raises
+    UsageError for another, and HarnessError when a file cannot be written. With several runs,
+    each run's charts go into a folder of its name.
     """
+    with speaking(lang):
+        _build(runs, out, charts, format, alone)
+
+
+def _build(
+    runs: Sequence[RunData], out: Path, charts: Path | None, format: str, alone: bool
+) -> None:
     if format not in ("html", "md"):
         raise UsageError(f"a report cannot be of the format {format!r}", "choose html or md")
     if not runs:
@@ -31,6 +47,8 @@ def build(
         if folder is not None:
             for chart in one.all_charts:
                 chart.save(folder)
+                if alone:
+                    chart.publish(folder, audit.conditions_of(one.run))
     if format == "html":
         text = html.render(views)
     else:

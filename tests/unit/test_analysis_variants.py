@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from harness.analysis.frames import RunData, load_run
 from harness.analysis.summary import summarise
 from harness.analysis.variants import variants
 from harness.report.lines import Curve, draw_ecdf
 from harness.report.sections import sections
-from harness.report.style import NARROW, WIDE, Layout, Subject
+from harness.report.sheet import Layout
+from harness.report.style import NARROW, WIDE, Subject
 from tests.synthetic import Plan, make_run
 
 DOCKERS = ("docker", "docker,network=none", "docker,client=cli", "docker,client=cli,network=none")
@@ -55,7 +57,7 @@ def test_the_section_is_there_only_where_something_varies(tmp_path: Path) -> Non
     assert exhibit.table is not None
     assert len(exhibit.table.rows) == 4
     assert exhibit.chart is not None
-    assert "client=cli on docker" in exhibit.chart.alt
+    assert "docker, client=cli: " in exhibit.chart.alt
 
 
 @pytest.mark.parametrize("layout", [WIDE, NARROW], ids=lambda layout: layout.name)
@@ -65,6 +67,7 @@ def test_names_over_the_curves_never_meet(layout: Layout) -> None:
         for n, name in enumerate(DOCKERS)
     )
     figure = draw_ecdf(curves, "s", "seconds", layout)
+    assert isinstance(figure, Figure)
     figure.canvas.draw()
     names = [text for text in figure.axes[0].texts if text.get_text() in DOCKERS]
     boxes = [text.get_window_extent() for text in names]

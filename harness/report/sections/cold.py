@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.analysis import statistics
 from harness.analysis.frames import RunData
+from harness.analysis.language import say
 from harness.analysis.summary import RuntimeRow, Summary
 from harness.analysis.units import MISSING, quantity, with_interval
 from harness.report.charts import Chart, dot_rows, dots, render
@@ -36,7 +37,7 @@ def make(run: RunData, summary: Summary) -> Section | None:
 def _chart(run: RunData, rows: Sequence[RuntimeRow]) -> Chart | None:
     axis = "read from the device between request and READY, logarithmic scale"
     plot = DotPlot(dot_rows(run, rows, _READ), "bytes", axis)
-    made = dots("cold", plot, "Bytes read from the device by a cold start, by runtime")
+    made = dots("cold", plot, say("Bytes read from the device by a cold start, by runtime"))
     return render(*made) if made else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from harness.analysis.frames import RunData
+from harness.analysis.language import later, say
 from harness.analysis.relative import Relative, beside_bare, condition
 from harness.analysis.sentences import listed
 from harness.analysis.summary import BARE, Summary, is_emulated
@@ -17,16 +18,17 @@ from harness.report.tables import Table, label
 
 EVENTS = "cpu.events"
 TESTS: Mapping[str, str] = {
-    EVENTS: "plain computing · sysbench cpu",
-    "cpu.memory": "writing memory · sysbench memory",
-    "cpu.syscalls": "system calls · stress-ng null",
-    "cpu.switches": "context switches · stress-ng switch",
-    "cpu.forks": "forks · stress-ng fork",
-    "cpu.faults": "page faults · stress-ng mmap",
-    "cpu.compress": "compressing · 7-Zip",
+    EVENTS: later("plain computing · sysbench cpu"),
+    "cpu.memory": later("writing memory · sysbench memory"),
+    "cpu.syscalls": later("system calls · stress-ng null"),
+    "cpu.switches": later("context switches · stress-ng switch"),
+    "cpu.forks": later("forks · stress-ng fork"),
+    "cpu.faults": later("page faults · stress-ng mmap"),
+    "cpu.compress": later("compressing · 7-Zip"),
 }
 _BYTES = ("cpu.memory", "cpu.compress")
-_AXIS = "speed relative to bare metal"
+_AXIS = later("speed relative to bare metal")
+_LOGARITHMIC = later("speed relative to bare metal, logarithmic scale")
 
 
 def make(run: RunData, summary: Summary) -> Section | None:
@@ -61,13 +63,13 @@ def _chart(name: str, found: Sequence[Relative], logarithmic: bool = False) -> C
     panels = [_panel(count, [r for r in shown if r.dimensions["threads"] == count])
               for count in counts]  # fmt: skip
     told = "; ".join(
-        f"{TESTS[r.metric]} in {r.row.runtime}, {_threads(r)}, {times(r.ratio.value)}"
+        f"{r.row.runtime}, {say(TESTS[r.metric])}, {_threads(r)}: {times(r.ratio.value)}"
         for r in shown
         if r.ratio is not None
     )
-    axis = f"{_AXIS}, logarithmic scale" if logarithmic else _AXIS
+    axis = _LOGARITHMIC if logarithmic else _AXIS
     return render(
-        name, f"Speed relative to bare metal, by test and runtime. {told}.",
+        name, say("Speed relative to bare metal, by test and runtime. {told}.", told=told),
         lambda layout: draw_ratios(panels, axis, layout, logarithmic), ratios_numbers(panels),
     )  # fmt: skip
 
@@ -86,14 +88,14 @@ def _panel(count: str, found: Sequence[Relative]) -> Panel:
 def _table(found: Sequence[Relative]) -> Table:
     rows = tuple(
         (
-            TESTS[r.metric],
+            say(TESTS[r.metric]),
             r.dimensions["threads"],
             label(r.row),
             _rate(r.metric, r.value.value),
             str(r.value.n),
             times(r.ratio.value) if r.ratio else MISSING,
             span(r.ratio.interval, "1") if r.ratio else MISSING,
-            "the measure" if r.row.runtime == BARE else verdict(r),
+            say("the measure") if r.row.runtime == BARE else verdict(r),
         )
         for r in found
     )
@@ -114,14 +116,23 @@ def _notes(run: RunData, summary: Summary) -> tuple[str, ...]:
         kernel = condition(run, row.runtime, "kernel")
         if hosts and kernel and kernel != hosts:
             notes.append(
-                f"{row.runtime} ran its own kernel ({_release(kernel)}), bare metal the host's "
-                f"({_release(hosts)}); in tests that call the kernel, this is part of the result."
+                say(
+                    "{runtime} ran its own kernel ({guest}), bare metal the host's ({host}); in "
+                    "tests that call the kernel, this is part of the result.",
+                    runtime=row.runtime,
+                    guest=_release(kernel),
+                    host=_release(hosts),
+                )
             )
         differing = condition(run, row.runtime, "mitigations_differ")
         if differing and not is_emulated(run, row.runtime):
             notes.append(
-                f"{row.runtime} has other CPU mitigations than the host ({differing}), so no "
-                "verdict is given on it."
+                say(
+                    "{runtime} has other CPU mitigations than the host ({differing}), so no "
+                    "verdict is given on it.",
+                    runtime=row.runtime,
+                    differing=differing,
+                )
             )
     return tuple(notes)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from harness.analysis import density, statistics
 from harness.analysis.density import Density, curves, densities
 from harness.analysis.frames import RunData
+from harness.analysis.language import say
 from harness.analysis.sentences import Sentence
 from harness.analysis.statistics import Estimate
 from harness.analysis.summary import RuntimeRow, Summary
@@ -52,9 +53,10 @@ def _slopes(run: RunData, found: Ramped) -> Chart | None:
     if not any(row.values for row in rows):
         return None
     told = ", ".join(f"{r.subject.name} {with_interval(r.estimate, 'bytes')}" for r in rows)
-    plot = DotPlot(rows, "bytes", "memory of one more instance, logarithmic scale")
+    plot = DotPlot(rows, "bytes", say("memory of one more instance, logarithmic scale"))
     return render(
-        "density", f"What one more instance costs in memory, one point a ramp. {told}.",
+        "density",
+        say("What one more instance costs in memory, one point a ramp. {told}.", told=told),
         lambda layout: draw_dots(plot, layout), plot.numbers,
     )  # fmt: skip
 
@@ -68,7 +70,7 @@ def _ends(found: Ramped) -> Table:
             with_interval(each.estimates["slope"], "bytes"),
             _value(each.estimates["rate"], "1/s"),
             _value(each.estimates["teardown"], "s"),
-            f"{len(each.stops)} of {each.tried}",
+            say("{some} of {all}", some=len(each.stops), all=each.tried),
         )
         for row, each in found
     )
@@ -89,7 +91,7 @@ def _ledger(found: Ramped) -> Table:
 
 def _range(values: Sequence[int]) -> str:
     low, high = min(values), max(values)
-    return str(low) if low == high else f"{low} to {high}"
+    return str(low) if low == high else say("{low} to {high}", low=low, high=high)
 
 
 def _value(estimate: Estimate | None, unit: str) -> str:
@@ -104,13 +106,14 @@ def _memory(run: RunData, found: Ramped) -> Chart | None:
             curves(run, "density.host_delta", row.runtime, having="density.slope_host"), solid=False
         )
         slope = each.estimates["slope"]
-        note = f"{quantity(slope.value, 'bytes')} each" if slope else ""
+        note = say("{value} each", value=quantity(slope.value, "bytes")) if slope else ""
         if slope is not None and slope.interval is not None:
             note += f" ({span(slope.interval, 'bytes')})"
         room = each.available_bytes - each.reserve_bytes
         reserve = quantity(each.reserve_bytes, "bytes")
-        line = (room, f"reserve of {reserve}") if room > 0 else None
-        aside = f"reserve begins at {quantity(room, 'bytes')}" if room > 0 else ""
+        line = (room, say("reserve of {amount}", amount=reserve)) if room > 0 else None
+        begins = say("reserve begins at {amount}", amount=quantity(room, "bytes"))
+        aside = begins if room > 0 else ""
         if charged or host:
             panels.append(Panel(subject(row), note, (*charged, *host), aside, line))
     if not panels:
@@ -119,7 +122,8 @@ def _memory(run: RunData, found: Ramped) -> Chart | None:
     ramps = Ramps(tuple(panels), "bytes", "charged to all instances", beside)
     told = "; ".join(f"{panel.subject.name} {panel.note}" for panel in panels)
     return render(
-        "density-memory", f"Memory over the number of instances, a curve a ramp. {told}.",
+        "density-memory",
+        say("Memory over the number of instances, a curve a ramp. {told}.", told=told),
         lambda layout: draw_ramps(ramps, layout), ramps.numbers,
     )  # fmt: skip
 
@@ -138,7 +142,8 @@ def _ready(run: RunData, found: Ramped) -> Chart | None:
     drawn = Ramps(tuple(panels), "s", "from request to READY, a point an instance", log=True)
     told = "; ".join(f"{panel.subject.name} {panel.note}" for panel in panels)
     return render(
-        "density-ready", f"Time to READY of each instance of the ramps. {told}.",
+        "density-ready",
+        say("Time to READY of each instance of the ramps. {told}.", told=told),
         lambda layout: draw_ramps(drawn, layout), drawn.numbers,
     )  # fmt: skip
 
@@ -155,15 +160,17 @@ def _latency(run: RunData, found: Ramped) -> Chart | None:
         if traces:
             last = [points[-1][1] for points in own["0.5"]]
             n = max(points[-1][0] for points in own["0.5"])
-            note = f"{quantity(sorted(last)[len(last) // 2], 's')} at {n}"
+            middle = quantity(sorted(last)[len(last) // 2], "s")
+            note = say("{value} at {n}", value=middle, n=n)
             panels.append(Panel(subject(row), note, traces))
     if not panels:
         return None
     name = "one in a hundred is slower" if upper == "0.99" else "one in ten is slower"
     drawn = Ramps(tuple(panels), "s", "median latency", name, log=True)
-    told = "; ".join(f"{panel.subject.name}: median {panel.note} instances" for panel in panels)
+    told = "; ".join(f"{panel.subject.name}: {panel.note}" for panel in panels)
     return render(
-        "density-latency", f"Open-loop latency over the number of instances. {told}.",
+        "density-latency",
+        say("Median open-loop latency over the number of instances. {told}.", told=told),
         lambda layout: draw_ramps(drawn, layout), drawn.numbers,
     )  # fmt: skip
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from harness.analysis import statistics
 from harness.analysis.frames import RunData
+from harness.analysis.language import later, say
 from harness.analysis.relative import Relative, beside_bare, condition
 from harness.analysis.sentences import Sentence, listed
 from harness.analysis.summary import BARE, Summary
@@ -23,19 +24,34 @@ from harness.report.tables import Table, label
 
 READS, WRITES, FSYNC = "io.randread", "io.randwrite", "io.fsync"
 RATES: Mapping[str, str] = {
-    f"{READS}.iops": "random reads, 4 KiB",
-    f"{WRITES}.iops": "random writes, 4 KiB",
-    "io.seqread.bandwidth": "sequential reads, 1 MiB",
-    "io.seqwrite.bandwidth": "sequential writes, 1 MiB",
+    f"{READS}.iops": later("random reads, 4 KiB"),
+    f"{WRITES}.iops": later("random writes, 4 KiB"),
+    "io.seqread.bandwidth": later("sequential reads, 1 MiB"),
+    "io.seqwrite.bandwidth": later("sequential writes, 1 MiB"),
 }
 SYNC = f"{FSYNC}.latency"
 LEVELS: Mapping[str, str] = {
-    "0.5": "median", "0.9": "p90", "0.99": "p99", "0.999": "p99.9",
+    "0.5": later("median"), "0.9": "p90", "0.99": "p99", "0.999": "p99.9",
 }  # fmt: skip
 MUCH_MORE = 1.5
 """From here on the device's bytes are said to be more than the box's doing."""
 
-CACHED = "the host's page cache lay in between"
+CACHED = later("the host's page cache lay in between")
+
+_TIMED: Mapping[str, tuple[str, str]] = {
+    READS: (
+        later("time of a read of 4 KiB, logarithmic scale"),
+        later("Latency of a read by runtime"),
+    ),
+    WRITES: (
+        later("time of a write of 4 KiB, logarithmic scale"),
+        later("Latency of a write by runtime"),
+    ),
+    FSYNC: (
+        later("time of an fsync, logarithmic scale"),
+        later("Latency of an fsync by runtime"),
+    ),
+}
 
 
 def make(run: RunData, summary: Summary) -> Section | None:
@@ -69,13 +85,13 @@ def _rates(run: RunData, summary: Summary) -> Chart | None:
     metric, rows = f"{READS}.iops", []
     for row in summary.rows:
         lanes = [
-            Lane(f"depth {depth}", {"median": estimate})
+            Lane(say("depth {depth}", depth=depth), {"median": estimate})
             for depth in _depths(run, metric, row.runtime)
             if (estimate := statistics.median(run.values(metric, row.runtime, depth=depth)))
         ]
         rows += [LevelRow(subject(row), tuple(lanes))] if lanes else []
     plot = LevelPlot(tuple(rows), ("median",), "1/s", "reads of 4 KiB a second, logarithmic scale")
-    return _chart("disk-rates", "Random reads a second by runtime", plot)
+    return _chart("disk-rates", say("Random reads a second by runtime"), plot)
 
 
 def _latency(run: RunData, summary: Summary, job: str) -> Chart | None:
@@ -90,13 +106,11 @@ def _latency(run: RunData, summary: Summary, job: str) -> Chart | None:
                     run.values(metric, row.runtime, depth=depth, quantile=quantile)
                 ))
             }  # fmt: skip
-            lanes += [Lane(f"depth {depth}", levels)] if "median" in levels else []
+            lanes += [Lane(say("depth {depth}", depth=depth), levels)] if "median" in levels else []
         rows += [LevelRow(subject(row), tuple(lanes))] if lanes else []
-    what = {READS: "a read", WRITES: "a write", FSYNC: "an fsync"}[job]
-    plot = LevelPlot(tuple(rows), tuple(LEVELS.values()), "s",
-                     f"time of {what} of 4 KiB, logarithmic scale" if job != FSYNC else
-                     "time of an fsync, logarithmic scale")  # fmt: skip
-    return _chart(job.replace("io.", "disk-"), f"Latency of {what} by runtime", plot)
+    what = _TIMED[job]
+    plot = LevelPlot(tuple(rows), tuple(LEVELS.values()), "s", what[0])
+    return _chart(job.replace("io.", "disk-"), say(what[1]), plot)
 
 
 def _depths(run: RunData, metric: str, runtime: str) -> Sequence[str]:
@@ -112,11 +126,16 @@ def _chart(name: str, title: str, plot: LevelPlot) -> Chart | None:
         f"{row.subject.name}: " + ", ".join(_lane(lane, plot.unit) for lane in row.lanes)
         for row in plot.rows
     )
-    return render(name, f"{title}. {told}.", lambda layout: draw_levels(plot, layout), plot.numbers)
+    return render(
+        name,
+        say("{title}. {told}.", title=title, told=told),
+        lambda layout: draw_levels(plot, layout),
+        plot.numbers,
+    )
 
 
 def _lane(lane: Lane, unit: str) -> str:
-    levels = ", ".join(f"{name} {quantity(e.value, unit)}" for name, e in lane.levels.items())
+    levels = ", ".join(f"{say(name)} {quantity(e.value, unit)}" for name, e in lane.levels.items())
     return f"{lane.label} {levels}"
 
 
@@ -131,18 +150,20 @@ def _ratios(found: Sequence[Relative]) -> Chart | None:
                 for r in own
                 if r.ratio and r.dimensions["depth"] == depth
             )
-            groups.append(Group(f"{words}, depth {depth}", own[0].margin, lines))
+            heading = say("{requests}, depth {depth}", requests=say(words), depth=depth)
+            groups.append(Group(heading, own[0].margin, lines))
     if not groups:
         return None
     told = "; ".join(
-        f"{RATES[r.metric]} at depth {r.dimensions['depth']} in {r.row.runtime} "
-        f"{times(r.ratio.value)}"
+        f"{r.row.runtime}, {say(RATES[r.metric])}, "
+        + say("depth {depth}", depth=r.dimensions["depth"])
+        + f": {times(r.ratio.value)}"
         for r in shown
         if r.ratio
     )
     panel = Panel("", tuple(groups))
     return render(
-        "disk-relative", f"Rates relative to bare metal. {told}.",
+        "disk-relative", say("Rates relative to bare metal. {told}.", told=told),
         lambda layout: draw_ratios([panel], "rate relative to bare metal", layout),
         ratios_numbers([panel]),
     )  # fmt: skip
@@ -156,14 +177,14 @@ def _short(named: Subject) -> Subject:
 def _table(run: RunData, found: Sequence[Relative]) -> Table:
     rows = tuple(
         (
-            RATES.get(r.metric, "fsync, median"),
+            say(RATES.get(r.metric, later("fsync, median"))),
             r.dimensions["depth"],
             label(r.row),
             _amount(r),
             span(r.value.interval, r.unit) if r.unit == "s" and r.value.interval else _range(r),
             times(r.ratio.value) if r.ratio else MISSING,
             span(r.ratio.interval, "1") if r.ratio else MISSING,
-            "the measure" if r.row.runtime == BARE else _verdict(run, r),
+            say("the measure") if r.row.runtime == BARE else _verdict(run, r),
         )
         for r in found
     )
@@ -182,7 +203,7 @@ def _amount(found: Relative) -> str:
 
 def _range(found: Relative) -> str:
     if found.value.interval is None:
-        return f"none: {found.value.absent}"
+        return say("none: {why}", why=found.value.absent)
     if found.metric.endswith("bandwidth"):
         return f"{span(found.value.interval, 'bytes')}/s"
     return span(found.value.interval, "1/s")
@@ -190,7 +211,7 @@ def _range(found: Relative) -> str:
 
 def _verdict(run: RunData, found: Relative) -> str:
     if _cached(run, found.row.runtime):
-        return f"none: {CACHED}"
+        return say("none: {why}", why=say(CACHED))
     return verdict(found)
 
 
@@ -214,7 +235,7 @@ def audit(run: RunData, summary: Summary) -> Table:
                 condition(run, name, "storage"),
                 condition(run, name, "filesystem"),
                 condition(run, name, "host_filesystem") or MISSING,
-                condition(run, name, "device") or "not known",
+                condition(run, name, "device") or say("not known"),
                 ", ".join(word for word in cache if word) or MISSING,
                 *(_extent(shares, who, kind) for who in ("box", "device") for kind in _KINDS),
                 MISSING if flushed is None else f"{flushed:.2f}",
@@ -258,7 +279,7 @@ def _extent(shares: Mapping[tuple[str, str], Sequence[float]], who: str, kind: s
     if not all_:
         return MISSING
     low, high = f"{min(all_):.2f}", f"{max(all_):.2f}"
-    return low if low == high else f"{low} to {high}"
+    return low if low == high else say("{low} to {high}", low=low, high=high)
 
 
 def _flush_ratio(run: RunData, runtime: str) -> float | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from harness.analysis import statistics
 from harness.analysis.frames import RunData
+from harness.analysis.language import later, say
 from harness.analysis.sentences import Sentence, listed
 from harness.analysis.statistics import Estimate
 from harness.analysis.summary import RuntimeRow, Summary
@@ -17,16 +18,16 @@ from harness.report.tables import Table, label, with_number
 
 TAKEN, RETURNED = "memory.taken", "memory.returned"
 FIRST, NEXT, ALL = "memory.cache.first", "memory.cache.next", "memory.cache.host"
-STATES = ("idle", "touched", "freed", "ballooned")
+STATES = (later("idle"), later("touched"), later("freed"), later("ballooned"))
 
 _NOTHING = 0.01
 """The share of what was touched below which a chart says that nothing came back."""
 
 Flow = tuple[str, Mapping[str, str]]
 _FLOWS: Mapping[str, Flow] = {
-    "taken": (TAKEN, {"side": "charged"}),
-    "given back when freed": (RETURNED, {"side": "charged", "by": "free"}),
-    "when the balloon asks": (RETURNED, {"side": "charged", "by": "balloon"}),
+    later("taken"): (TAKEN, {"side": "charged"}),
+    later("given back when freed"): (RETURNED, {"side": "charged", "by": "free"}),
+    later("when the balloon asks"): (RETURNED, {"side": "charged", "by": "balloon"}),
 }
 
 
@@ -75,12 +76,17 @@ def _flow_chart(run: RunData, rows: list[RuntimeRow]) -> Chart | None:
             found.append(BarRow(subject(row), estimates, _beside(estimates[1], touched)))
     if not found:
         return None
-    bars = Bars(tuple(found), tuple(_FLOWS), "charged, an instance; dotted: what it wrote", touched)
+    bars = Bars(
+        tuple(found), tuple(_FLOWS), later("charged, an instance; dotted: what it wrote"), touched
+    )
     told = "; ".join(
-        f"{row.subject.name} took {_value(row.estimates[0])} and gave back "
-        f"{_value(row.estimates[1])}" for row in found
+        say(
+            "{name} took {taken} and gave back {returned}", name=row.subject.name,
+            taken=_value(row.estimates[0]), returned=_value(row.estimates[1]),
+        ) for row in found
     )  # fmt: skip
-    alt = f"Of {quantity(touched, 'bytes')} that an instance wrote and freed: {told}."
+    size = quantity(touched, "bytes")
+    alt = say("Of {size} that an instance wrote and freed: {told}.", size=size, told=told)
     return render("holding", alt, lambda layout: draw_bars(bars, layout), bars.numbers)
 
 
@@ -89,7 +95,7 @@ def _beside(estimate: Estimate | None, touched: float) -> tuple[str, str]:
     if estimate is None:
         return MISSING, ""
     little = abs(estimate.value) < _NOTHING * touched
-    text = "nothing back" if little else f"{_value(estimate)} back"
+    text = say("nothing back") if little else say("{value} back", value=_value(estimate))
     return text, beside(estimate, "bytes")
 
 
@@ -111,7 +117,8 @@ def _flow_table(run: RunData, rows: list[RuntimeRow]) -> Table:
     names = ("Taken, charged (95 %)", "Taken, host", "Back when freed, charged", "Host",
              "Back by the balloon, charged", "Host")  # fmt: skip
     touched = quantity(_size(run, TAKEN, "touched"), "bytes")
-    return Table(f"Of {touched} that an instance wrote, medians", ("Runtime", *names), cells)
+    caption = say("Of {size} that an instance wrote, medians", size=touched)
+    return Table(caption, ("Runtime", *names), cells)
 
 
 def _state_table(run: RunData, rows: list[RuntimeRow]) -> Table:
@@ -125,7 +132,7 @@ def _state_table(run: RunData, rows: list[RuntimeRow]) -> Table:
             if found[0] is not None:
                 told = (with_number(found[0], "bytes"), with_number(found[1], "bytes"),
                         *map(_value, found[2:]))  # fmt: skip
-                cells.append((f"{label(row)}, {state}", *told))
+                cells.append((f"{label(row)}, {say(state)}", *told))
     names = ("Charged (95 %)", "Host's fall (95 %)", "Remainder", "Guest RAM", "VMM overhead")
     return Table("What one instance holds, medians", ("Runtime, state", *names), tuple(cells))
 
@@ -135,22 +142,22 @@ def _cache_chart(run: RunData, rows: list[RuntimeRow]) -> Chart | None:
     for row in rows:
         first, further = (_median(run, row.runtime, (m, {})) for m in (FIRST, NEXT))
         if first is not None:
-            value = f"{_value(further)} more"
+            value = say("{value} more", value=_value(further))
             note = beside(further, "bytes") if further else ""
             found.append(BarRow(subject(row), (first, further), (value, note)))
     if not found:
         return None
     read = _size(run, FIRST, "read")
-    series = ("the first reader", "each further one")
-    bars = Bars(tuple(found), series, "charged, an instance; dotted: what it read", read)
+    series = (later("the first reader"), later("each further one"))
+    bars = Bars(tuple(found), series, later("charged, an instance; dotted: what it read"), read)
     told = "; ".join(
-        f"{row.subject.name} {_value(row.estimates[0])} and {_value(row.estimates[1])}"
+        f"{row.subject.name}: {_value(row.estimates[0])}, {_value(row.estimates[1])}"
         for row in found
     )
-    alt = (
-        f"Charged to the first instance that reads {quantity(read, 'bytes')} of files, and to each "
-        f"further one: {told}."
-    )
+    alt = say(
+        "Charged to the first instance that reads {size} of files, and to each further one. "
+        "{told}.", size=quantity(read, "bytes"), told=told,
+    )  # fmt: skip
     return render("pagecache", alt, lambda layout: draw_bars(bars, layout), bars.numbers)
 
 
@@ -169,7 +176,8 @@ def _cache_table(run: RunData, rows: list[RuntimeRow]) -> Table:
     read = quantity(max(_size(run, FIRST, "read"), _size(run, ALL, "read")), "bytes")
     names = ("First reader (95 %)", "Each further one (95 %)", "Host, all together", "Instances",
              "Copies on the host")  # fmt: skip
-    return Table(f"Charged for reading the same {read}, medians", ("Runtime", *names), cells)
+    caption = say("Charged for reading the same {size}, medians", size=read)
+    return Table(caption, ("Runtime", *names), cells)
 
 
 def _size_text(run: RunData, runtime: str, dimension: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.analysis.frames import RunData
+from harness.analysis.language import later, say
 from harness.analysis.relative import Relative, beside_bare
 from harness.analysis.sentences import Sentence, listed
 from harness.analysis.summary import BARE, Summary, direction
@@ -17,6 +18,10 @@ from harness.report.sections.verdicts import Words, answers, verdict
 from harness.report.tables import Table, label
 
 _OWN = ("job.duration", "job.cpu")
+_BETTER: Mapping[str, str] = {
+    "lower": later("lower is better"),
+    "higher": later("higher is better"),
+}
 
 
 def make(run: RunData, summary: Summary) -> Section | None:
@@ -50,7 +55,9 @@ def _chart(
     groups: dict[str, list[Relative]] = {}
     for each in found:
         if each.ratio is not None:
-            groups.setdefault(f"{_series(each)} · {better[each.metric]} is better", []).append(each)
+            groups.setdefault(
+                f"{_series(each)} · {say(_BETTER.get(better[each.metric], ''))}", []
+            ).append(each)
     if not groups:
         return None
     panel = Panel(
@@ -65,11 +72,12 @@ def _chart(
         ),
     )
     told = "; ".join(
-        f"{_series(r)} in {r.row.runtime} {times(r.ratio.value)}" for r in found if r.ratio
+        f"{r.row.runtime}, {_series(r)}: {times(r.ratio.value)}" for r in found if r.ratio
     )
-    axis = "relative to bare metal" + (", logarithmic scale" if logarithmic else "")
+    axis = later("relative to bare metal, logarithmic scale")
+    axis = axis if logarithmic else later("relative to bare metal")
     return render(
-        name, f"The workload’s metrics relative to bare metal. {told}.",
+        name, say("The workload’s metrics relative to bare metal. {told}.", told=told),
         lambda layout: draw_ratios([panel], axis, layout, logarithmic), ratios_numbers([panel]),
     )  # fmt: skip
 
@@ -82,10 +90,10 @@ def _table(found: Sequence[Relative], better: Mapping[str, str]) -> Table:
             quantity(r.value.value, r.unit),
             span(r.value.interval, r.unit),
             str(r.value.n),
-            better[r.metric],
+            say(better[r.metric]),
             times(r.ratio.value) if r.ratio else MISSING,
             span(r.ratio.interval, "1") if r.ratio else MISSING,
-            "the measure" if r.row.runtime == BARE else verdict(r),
+            say("the measure") if r.row.runtime == BARE else verdict(r),
         )
         for r in found
     )

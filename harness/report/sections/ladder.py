@@ -8,10 +8,11 @@ from harness.analysis import ladder, layers
 from harness.analysis.derived import READY
 from harness.analysis.frames import RunData
 from harness.analysis.ladder import Ladder, Step
+from harness.analysis.language import later, say
 from harness.analysis.sentences import Sentence, around
 from harness.analysis.statistics import CONFIDENCE, Estimate, simultaneous
 from harness.analysis.summary import Summary
-from harness.analysis.units import MISSING, quantity, span
+from harness.analysis.units import MISSING, quantity, span, span_or_why
 from harness.report.charts import Chart, render, subject
 from harness.report.section import Exhibit, Section
 from harness.report.sections import ladder_machines
@@ -28,8 +29,8 @@ from harness.report.waterfall import (
 )
 
 _MOST = 3
-_AXIS = "from request to READY, medians"
-_COSTS_AXIS = "what a rung adds to READY, logarithmic to both sides of zero"
+_AXIS = later("from request to READY, medians")
+_COSTS_AXIS = later("what a rung adds to READY, logarithmic to both sides of zero")
 
 
 def make(run: RunData, summary: Summary) -> Section | None:
@@ -80,8 +81,8 @@ def _answers(run: RunData, summary: Summary) -> tuple[Sentence, ...]:
     assert found is not None
     chain = sorted((s for s in found.steps if s.main and s.ready), key=lambda step: step.depth)
     costs = [(s.name, s.added) for s in chain if s.added]
-    sure = [(name, e, e.interval) for name, e in costs if e.interval and e.interval.low > 0]
-    most = sorted(sure, key=lambda each: -each[1].value)[:_MOST]
+    clear = [(name, e, e.interval) for name, e in costs if e.interval and e.interval.low > 0]
+    most = sorted(clear, key=lambda each: -each[1].value)[:_MOST]
     first, last = chain[0].ready, chain[-1].ready
     if not most or first is None or last is None:
         return ()
@@ -121,7 +122,7 @@ def _waterfall(
     falls: list[Fall] = []
     rows: dict[str, int] = {}
     if base is not None and base.ready is not None:
-        falls.append(Fall("all of the above", 0.0, base.ready.value, None, QUIET))
+        falls.append(Fall(later("all of the above"), 0.0, base.ready.value, None, QUIET))
         rows[base.name] = 0
     for step in steps:
         if step.start is None or step.ready is None:
@@ -137,7 +138,7 @@ def _waterfall(
     if len(falls) < 2:
         return None
     told = "; ".join(_told(step) for step in steps if step.ready)
-    alt = f"A waterfall of what each rung adds until READY. {told}."
+    alt = say("A waterfall of what each rung adds until READY. {told}.", told=told)
     return render(
         name, alt, lambda layout: draw_waterfall(falls, _AXIS, layout), falls_numbers(falls)
     )
@@ -145,9 +146,12 @@ def _waterfall(
 
 def _told(step: Step) -> str:
     if step.over is None:
-        return f"{step.name} {quantity(step.ready.value if step.ready else None, 's')}"
-    kind = "" if step.main else ", a branch"
-    return f"{step.name} over {step.over} {signed(step.added.value) if step.added else ''}{kind}"
+        return f"{say(step.name)} {quantity(step.ready.value if step.ready else None, 's')}"
+    over = later("{name} over {base} {added}") if step.main else later(
+        "{name} over {base} {added}, a branch"
+    )  # fmt: skip
+    added = signed(step.added.value) if step.added else ""
+    return say(over, name=say(step.name), base=say(step.over), added=added)
 
 
 def _costs(found: Ladder, colours: dict[str, str]) -> Chart | None:
@@ -158,11 +162,11 @@ def _costs(found: Ladder, colours: dict[str, str]) -> Chart | None:
     ]
     if not costs:
         return None
-    lasts = [f"{c.name} {signed(c.last.value)}" for c in costs if c.last]
-    alt = "What each mechanism adds in turn. " + ", ".join(
-        f"{c.name} {signed(c.in_turn.value)}" for c in costs
-    )
-    alt += f". Added last: {', '.join(lasts)}." if lasts else "."
+    lasts = [f"{say(c.name)} {signed(c.last.value)}" for c in costs if c.last]
+    turns = [f"{say(c.name)} {signed(c.in_turn.value)}" for c in costs]
+    alt = say("What each mechanism adds, in turn and last. {told}.", told=", ".join(turns))
+    if lasts:
+        alt += say(" Added last: {told}.", told=", ".join(lasts))
     return render(
         "ladder-added", alt, lambda layout: draw_costs(costs, _COSTS_AXIS, layout),
         costs_numbers(costs),
@@ -173,8 +177,8 @@ def rungs_table(found: Ladder) -> Table:
     """Every rung with its base, what it adds in turn and last, and its READY."""
     rows = tuple(
         (
-            step.name,
-            step.over or MISSING,
+            say(step.name),
+            say(step.over) if step.over else MISSING,
             *_cells(step.added if step.over else step.ready),
             *(_cells(step.last) if found.whole else ()),
             quantity(step.ready.value, "s") if step.ready else step.absent,
@@ -193,7 +197,12 @@ def rungs_table(found: Ladder) -> Table:
 def remainders(found: Ladder) -> Table:
     """Chain by chain: the measured total, the costs that were timed apart, and what is left."""
     rows = tuple(
-        (each.rung, quantity(each.total.value, "s"), quantity(each.costs, "s"), *_cells(each.left))
+        (
+            say(each.rung),
+            quantity(each.total.value, "s"),
+            quantity(each.costs, "s"),
+            *_cells(each.left),
+        )
         for each in found.remainders
     )
     return Table(
@@ -206,5 +215,4 @@ def remainders(found: Ladder) -> Table:
 def _cells(estimate: Estimate | None) -> tuple[str, str]:
     if estimate is None:
         return MISSING, ""
-    text = span(estimate.interval, "s") if estimate.interval else f"none: {estimate.absent}"
-    return quantity(estimate.value, "s"), text
+    return quantity(estimate.value, "s"), span_or_why(estimate, "s")

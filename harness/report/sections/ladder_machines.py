@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from harness.analysis import boots
 from harness.analysis.boots import Boot
 from harness.analysis.frames import RunData
+from harness.analysis.language import later, say
 from harness.analysis.statistics import Estimate
 from harness.analysis.summary import RuntimeRow, Summary
-from harness.analysis.units import quantity, span
+from harness.analysis.units import quantity, span_or_why
 from harness.report.charts import Chart, render, subject
 from harness.report.section import Exhibit
 from harness.report.style import MARK_COLOUR, QUIET
@@ -17,16 +18,16 @@ from harness.report.tables import Table, label
 from harness.report.waterfall import Fall, draw_waterfall, falls_numbers, signed
 
 _WORDS: Mapping[str, str] = {
-    "vmm": "VMM process",
-    "firmware": "VMM lets it run",
-    "kernel": "firmware, loading",
-    "init": "kernel",
-    "ready": "init until READY",
+    "vmm": later("VMM process"),
+    "firmware": later("VMM lets it run"),
+    "kernel": later("firmware, loading"),
+    "init": later("kernel"),
+    "ready": later("init until READY"),
 }
 """What a stage is, by the mark that ends it, where a firmware gives signs."""
 
-_SILENT: Mapping[str, str] = {**_WORDS, "kernel": "until the kernel"}
-_AXIS = "from request to READY of instrumented boots, medians"
+_SILENT: Mapping[str, str] = {**_WORDS, "kernel": later("until the kernel")}
+_AXIS = later("from request to READY of instrumented boots, medians")
 
 
 def exhibit(run: RunData, summary: Summary) -> Exhibit | None:
@@ -50,9 +51,9 @@ def _chart(found: Sequence[tuple[RuntimeRow, Boot]]) -> Chart:
     for row, boot in found:
         words = _words(boot)
         falls += _falls(row, boot, len(falls))
-        stages = (f"{words[s.mark]} {quantity(s.length.value, 's')}" for s in boot.stages)
+        stages = (f"{say(words[s.mark])} {quantity(s.length.value, 's')}" for s in boot.stages)
         told.append(f"{label(row)}: {', '.join(stages)}")
-    alt = f"The stages of machines' boots as waterfalls. {'; '.join(told)}."
+    alt = say("The stages of machines' boots as waterfalls. {told}.", told="; ".join(told))
     return render(
         "ladder-machines", alt, lambda layout: draw_waterfall(falls, _AXIS, layout),
         falls_numbers(falls),
@@ -62,7 +63,7 @@ def _chart(found: Sequence[tuple[RuntimeRow, Boot]]) -> Chart:
 def _falls(row: RuntimeRow, boot: Boot, head: int) -> Sequence[Fall]:
     """A bar of the whole boot in row `head`, and one a stage below it."""
     words = _words(boot)
-    kind = "emulated (TCG)" if row.emulated else subject(row).kind
+    kind = say("emulated (TCG)") if row.emulated else subject(row).kind
     whole = Fall(
         boot.runtime, 0.0, boot.ready.value, None, subject(row).colour, note=kind,
         ground=row.emulated,
@@ -82,14 +83,14 @@ def _table(found: Sequence[tuple[RuntimeRow, Boot]]) -> Table:
     for row, boot in found:
         words = _words(boot)
         rows += [
-            (label(row), words[stage.mark], quantity(stage.end, "s"), *_cells(stage.length))
+            (label(row), say(words[stage.mark]), quantity(stage.end, "s"), *_cells(stage.length))
             for stage in boot.stages
         ]
         if boot.plain and boot.inflation:
             _, interval = _cells(boot.inflation)
-            added = f"instruments {signed(boot.inflation.value)}"
+            added = say("instruments {added}", added=signed(boot.inflation.value))
             plain = quantity(boot.plain.value, "s")
-            rows.append((label(row), "READY of plain boots", plain, added, interval))
+            rows.append((label(row), say("READY of plain boots"), plain, added, interval))
     return Table(
         "Stages of instrumented boots, and READY of plain ones with what the instruments add",
         ("Machine", "Stage", "Until", "Takes", "95 %"),
@@ -98,5 +99,4 @@ def _table(found: Sequence[tuple[RuntimeRow, Boot]]) -> Table:
 
 
 def _cells(estimate: Estimate) -> tuple[str, str]:
-    text = span(estimate.interval, "s") if estimate.interval else f"none: {estimate.absent}"
-    return quantity(estimate.value, "s"), text
+    return quantity(estimate.value, "s"), span_or_why(estimate, "s")

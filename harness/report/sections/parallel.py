@@ -10,6 +10,7 @@ import pandas as pd
 
 from harness.analysis import statistics
 from harness.analysis.frames import RunData
+from harness.analysis.language import later, say
 from harness.analysis.sentences import Sentence
 from harness.analysis.statistics import Estimate
 from harness.analysis.summary import CONTAINERS, RuntimeRow, Summary
@@ -42,14 +43,16 @@ def make(run: RunData, summary: Summary) -> Section | None:
     rows = [found for row in summary.rows if (found := _row(run, row)) is not None]
     if not rows:
         return None
-    launchers = " or ".join(dict.fromkeys(row.launchers for row in rows))
+    launchers = say(" or ").join(dict.fromkeys(row.launchers for row in rows))
     failed = [f"{row.row.runtime}: {row.reasons}" for row in rows if row.failures]
     return Section(
         name="parallel",
-        title=f"What if {launchers} are started at a time?",
+        title=say("What if {launchers} are started at a time?", launchers=launchers),
         link="Side by side",
         answers=_answer(run, summary, rows),
-        notes=tuple(f"Launches failed, and are in no time below. {text}." for text in failed),
+        notes=tuple(
+            say("Launches failed, and are in no time below. {text}.", text=text) for text in failed
+        ),
         exhibits=(
             Exhibit("parallel_rate", "How many a second?", _rates(run, rows), _table(rows)),
             Exhibit("parallel_launch", "How late is a launch among others?", _launches(rows),
@@ -109,19 +112,20 @@ def _rates(run: RunData, rows: Sequence[_Row]) -> Chart | None:
     plot = DotPlot(
         tuple(DotRow(subject(r.row), tuple(r.rates), (), r.rate) for r in rows),
         "1/s",
-        "good launches a second, logarithmic scale",
+        later("good launches a second, logarithmic scale"),
         None if ceiling is None else ceiling.value,
-        "the harness's own ceiling",
+        later("the harness's own ceiling"),
     )
-    made = dots("parallel_rate", plot, "Launches a second by runtime, one point a trial")
+    made = dots("parallel_rate", plot, say("Launches a second by runtime, one point a trial"))
     return render(*made) if made else None
 
 
 def _launches(rows: Sequence[_Row]) -> Chart:
     curves = tuple(Curve(subject(r.row), tuple(r.times)) for r in rows if len(r.times) >= 2)
     told = ", ".join(f"{r.row.runtime} {quantity(float(r.times.median()), 's')}" for r in rows)
-    alt = f"Share of launches that were ready by a time, a curve a runtime. Medians: {told}."
-    axis = "from a launch's own request to READY, logarithmic scale"
+    title = say("Share of launches that were ready by a time, a curve a runtime")
+    alt = say("{title}. Medians: {medians}.", title=title, medians=told)
+    axis = later("from a launch's own request to READY, logarithmic scale")
     return render(
         "parallel_launch", alt, lambda layout: draw_ecdf(curves, "s", axis, layout),
         ecdf_numbers(curves, "s"),
@@ -136,7 +140,7 @@ def _table(rows: Sequence[_Row]) -> Table:
             with_interval(r.rate, "1/s"),
             quantity(r.ceiling.value, "1/s") if r.ceiling else MISSING,
             percent(r.rate.value / r.ceiling.value) if r.ceiling else MISSING,
-            f"{r.failures} of {r.failures + len(r.times)}",
+            say("{some} of {all}", some=r.failures, all=r.failures + len(r.times)),
             r.reasons,
         )
         for r in rows
@@ -156,7 +160,7 @@ def _quantiles(rows: Sequence[_Row]) -> Table:
         )
         for r in rows
     )
-    names = tuple(f"p{q * 100:g} (95 %)" for q in _QUANTILES)
+    names = tuple(say("p{percent} (95 %)", percent=f"{q * 100:g}") for q in _QUANTILES)
     headings = ("Runtime", "Launches", *names, "Slowest")
     return Table("Request to READY of launches among others", headings, cells)
 
@@ -164,5 +168,5 @@ def _quantiles(rows: Sequence[_Row]) -> Table:
 def _quantile(times: pd.Series[float], q: float) -> str:
     found = statistics.pooled_quantile(times, q)
     if found is None:
-        return f"absent: needs {10 / (1 - q):.0f} launches"
+        return say("absent: needs {n} launches", n=f"{10 / (1 - q):.0f}")
     return with_interval(found, "s")

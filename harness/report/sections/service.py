@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from harness.analysis import statistics
 from harness.analysis.frames import RunData
+from harness.analysis.language import say
 from harness.analysis.summary import READY, RuntimeRow, Summary
 from harness.analysis.units import MISSING, quantity, with_interval
 from harness.report.charts import Chart, dot_rows, dots, render
@@ -22,10 +23,10 @@ def make(run: RunData, summary: Summary) -> Section | None:
     if not rows:
         return None
     program = run.manifest.get("scenario", {}).get("workload", {}).get("argv", [""])[0]
-    name = str(program).rpartition("/")[2] or "the service"
+    name = str(program).rpartition("/")[2] or say("the service")
     return Section(
         name="service",
-        title=f"How long until {name} answers?",
+        title=say("How long until {name} answers?", name=name),
         link="Service",
         exhibits=(Exhibit("service", chart=_chart(run, rows), table=_table(run, rows)),),
     )
@@ -34,7 +35,8 @@ def make(run: RunData, summary: Summary) -> Section | None:
 def _chart(run: RunData, rows: Sequence[RuntimeRow]) -> Chart | None:
     axis = "from request to the first answer, logarithmic scale"
     plot = DotPlot(dot_rows(run, rows, _SERVED), "s", axis)
-    made = dots("service", plot, "Time from request to the first answer of a service, by runtime")
+    title = say("Time from request to the first answer of a service, by runtime")
+    made = dots("service", plot, title)
     return render(*made) if made else None
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from harness.analysis import timeseries
 from harness.analysis.frames import RunData
+from harness.analysis.language import later, say
 from harness.analysis.summary import RuntimeRow, Summary
 from harness.analysis.timeseries import Trace
 from harness.analysis.units import MISSING, percent, plural, quantity
@@ -43,14 +44,19 @@ class View:
 
 
 VIEWS = (
-    View("cpu", "Processors in use", "1", "", ("cpu_ns",), 1e-9, host=True),
-    View("memory", "Memory held", "bytes", "", ("memory_bytes", "rss_bytes")),
+    View("cpu", later("Processors in use"), "1", "", ("cpu_ns",), 1e-9, host=True),
+    View("memory", later("Memory held"), "bytes", "", ("memory_bytes", "rss_bytes")),
     View(
-        "disk", "Disk, read and written", "bytes", "/s", ("read_bytes", "write_bytes"), least=1024
+        "disk",
+        later("Disk, read and written"),
+        "bytes",
+        "/s",
+        ("read_bytes", "write_bytes"),
+        least=1024,
     ),
     View(
         "network",
-        "Network, in and out",
+        later("Network, in and out"),
         "bytes",
         "/s",
         ("receive_bytes", "transmit_bytes"),
@@ -98,17 +104,22 @@ def _charts(experiment: str, shown: Sequence[tuple[RuntimeRow, Trace]]) -> Seque
         panels = tuple(panel for row, trace in shown if (panel := _panel(view, row, trace)))
         if any(panel.boxes.max() > view.least for panel in panels):
             name = f"timeseries-{experiment}-{view.name}"
-            heading = f"{view.title}: {experiment}"
+            heading = f"{say(view.title)}: {say(experiment)}"
             exhibits.append(Exhibit(name, heading, _chart(name, heading, view, panels)))
     return exhibits
 
 
 def _chart(name: str, heading: str, view: View, panels: Sequence[Panel]) -> Chart:
     told = [
-        f"{panel.subject.name} up to {quantity(float(panel.boxes.max()), view.unit)}{view.suffix}"
+        say(
+            "{name} up to {most}",
+            name=panel.subject.name,
+            most=f"{quantity(float(panel.boxes.max()), view.unit)}{view.suffix}",
+        )
         for panel in panels
     ]
-    alt = f"{heading}, over the time of one trial a runtime: {'; '.join(told)}."
+    title = say("{heading}, over the time of one trial a runtime", heading=heading)
+    alt = say("{title}. {told}.", title=title, told="; ".join(told))
     return render(
         name, alt, lambda layout: draw_traces(panels, view.unit, view.suffix, layout),
         traces_numbers(panels, f"{view.unit}{view.suffix}"),
@@ -121,7 +132,9 @@ def _panel(view: View, row: RuntimeRow, trace: Trace) -> Panel | None:
     if boxes is None:
         return None
     most = int(trace.instances.max())
-    note = f"{plural(most, 'instance')} at once, trial {trace.trial}"
+    note = say(
+        "{instances} at once, trial {trial}", instances=plural(most, "instance"), trial=trace.trial
+    )
     return Panel(subject(row), note, trace.seconds, boxes, host)
 
 
@@ -146,7 +159,10 @@ def _table(
         )  # fmt: skip
     headings = ("Runtime", "Trials", "Most instances", "Processors, mean", "Memory, most",
                 "Disk, in all", "Network, in all")  # fmt: skip
-    return Table(f"Used by all instances of a trial: {experiment}, medians", headings, tuple(cells))
+    caption = say(
+        "Used by all instances of a trial: {experiment}, medians", experiment=say(experiment)
+    )
+    return Table(caption, headings, tuple(cells))
 
 
 def _figure(view: View, trace: Trace) -> float | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from harness.analysis.frames import RunData
+from harness.analysis.language import later, say
 from harness.analysis.summary import Summary
-from harness.analysis.units import MISSING, quantity, span, times
+from harness.analysis.units import MISSING, quantity, span_or_why, times
 from harness.analysis.variants import Variant, variants
 from harness.report.charts import render
 from harness.report.forest import Difference, differences_numbers, draw_differences
@@ -20,12 +21,12 @@ def make(run: RunData, summary: Summary) -> Section | None:
         return None
     rows = [Difference(_subject(each), each.added) for each in found]
     told = "; ".join(
-        f"{v.changed} on {v.base.runtime} {quantity(v.added.value, 's')}" for v in found
+        f"{v.base.runtime}, {v.changed}: {quantity(v.added.value, 's')}" for v in found
     )
     chart = render(
         "variants",
-        f"What one parameter adds to the time until READY. {told}.",
-        lambda layout: draw_differences(rows, "s", "added to the time until READY", layout),
+        say("What one parameter adds to the time until READY. {told}.", told=told),
+        lambda layout: draw_differences(rows, "s", later("added to the time until READY"), layout),
         differences_numbers(rows, "s"),
     )
     return Section(
@@ -40,7 +41,7 @@ def _subject(variant: Variant) -> Subject:
     """Named by the parameter; its runtime stands below, as parameters do elsewhere."""
     row = variant.row
     return Subject(
-        f"{variant.changed},on {variant.base.runtime.replace(',', ' ')}",
+        f"{variant.changed},{say('on {base}', base=variant.base.runtime.replace(',', ' '))}",
         row.runtime_class, row.accel, row.emulated,
     )  # fmt: skip
 
@@ -52,7 +53,7 @@ def _table(found: tuple[Variant, ...]) -> Table:
             label(v.base),
             v.changed,
             quantity(v.added.value, "s"),
-            span(v.added.interval, "s") if v.added.interval else f"none: {v.added.absent}",
+            span_or_why(v.added, "s"),
             times(v.ratio.value) if v.ratio else MISSING,
             str(v.added.n),
         )

@@ -1,0 +1,91 @@
+"""Reports in another language: no message is left out, and none has other places than English."""
+
+from __future__ import annotations
+
+import gettext
+import re
+import string
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from jinja2 import Environment, PackageLoader
+from jinja2.nodes import Macro
+
+from harness.analysis.language import LANGUAGES, say, speaking, spoken
+from harness.analysis.units import percent, plural
+from harness.errors import UsageError
+from tests.messages import called, catalogue, compiled, literals, paths
+
+OTHERS = [name for name in LANGUAGES if name != "en"]
+
+
+def places(text: str) -> list[str]:
+    return sorted(name for _, name, _, _ in string.Formatter().parse(text) if name is not None)
+
+
+def macros(language: str) -> dict[str, list[str]]:
+    """The macros of a language's prose with their arguments."""
+    loader, environment = PackageLoader("harness.report"), Environment(autoescape=True)
+    source, _, _ = loader.get_source(environment, f"prose.{language}.j2")
+    found = environment.parse(source).find_all(Macro)
+    return {macro.name: [argument.name for argument in macro.args] for macro in found}
+
+
+def test_every_language_but_english_has_a_catalogue() -> None:
+    assert [path.parent.parent.name for path in paths()] == sorted(OTHERS)
+
+
+@pytest.mark.parametrize("path", paths(), ids=lambda path: path.parent.parent.name)
+def test_no_message_is_untranslated_or_dead(path: Path) -> None:
+    known = {str(m.id): str(m.string) for m in catalogue(path) if m.id}
+    assert sorted(called() - set(known)) == [], "python -m tests.messages"
+    assert sorted(text for text, said in known.items() if not said) == []
+    assert sorted(set(known) - literals() - called()) == []
+
+
+@pytest.mark.parametrize("path", paths(), ids=lambda path: path.parent.parent.name)
+def test_a_translation_has_the_places_of_its_message(path: Path) -> None:
+    for message in catalogue(path):
+        if message.id and "{" in str(message.id):
+            assert places(str(message.string)) == places(str(message.id)), message.id
+
+
+@pytest.mark.parametrize("path", paths(), ids=lambda path: path.parent.parent.name)
+def test_the_compiled_catalogue_is_the_readable_one(path: Path) -> None:
+    compiled_now, stored = (
+        gettext.GNUTranslations(BytesIO(data))
+        for data in (compiled(catalogue(path)), path.with_suffix(".mo").read_bytes())
+    )
+    for text in called():
+        assert stored.gettext(text) == compiled_now.gettext(text)
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_prose_has_the_same_paragraphs(language: str) -> None:
+    assert macros(language) == macros("en")
+
+
+def test_english_is_spoken_unless_another_is_asked_for() -> None:
+    assert spoken() == "en"
+    with speaking("zh"):
+        assert spoken() == "zh"
+        assert say("bare metal") == "裸机"
+        assert plural(1, "trial") == "1 次试验"
+        assert plural(20, "block") == "20 个区组"
+        assert percent(0.5) == "50%"
+    assert say("bare metal") == "bare metal"
+    assert plural(1, "trial") == "1 trial"
+
+
+def test_what_no_catalogue_knows_is_said_as_it_is() -> None:
+    with speaking("zh"):
+        assert say("a title of {somebody}'s own") == "a title of {somebody}'s own"
+        assert say("") == ""
+
+
+def test_a_language_that_there_is_not_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(UsageError) as refused, speaking("tlh"):
+        pass
+    assert "'tlh'" in refused.value.message
+    assert re.search(r"en.*zh", refused.value.hint)
