@@ -14,11 +14,20 @@ from typing import Annotated, cast
 import typer
 
 from harness import __version__
-from harness.cli import exchanging, keeping, looking, reading, running
-from harness.cli.terminal_io import INTERRUPTED, State, app, say
-from harness.errors import HarnessError, UsageError
-
-__all__ = ["app", "exchanging", "keeping", "looking", "main", "reading", "running"]
+from harness.cli import (
+    INTERRUPTED,
+    HarnessError,
+    State,
+    UsageError,
+    app,
+    comparing,
+    exchanging,
+    keeping,
+    looking,
+    reading,
+    running,
+    say,
+)
 
 
 @app.callback()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
 INTERRUPTED = 130
 
@@ -47,8 +47,11 @@ def width() -> int:
 
 
 def say(text: str) -> None:
-    """A line for people."""
-    typer.echo(text, err=True)
+    """A line for people; what somebody's file put into it cannot steer the terminal."""
+    shown = "".join(
+        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
+    typer.echo(shown, err=True)
 
 
 def print_json(value: object) -> None:
@@ -56,3 +59,16 @@ def print_json(value: object) -> None:
     import msgspec
 
     typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def print_rich(value: RenderableType) -> None:
+    """Tables on standard output, at least 80 columns wide; plain lines where it is no terminal."""
+    from rich.console import Console
+
+    console = Console(width=max(80, width()), highlight=False)
+    if console.is_terminal:
+        console.print(value, end="")
+        return
+    with console.capture() as captured:
+        console.print(value, end="")
+    typer.echo("\n".join(line.rstrip() for line in captured.get().rstrip().splitlines()))
