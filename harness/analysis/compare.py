@@ -26,7 +26,7 @@ import pandas as pd
 from harness.analysis import likeness, statistics, verdicts
 from harness.analysis.frames import WALL, RunData
 from harness.analysis.likeness import Unlike, is_same_run
-from harness.analysis.statistics import CONFIDENCE
+from harness.analysis.statistics import CONFIDENCE, Estimate
 from harness.analysis.summary import round_trip_p99_s
 from harness.analysis.units import times
 from harness.analysis.verdicts import Judgement, Verdict
@@ -201,9 +201,12 @@ def _comparison(
     unit, better = _declared(new, metric)
     margin, declared = _margin(base, metric)
     floor = _floor(base, new, metric, runtime)
-    judgement = verdicts.judge(
-        *values, better=better or "lower", margin=margin, paired=False, floor=floor
-    )
+    if is_same_run(base, new):
+        judgement = _nothing(Estimate(1.0, len(values[0]), None, "it is the same run"))
+    else:
+        judgement = verdicts.judge(
+            *values, better=better or "lower", margin=margin, paired=False, floor=floor
+        )
     if judgement.verdict.is_difference and not better:
         judgement = judgement.refused("which direction is better is not declared")
     made = Comparison(
@@ -216,6 +219,11 @@ def _comparison(
         floor=floor, values=values,
     )  # fmt: skip
     return _refused(made)
+
+
+def _nothing(ratio: Estimate | None) -> Judgement:
+    """What is said of two series that are not judged."""
+    return Judgement(ratio, None, None, None, Verdict.NO_CONCLUSION, "")
 
 
 def _refused(made: Comparison) -> Comparison:
@@ -231,20 +239,19 @@ def _unmatched(
 ) -> Comparison:
     """A series that one run measured cold and the other warm: named, and never compared."""
     metric, runtime, dimensions = old if "regime" in json.loads(old[2]) else fresh
-    regimes = [str(json.loads(key[2]).get("regime", "warm")) for key in (old, fresh)]
+    was, now = (str(json.loads(key[2]).get("regime", "warm")) for key in (old, fresh))
     apart = Unlike(
-        likeness.REGIME, True, *regimes, "Cold and warm starts are never compared.",
+        likeness.REGIME, True, was, now, "Cold and warm starts are never compared.",
         runtime, (metric,),
     )  # fmt: skip
     unit, better = _declared(new, metric)
     margin, declared = _margin(base, metric)
-    nothing = Judgement(None, None, None, None, Verdict.NO_CONCLUSION, "")
     return _refused(
         Comparison(
             base_run=base.run, new_run=new.run, metric=metric, runtime=runtime,
             dimensions={k: v for k, v in json.loads(dimensions).items() if k != "regime"},
             unit=unit, better=better, base=None, new=None, blocks=(0, 0), margin=margin,
-            margin_declared=declared, judgement=nothing,
+            margin_declared=declared, judgement=_nothing(None),
             unlike=(apart, *(each for each in unlike if each.concerns(metric, runtime))),
         )
     )  # fmt: skip
@@ -282,11 +289,11 @@ def _canary(base: RunData, new: RunData) -> _Canary | None:
     certain = found.interval.low > 1 or found.interval.high < 1
     if not certain or max(found.value, 1 / found.value) < _CANARY_MATTERS:
         return None
-    levels = (f"{1e3 * float(series.median()):.3g} ms" for series in (before, after))
+    was, now = (f"{1e3 * float(series.median()):.3g} ms" for series in (before, after))
     return _Canary(
         found.value,
         Unlike(
-            likeness.CANARY, False, *levels,
+            likeness.CANARY, False, was, now,
             f"The harness's own fixed work took {times(found.value)} times as long: the host "
             "itself changed, and a difference of no more than that is no verdict.",
         ),

@@ -368,9 +368,9 @@ def _guards(base: RunData, new: RunData, both: Sequence[str]) -> Iterator[Unlike
                   for found in (old, fresh)]  # fmt: skip
         blocks = any(name in found and found[name].severity == BLOCK for found in (old, fresh))
         if name not in _ELSEWHERE and not blocks and severe[0] != severe[1]:
-            values = [found[name].value if name in found else _ABSENT for found in (old, fresh)]
+            was, now = (found[name].value if name in found else _ABSENT for found in (old, fresh))
             guard = fresh[name] if severe[1] else old[name]
-            yield Unlike(name, False, *values, guard.text)
+            yield Unlike(name, False, was, now, guard.text)
 
 
 def _setting(name: str, guards: Mapping[str, conditions.Guard]) -> str | None:
@@ -422,12 +422,12 @@ def _measured(base: RunData, new: RunData) -> Iterator[Unlike]:
                 )  # fmt: skip
     if _differ(base.manifest.get("tarebench"), new.manifest.get("tarebench")):
         yield Unlike(
-            "tarebench", False, *(str(r.manifest["tarebench"]) for r in (base, new)),
+            "tarebench", False, str(base.manifest["tarebench"]), str(new.manifest["tarebench"]),
             "Another version measured.",
         )  # fmt: skip
-    ended = [str(run.manifest.get("outcome") or "cut off") for run in (base, new)]
-    if set(ended) != {"complete"}:
-        yield Unlike("outcome", False, *ended, "Not all planned trials ran.")
+    was, now = (str(run.manifest.get("outcome") or "cut off") for run in (base, new))
+    if {was, now} != {"complete"}:
+        yield Unlike("outcome", False, was, now, "Not all planned trials ran.")
 
 
 def _facts(run: RunData, runtime: str) -> Mapping[str, Any]:

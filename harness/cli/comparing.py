@@ -81,7 +81,7 @@ def _readable(names: Sequence[str]) -> tuple[list[RunData], list[str]]:
             refused.append((name, error))
     if not found:
         raise refused[0][1]
-    for _, error in refused:
-        say(f"tarebench: left out: {error.message}")
-        say(f"  hint: {error.hint}")
+    for _, why in refused:
+        say(f"tarebench: left out: {why.message}")
+        say(f"  hint: {why.hint}")
     return found, [name for name, _ in refused]

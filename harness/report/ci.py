@@ -93,7 +93,7 @@ def junit(found: Sequence[Beside], gates: Sequence[Gate]) -> bytes:
         for gate in gates:
             case = _case(suite, "fail-if", gate.expression.text)
             if gate.outcome is Outcome.HOLDS:
-                _say(case, "failure", words.gate_text(gate), type="fail-if")
+                _say(case, "failure", words.gate_text(gate))
             elif gate.outcome is Outcome.UNDECIDED:
                 _say(case, "skipped", words.gate_text(gate))
             else:
@@ -111,7 +111,8 @@ def junit(found: Sequence[Beside], gates: Sequence[Gate]) -> bytes:
         for key in ("tests", "failures", "errors", "skipped"):
             suite.set(key, str(_count(suite, key)))
         suite.set("time", "0")
-    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return text
 
 
 def _count(suite: ElementTree.Element, key: str) -> int:
@@ -139,8 +140,8 @@ def _case(suite: ElementTree.Element, of: str, name: str) -> ElementTree.Element
     )
 
 
-def _say(case: ElementTree.Element, kind: str, message: str, **more: str) -> None:
-    ElementTree.SubElement(case, kind, message=_xml(message), **more)
+def _say(case: ElementTree.Element, kind: str, message: str) -> None:
+    ElementTree.SubElement(case, kind, message=_xml(message), type="tarebench")
 
 
 def _text(case: ElementTree.Element, kind: str, text: str) -> None:
@@ -168,13 +169,13 @@ def markdown(found: Sequence[Beside], gates: Sequence[Gate]) -> str:
     signs = {Outcome.HOLDS: "❌", Outcome.DOES_NOT_HOLD: "✅", Outcome.UNDECIDED: "❔"}
     parts = ["## tarebench compare\n"]
     parts += [
-        f"- {signs[gate.outcome]} {_code(gate.expression.text)} {escape(words.gate_text(gate))}"
+        f"- {signs[gate.outcome]} {_code(gate.expression.text)} {_plain(words.gate_text(gate))}"
         for gate in gates
     ]
     for each in found:
         chosen = words.shown(each.comparisons, every=False)
-        title = f"{escape(each.base.run)} → {escape(each.new.run)}"
-        parts += [f"\n### {title}\n", f"{escape(words.counted(each.comparisons))}.\n"]
+        title = f"{_plain(each.base.run)} → {_plain(each.new.run)}"
+        parts += [f"\n### {title}\n", f"{_plain(words.counted(each.comparisons))}.\n"]
         parts += [_rows(metric, rows) for metric, rows in words.by_metric(chosen).items()]
         hidden = len(each.comparisons) - len(chosen)
         parts += [f"{plural(hidden, 'more comparison')} without a difference.\n"] if hidden else []
@@ -184,7 +185,7 @@ def markdown(found: Sequence[Beside], gates: Sequence[Gate]) -> str:
 
 def _rows(metric: str, rows: Sequence[Comparison]) -> str:
     lines = [
-        f"**{escape(metric)}**\n",
+        f"**{_plain(metric)}**\n",
         "| runtime | base | new | change | 95 % interval | verdict | guards |",
         "|---|--:|--:|--:|--:|---|---|",
     ]
@@ -196,19 +197,23 @@ def _rows(metric: str, rows: Sequence[Comparison]) -> str:
             words.change(ratio.value) if ratio else MISSING, words.change_range(ratio),
             f"{verdict}: {c.judgement.why}" if c.judgement.why else verdict, ", ".join(c.guards),
         )  # fmt: skip
-        lines.append(f"| {' | '.join(map(escape, cells))} |")
+        lines.append(f"| {' | '.join(map(_plain, cells))} |")
     return "\n".join([*lines, ""])
 
 
 def _conditions(each: Beside) -> Sequence[str]:
     found = words.conditions(each)
     lines = [
-        f"- {'✗' if one.refuses else '!'} {escape(one.name)}: {escape(one.base or 'none')} → "
-        f"{escape(one.new or 'none')}{f' ({escape(scope)})' if scope else ''}. {escape(one.text)}"
+        f"- {'✗' if one.refuses else '!'} {_plain(one.name)}: {_plain(one.base or 'none')} → "
+        f"{_plain(one.new or 'none')}{f' ({_plain(scope)})' if scope else ''}. {_plain(one.text)}"
         for one, scope in found
     ]
-    lines += [f"- left out: {left.count} series, {escape(left.reason)}" for left in each.left_out]
+    lines += [f"- left out: {left.count} series, {_plain(left.reason)}" for left in each.left_out]
     return ["Conditions that differ (✗ takes verdicts away, ! stands beside them):\n", *lines]
+
+
+def _plain(text: str) -> str:
+    return escape(words.visible(text))
 
 
 def _code(text: str) -> str:
