@@ -14,20 +14,11 @@ from typing import Annotated, cast
 import typer
 
 from harness import __version__
-from harness.cli import (
-    INTERRUPTED,
-    HarnessError,
-    State,
-    UsageError,
-    app,
-    comparing,
-    exchanging,
-    keeping,
-    looking,
-    reading,
-    running,
-    say,
-)
+from harness.cli import comparing, exchanging, keeping, looking, reading, running
+from harness.cli.terminal_io import INTERRUPTED, State, app, say
+from harness.errors import HarnessError, UsageError
+
+__all__ = ["app", "comparing", "exchanging", "keeping", "looking", "main", "reading", "running"]
 
 
 @app.callback()
