@@ -25,10 +25,11 @@ import pandas as pd
 
 from harness.analysis import likeness, statistics, verdicts
 from harness.analysis.frames import WALL, RunData
-from harness.analysis.likeness import Unlike, is_same_run
+from harness.analysis.likeness import is_same_run
 from harness.analysis.statistics import CONFIDENCE, Estimate
 from harness.analysis.summary import round_trip_p99_s
 from harness.analysis.units import times
+from harness.analysis.unlike import Unlike
 from harness.analysis.verdicts import Judgement, Verdict
 from harness.errors import UsageError
 from harness.metrics import DECIDING, HEADLINES, METRICS
@@ -145,10 +146,10 @@ def compare(base: RunData, news: Sequence[RunData]) -> tuple[Beside, ...]:
 
 def series_of(run: RunData) -> Mapping[Key, Values]:
     """Each series of a run that can be compared, by metric, runtime and dimensions (JSON)."""
-    rows = run.samples[
-        (run.samples["outcome"] == Outcome.OK.value) & (run.samples["metric"] != WALL)
-    ]
-    rows = rows[~rows["metric"].str.startswith(_CONTROLS)]
+    every = run.samples["metric"].unique()
+    wanted = [m for m in every if m != WALL and not str(m).startswith(_CONTROLS)]
+    measured = run.samples["outcome"] == Outcome.OK.value
+    rows = run.samples[measured & run.samples["metric"].isin(wanted)]
     return {
         (str(metric), str(runtime), str(dimensions)): pd.Series(
             group["value"].to_numpy(dtype=float), index=group["block"].to_numpy(dtype=int)

@@ -9,13 +9,12 @@ did not record differs from nothing. docs/comparing.md has the table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from harness.analysis import conditions
+from harness.analysis import unlike_hosts
 from harness.analysis.frames import RunData
 from harness.analysis.summary import (
     BLOCK,
@@ -26,6 +25,7 @@ from harness.analysis.summary import (
     is_emulated,
     runtimes,
 )
+from harness.analysis.unlike import Unlike, differ, listed, only_differing, plain, short
 from harness.model import AGENT_PATH, Outcome
 from harness.settings import Experiments
 
@@ -33,7 +33,6 @@ SAME_RUN = "same_run"
 REGIME = "regime"
 CANARY = "canary"
 
-_MEMORY = ("memory.", "density.slope", "density.slope_host", "density.remainder")
 _AFTER_JOB = ("startup.job", "startup.served", "startup.stop", "startup.exited", "startup.removed")
 _PROGRAMS = ("cpu.", "io.", "job.", "memory.cache.", "startup.read", *_AFTER_JOB)
 """Metrics in which programs of the image do the work; in all others it is the agent alone."""
@@ -41,30 +40,6 @@ _PROGRAMS = ("cpu.", "io.", "job.", "memory.cache.", "startup.read", *_AFTER_JOB
 _WORKLOAD = ("job.", *_AFTER_JOB)
 _SELECTIONS = frozenset({"rungs", "machines", "tests", "threads", "states", "depths"})
 """Settings that choose which series there are and leave each of them as it is."""
-
-_ABSENT = "not recorded"
-
-
-@dataclass(frozen=True)
-class Unlike:
-    """One condition that differs: `name`, what it was in base and in new, and what it can do.
-
-    It concerns one runtime, or with an empty `runtime` all; these metrics (a name that ends in
-    a dot stands for all that begin so), or with none all.
-    """
-
-    name: str
-    refuses: bool
-    base: str
-    new: str
-    text: str
-    runtime: str = ""
-    metrics: tuple[str, ...] = ()
-
-    def concerns(self, metric: str, runtime: str) -> bool:
-        """Whether it stands beside this series."""
-        named = (metric == n or (n.endswith(".") and metric.startswith(n)) for n in self.metrics)
-        return self.runtime in ("", runtime) and (not self.metrics or any(named))
 
 
 def is_same_run(base: RunData, new: RunData) -> bool:
@@ -85,8 +60,8 @@ def unlike(base: RunData, new: RunData) -> tuple[Unlike, ...]:
         *(found for name in both for found in _runtime(base, new, name)),
         *_image(base, new, both),
         *_scenario(base, new, both),
-        *_host(base, new, both),
-        *_guards(base, new, both),
+        *unlike_hosts.hosts(base, new, both),
+        *unlike_hosts.settings(base, new, both),
         *_measured(base, new),
     )
 
@@ -123,7 +98,7 @@ def _runtime(base: RunData, new: RunData, name: str) -> Iterator[Unlike]:
             "Not a hardware accelerator that we can vouch for.", name,
         )  # fmt: skip
     old, fresh = _facts(base, name), _facts(new, name)
-    if _differ(old.get("equality"), fresh.get("equality")):
+    if differ(old.get("equality"), fresh.get("equality")):
         yield Unlike(
             "equality", True, str(old["equality"]), str(fresh["equality"]),
             "Limits count inside the box in one run and on the host in the other.", name,
@@ -157,7 +132,7 @@ def _versions(old: Mapping[str, Any], fresh: Mapping[str, Any], name: str) -> It
     changed = [k for k in before if k in after and k != "kernel" and before[k] != after[k]]
     if changed:
         yield Unlike(
-            "versions", False, _listed(before, changed), _listed(after, changed),
+            "versions", False, listed(before, changed), listed(after, changed),
             "The runtime's own programs differ in version.", name,
         )  # fmt: skip
     was, now = set(map(str, old.get("notes", []))), set(map(str, fresh.get("notes", [])))
@@ -171,14 +146,14 @@ def _versions(old: Mapping[str, Any], fresh: Mapping[str, Any], name: str) -> It
 
 def _image(base: RunData, new: RunData, both: Sequence[str]) -> Iterator[Unlike]:
     old, fresh = base.manifest.get("image", {}), new.manifest.get("image", {})
-    if _differ(old.get("agent_sha256"), fresh.get("agent_sha256")):
+    if differ(old.get("agent_sha256"), fresh.get("agent_sha256")):
         yield Unlike(
-            "agent", True, _short(old["agent_sha256"]), _short(fresh["agent_sha256"]),
+            "agent", True, short(old["agent_sha256"]), short(fresh["agent_sha256"]),
             "Another agent said READY: measure the base anew with this version.",
         )  # fmt: skip
-    if not _differ(old.get("digest"), fresh.get("digest")):
+    if not differ(old.get("digest"), fresh.get("digest")):
         return
-    digests = _short(old["digest"]), _short(fresh["digest"])
+    digests = short(old["digest"]), short(fresh["digest"])
     yield Unlike("image", False, *digests, "The images differ; the agent does the work here.")
     for runtime in both:
         changed = _executed_differ(base, new, runtime)
@@ -213,7 +188,7 @@ def _executed(run: RunData, runtime: str) -> Mapping[str, str]:
 def _scenario(base: RunData, new: RunData, both: Sequence[str]) -> Iterator[Unlike]:
     """What was asked: settings, workload, limits."""
     old, fresh = base.manifest.get("scenario", {}), new.manifest.get("scenario", {})
-    if _differ(old.get("name"), fresh.get("name")):
+    if differ(old.get("name"), fresh.get("name")):
         yield Unlike(
             "scenario", False, str(old["name"]), str(fresh["name"]), "Other trials ran between "
             "these, so caches and the host's state before each can differ.",
@@ -223,7 +198,7 @@ def _scenario(base: RunData, new: RunData, both: Sequence[str]) -> Iterator[Unli
             "settings", True, before, after, f"The experiment {experiment} was set otherwise.",
             metrics=(f"{experiment}.",),
         )  # fmt: skip
-    before, after = _only_differing(old.get("workload"), fresh.get("workload"))
+    before, after = only_differing(old.get("workload"), fresh.get("workload"))
     if before or after:
         yield Unlike("workload", True, before, after, "Another workload ran.", metrics=_WORKLOAD)
         yield Unlike(
@@ -237,9 +212,9 @@ def _scenario(base: RunData, new: RunData, both: Sequence[str]) -> Iterator[Unli
         was, now = (run.get(key) for run in (old, fresh))
         if part is not None:
             was, now = ((each or {}).get(part) for each in (was, now))
-        if _differ(was, now) or (part is not None and was != now):
+        if differ(was, now) or (part is not None and was != now):
             yield Unlike(
-                name, False, _plain(was or "off"), _plain(now or "off"),
+                name, False, plain(was or "off"), plain(now or "off"),
                 "What ran beside or before the measured trials differs.",
             )  # fmt: skip
 
@@ -257,7 +232,7 @@ def _settings(old: Mapping[str, Any], fresh: Mapping[str, Any]) -> Iterator[tupl
             for table in (first[name], second[name])
         )
         ignored = {k for k in (*before, *after) if k in _SELECTIONS or k.endswith("timeout_s")}
-        texts = _only_differing(
+        texts = only_differing(
             {k: v for k, v in before.items() if k not in ignored},
             {k: v for k, v in after.items() if k not in ignored},
         )
@@ -291,112 +266,9 @@ def _limits(base: RunData, new: RunData, both: Sequence[str]) -> Iterator[Unlike
         ]
         if held:
             yield Unlike(
-                "limits", True, _listed(old, held), _listed(fresh, held),
+                "limits", True, listed(old, held), listed(fresh, held),
                 "The boxes were given other limits.", runtime,
             )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Fact:
-    """A fact of the host: what its difference does, and where it does more than qualify.
-
-    `refused` are the metrics that it makes another quantity, of machines alone with `machines`.
-    """
-
-    key: str
-    name: str
-    text: str
-    refused: tuple[str, ...] | None = None
-    machines: bool = False
-
-
-_HOST = (
-    _Fact("architecture", "architecture", "Another processor architecture: other programs.", ()),
-    _Fact("cpu_model", "cpu", "Another processor: the difference holds that of the machines."),
-    _Fact("threads", "cpus", "Another number of processors."),
-    _Fact("memory_bytes", "memory_size", "Another amount of memory."),
-    _Fact("virtualization", "nesting", "The hosts differ in what they themselves run on.",
-          (), machines=True),
-    _Fact("kernel", "kernel", "Another host kernel."),
-    _Fact("kernel_parameters", "kernel_parameters", "The kernel was started in another way."),
-    _Fact("os", "os", "Another operating system."),
-    _Fact("cgroup", "cgroups", "Control groups v1 and v2 charge kernel memory and page cache "
-          "differently.", _MEMORY),
-    _Fact("cache_filesystem", "filesystem", "The images lie on another filesystem."),
-)  # fmt: skip
-
-_SETTINGS = (
-    _Fact("ksm", "ksm", "Same-page merging changes what a guest's memory costs.", _MEMORY,
-          machines=True),
-    _Fact("thp", "thp", "Huge pages change how much memory a touched page takes."),
-    _Fact("governor", "governor", "The frequency governor changes all short work."),
-    _Fact("turbo", "turbo", "Turbo changes all computing."),
-    _Fact("smt", "smt", "Two threads on a core share it."),
-    _Fact("clocksource", "clocksource", "Reading the time costs more or less."),
-    _Fact("mitigations", "mitigations", "Mitigations set the price of system calls and exits."),
-    _Fact("nx_huge_pages", "nx_huge_pages", "KVM splits huge pages, or does not.",),
-    _Fact("favordynmods", "favordynmods", "Moving into a control group waits, or does not."),
-    _Fact("damon", "damon", "The kernel takes back idle pages by itself, or does not."),
-    _Fact("swap", "swap", "One host can swap."),
-)  # fmt: skip
-"""Guards whose value is a setting of the host; those that move are looked at by severity."""
-
-_ELSEWHERE = frozenset({"nesting", "accelerator", "canary", "cgroups", *(f.key for f in _SETTINGS)})
-
-
-def _host(base: RunData, new: RunData, both: Sequence[str]) -> Iterator[Unlike]:
-    old, fresh = base.manifest.get("host", {}), new.manifest.get("host", {})
-    for fact in _HOST:
-        yield from _fact(fact, old.get(fact.key), fresh.get(fact.key), base, both)
-    was, now = bool(old.get("emulated")), bool(fresh.get("emulated"))
-    if was != now:
-        yield Unlike(
-            "emulated_host", True, _plain(was), _plain(now),
-            "One host's processor is software.",
-        )  # fmt: skip
-
-
-def _guards(base: RunData, new: RunData, both: Sequence[str]) -> Iterator[Unlike]:
-    """Settings that differ, and what made one of the runs noisier than the other."""
-    old, fresh = ({g.name: g for g in conditions.guards(run)} for run in (base, new))
-    for fact in _SETTINGS:
-        was, now = (_setting(fact.key, found) for found in (old, fresh))
-        if not _says_more(was, now) and not _says_more(now, was):
-            yield from _fact(fact, was, now, base, both)
-    for name in dict.fromkeys([*old, *fresh]):
-        severe = [name in found and found[name].severity != conditions.INFO
-                  for found in (old, fresh)]  # fmt: skip
-        blocks = any(name in found and found[name].severity == BLOCK for found in (old, fresh))
-        if name not in _ELSEWHERE and not blocks and severe[0] != severe[1]:
-            was, now = (found[name].value if name in found else _ABSENT for found in (old, fresh))
-            guard = fresh[name] if severe[1] else old[name]
-            yield Unlike(name, False, was, now, guard.text)
-
-
-def _setting(name: str, guards: Mapping[str, conditions.Guard]) -> str | None:
-    """The part of a guard's value that is a setting and does not move by itself."""
-    if name not in guards:
-        return "off" if name == "damon" and guards else None
-    value = guards[name].value
-    return value.partition(",")[0] if name in ("ksm", "swap") else value
-
-
-def _says_more(text: str | None, other: str | None) -> bool:
-    """Whether a text is the other with a detail more: an older version recorded less."""
-    return text is not None and other is not None and text.startswith(f"{other}, ")
-
-
-def _fact(
-    fact: _Fact, was: object, now: object, base: RunData, both: Sequence[str]
-) -> Iterator[Unlike]:
-    if not _differ(was, now):
-        return
-    sides = _plain(was), _plain(now)
-    yield Unlike(fact.name, False, *sides, fact.text)
-    if fact.refused is not None:
-        boxes = [r for r in both if class_of(base, r)[0] in MACHINES] if fact.machines else [""]
-        for runtime in boxes:
-            yield Unlike(fact.name, True, *sides, fact.text, runtime, fact.refused)
 
 
 _TRIAL = {
@@ -412,15 +284,16 @@ _TRIAL = {
 def _measured(base: RunData, new: RunData) -> Iterator[Unlike]:
     """How the trials were taken: their own conditions, the version, and whether all were."""
     for runtime in runtimes(base):
+        yield from _failures(base, new, runtime)
         for key, (experiment, refuses) in _TRIAL.items():
             was, now = (r.last_conditions(experiment, runtime).get(key) for r in (base, new))
-            if _differ(was, now):
+            if differ(was, now):
                 yield Unlike(
-                    key, refuses, _plain(was), _plain(now),
+                    key, refuses, plain(was), plain(now),
                     "The trials were taken under other conditions.", runtime,
                     ("startup.cpu",) if key == "cpu_method" else (f"{experiment}.",),
                 )  # fmt: skip
-    if _differ(base.manifest.get("tarebench"), new.manifest.get("tarebench")):
+    if differ(base.manifest.get("tarebench"), new.manifest.get("tarebench")):
         yield Unlike(
             "tarebench", False, str(base.manifest["tarebench"]), str(new.manifest["tarebench"]),
             "Another version measured.",
@@ -430,35 +303,27 @@ def _measured(base: RunData, new: RunData) -> Iterator[Unlike]:
         yield Unlike("outcome", False, was, now, "Not all planned trials ran.")
 
 
+def _failures(base: RunData, new: RunData, runtime: str) -> Iterator[Unlike]:
+    """Where trials of one run failed more often: a failed one has no time, and takes none away."""
+    before, after = _failed(base, runtime), _failed(new, runtime)
+    for experiment in before:
+        (bad, tried), (worse, again) = before[experiment], after.get(experiment, (0, 0))
+        if again and bad * again != worse * tried:
+            yield Unlike(
+                "failures", False, f"{bad} of {tried} trials", f"{worse} of {again} trials",
+                "The figures are those of the trials that succeeded.", runtime,
+                (f"{experiment}.",),
+            )  # fmt: skip
+
+
+def _failed(run: RunData, runtime: str) -> Mapping[str, tuple[int, int]]:
+    """How many measured trials failed, of how many that came to an end, by experiment."""
+    rows = run.trials[(run.trials["runtime"] == runtime) & ~run.trials["warmup"]]
+    ended = rows[rows["outcome"] != Outcome.INTERRUPTED.value]
+    bad = ended["outcome"] != Outcome.OK.value
+    return {str(name): (int(own.sum()), len(own)) for name, own in bad.groupby(ended["experiment"])}
+
+
 def _facts(run: RunData, runtime: str) -> Mapping[str, Any]:
     found: Mapping[str, Any] = run.manifest.get("runtimes", {}).get(runtime, {})
     return found
-
-
-def _differ(was: object, now: object) -> bool:
-    """Both are known and not the same."""
-    return was is not None and now is not None and was != now
-
-
-def _only_differing(old: object, fresh: object) -> tuple[str, str]:
-    """The keys that both tables have and that differ, as two texts."""
-    if not isinstance(old, Mapping) or not isinstance(fresh, Mapping):
-        return "", ""
-    keys = [key for key in old if key in fresh and old[key] != fresh[key]]
-    return _listed(old, keys), _listed(fresh, keys)
-
-
-def _listed(table: Mapping[str, Any], keys: Iterable[str]) -> str:
-    return ", ".join(f"{key} {_plain(table[key])}" for key in keys)
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, (list, tuple)):
-        return " ".join(map(str, value))
-    return _ABSENT if value is None else str(value)
-
-
-def _short(digest: object) -> str:
-    return str(digest).removeprefix("sha256:")[:12]

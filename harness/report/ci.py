@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 
 from harness.analysis.compare import Beside, Comparison
 from harness.analysis.gates import Finding, Gate, Outcome
-from harness.analysis.likeness import Unlike
 from harness.analysis.units import MISSING, plural, quantity
+from harness.analysis.unlike import Unlike
 from harness.analysis.verdicts import Verdict
 from harness.report import comparison as words
 from harness.report.markdown import escape

@@ -18,9 +18,9 @@ from rich.text import Text
 
 from harness.analysis.compare import DEFAULT_MARGIN, Beside, Comparison
 from harness.analysis.gates import Finding, Gate, Outcome
-from harness.analysis.likeness import Unlike
 from harness.analysis.statistics import Estimate
 from harness.analysis.units import MISSING, digits, plural, quantity
+from harness.analysis.unlike import Unlike
 from harness.analysis.verdicts import Verdict, margin_text
 from harness.metrics import METRICS
 

@@ -295,6 +295,19 @@ def test_what_one_run_lacks_is_counted(small: Pair) -> None:
     assert gate.outcome is gates.Outcome.UNDECIDED
 
 
+def test_trials_that_failed_are_named_beside_the_times_of_the_others(small: Pair) -> None:
+    def sometimes(record: dict[str, Any]) -> None:
+        if record["runtime"] == "docker" and record["block"] == 3:
+            record |= {"outcome": "failed", "reason": "gone", "samples": []}
+
+    edited(small.new, keep, sometimes)
+    found = small.compared()
+    assert one(found, "startup.ready", "docker").guards == ("failures",)
+    assert one(found, "startup.ready", "crun").guards == ()
+    (unlike,) = found.unlike
+    assert (unlike.base, unlike.new) == ("0 of 6 trials", "1 of 6 trials")
+
+
 def test_runs_with_nothing_in_common_are_refused(tmp_path: Path) -> None:
     plans = [Plan((name,), blocks=2, phases=False, memory=False) for name in ("crun", "runc")]
     base, new = (make_run(tmp_path / plan.runtimes[0], plan) for plan in plans)
