@@ -2,10 +2,11 @@
 
     expression = metric [ "[" runtime "]" ] [ "{" dimension { "," dimension } "}" ] sign change
     metric     = word { "." word }                     startup.ready
-    runtime    = name { "," key "=" value }            docker,network=none
-    dimension  = key "=" ( value | '"' text '"' )      depth=16   rung="Docker, bridge"
+    runtime    = name { "," key "=" value } | text     docker,network=none   "sleep 0.1"
+    dimension  = key "=" ( value | text )              depth=16   rung="Docker, bridge"
     sign       = ">" | "<"
     change     = [ "+" | "-" ] number "%"              +10%   -2.5 %
+    text       = '"' letters '"'                         a backslash before a quotation mark
 
 The change is that of the new median against the base's: `> +10%` asks whether the metric grew by
 more than a tenth, `< -5%` whether it fell by more than a twentieth. Without a runtime every
@@ -106,7 +107,11 @@ class _Reader:
         return Expression(self.text.strip(), metric, runtime, dimensions, above, limit)
 
     def _runtime(self) -> str:
-        parts = [self._take(_WORD, "a runtime's name was expected", _NO_RUNTIME)]
+        parts = (
+            [self._text(_NO_RUNTIME)]
+            if self._is_quoted()
+            else [self._take(_WORD, "a runtime's name was expected", _NO_RUNTIME)]
+        )
         while self._skip(","):
             parts.append(self._pair())
         if not self._skip("]"):
@@ -137,12 +142,17 @@ class _Reader:
         return found
 
     def _dimension(self) -> str:
-        self._blanks()
-        if not self.text.startswith('"', self.at):
+        if not self._is_quoted():
             return self._take(_VALUE, "a value was expected", _DIMENSIONS)
+        return self._text(_DIMENSIONS)
+
+    def _is_quoted(self) -> bool:
+        return self.text.startswith('"', self._blanks())
+
+    def _text(self, hint: str) -> str:
         quoted = _QUOTED.match(self.text, self.at)
         if quoted is None:
-            raise self._fault("the quotation mark is not closed", _DIMENSIONS)
+            raise self._fault("the quotation mark is not closed", hint)
         self.at = quoted.end()
         return re.sub(r"\\(.)", r"\1", quoted[1], flags=re.DOTALL)
 
@@ -195,6 +205,6 @@ class _Reader:
         return ExpressionError(self.text, self.at, wanted, hint)
 
 
-_NO_RUNTIME = "name one as in [docker], or leave the brackets out to mean every runtime"
+_NO_RUNTIME = 'name one as in [docker] or ["sleep 1"], or leave the brackets out to mean all'
 _PARAMETERS = "write parameters as in [docker,network=none]"
 _DIMENSIONS = 'write dimensions as in {depth=16} or {rung="Docker, bridge"}'

@@ -298,6 +298,11 @@ def _measured(base: RunData, new: RunData) -> Iterator[Unlike]:
             "tarebench", False, str(base.manifest["tarebench"]), str(new.manifest["tarebench"]),
             "Another version measured.",
         )  # fmt: skip
+    tools = [(run.manifest.get("imported") or {}).get("tool") for run in (base, new)]
+    if any(tools):
+        was, now = (str(tool or "tarebench") for tool in tools)
+        text = "Another tool measured, and does not tell under which conditions."
+        yield Unlike("imported", False, was, now, text)
     was, now = (str(run.manifest.get("outcome") or "cut off") for run in (base, new))
     if {was, now} != {"complete"}:
         yield Unlike("outcome", False, was, now, "Not all planned trials ran.")

@@ -114,6 +114,12 @@ def test_a_minus_sign_that_was_copied_from_a_table_is_a_minus() -> None:
     assert parse("io.randread.iops < −5 %").limit == pytest.approx(0.95)
 
 
+def test_a_runtime_of_another_tool_is_a_command_in_quotes() -> None:
+    found = parse(r'imported.wall["sh -c \"sleep 0.1, a=b\" [x]"] > +5%')
+    assert found.runtime == 'sh -c "sleep 0.1, a=b" [x]'
+    assert found.selects("imported.wall", 'sh -c "sleep 0.1, a=b" [x]', {})
+
+
 def test_a_runtime_is_the_same_whatever_the_order_of_its_parameters() -> None:
     assert same_runtime("docker,client=cli,network=none", "docker,network=none,client=cli")
     assert not same_runtime("docker", "docker,network=none")
