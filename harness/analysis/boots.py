@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from harness.analysis import statistics
+from harness.analysis import phases, statistics
 from harness.analysis.derived import READY as LADDER_READY
 from harness.analysis.frames import RunData
 from harness.analysis.statistics import Estimate
 from harness.analysis.summary import READY as STARTUP_READY
 from harness.analysis.summary import runtimes
-from harness.model import Mark, Outcome
+from harness.model import Mark
 
 _ORDER = (Mark.VMM, Mark.FIRMWARE, Mark.KERNEL, Mark.INIT, Mark.READY)
 
@@ -45,8 +45,7 @@ class Boot:
 
 def read(run: RunData) -> tuple[Boot, ...]:
     """Every machine with instrumented boots, in the order of the scenario."""
-    trials = run.trials[run.trials["experiment"] == "phases"]
-    there = set(trials["runtime"])
+    there = set(run.tally.loc[run.tally["experiment"] == "phases", "runtime"])
     found = (_boot(run, name) for name in runtimes(run) if name in there)
     return tuple(boot for boot in found if boot is not None)
 
@@ -77,14 +76,5 @@ def _boot(run: RunData, runtime: str) -> Boot | None:
 
 
 def _after_request(run: RunData, runtime: str, mark: Mark) -> pd.Series[float]:
-    rows = run.trials
-    rows = rows[
-        (rows["experiment"] == "phases") & (rows["runtime"] == runtime) & ~rows["warmup"]
-        & (rows["outcome"] == Outcome.OK.value)
-    ]  # fmt: skip
-    known = {
-        int(block): (marks[mark] - marks[Mark.REQUEST]) / 1e9
-        for block, marks in zip(rows["block"], rows["marks"], strict=True)
-        if mark in marks
-    }
-    return pd.Series(known, dtype=float)
+    found = phases.lengths(run, run.measured("phases", runtime), Mark.REQUEST, mark)
+    return (found * phases.NS).set_axis(run.numbers("block")[found.index.to_numpy()])

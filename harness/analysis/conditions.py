@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
 
 from harness.analysis import statistics
 from harness.analysis.frames import NOT_RUN, RunData
@@ -65,33 +68,32 @@ def guards(run: RunData) -> Sequence[Guard]:
 def _derived(run: RunData) -> Iterator[Guard]:
     yield from _accelerators(run)
     yield from _canary(run)
-    trials = _trials(run)
-    yield from _steal(run, trials)
-    yield from _load(run, trials)
+    yield from _steal(run)
+    yield from _load(run)
     for name, severity, text in (
         ("trial_swapped_pages", WARN, "pages were swapped during trials: memory figures and times "
          "of those trials are not the boxes' own"),
         ("trial_throttled", WARN, "a processor that was too hot slowed itself down during trials"),
     ):  # fmt: skip
-        values = [float(each[name]) for each in trials if name in each]
-        hit = sum(value > 0 for value in values)
+        values = _told(run, name)
+        hit = int((values > 0).sum())
         if hit:
             yield Guard(
                 name.removeprefix("trial_"), f"in {hit} of {plural(len(values), 'trial')}",
                 severity, f"{text[:1].upper()}{text[1:]}.",
             )  # fmt: skip
-    yield from _changed(trials)
+    yield from _changed(run)
 
 
-def _trials(run: RunData) -> Sequence[Mapping[str, float | str]]:
-    """The conditions of each measured trial, with its wall time."""
-    rows = run.trials[~run.trials["warmup"] & (run.trials["reason"] != NOT_RUN)]
-    return [
-        {**conditions, "wall_s": wall, "runtime": runtime}
-        for conditions, wall, runtime in zip(
-            rows["conditions"], rows["wall_s"], rows["runtime"], strict=True
-        )
-    ]
+def _told(run: RunData, name: str) -> pd.Series[float]:
+    """A condition of the measured trials that tell it as a number, by place."""
+    found = run.told("conditions", name)
+    return pd.to_numeric(found[_ran(run)[found.index]], errors="coerce").dropna().astype(float)
+
+
+def _ran(run: RunData) -> npt.NDArray[np.bool_]:
+    """Which trials were measured, well or not."""
+    return run.kinds("warmup").among("no") & ~run.kinds("reason").among(NOT_RUN)
 
 
 def _accelerators(run: RunData) -> Iterator[Guard]:
@@ -120,28 +122,26 @@ def _canary(run: RunData) -> Iterator[Guard]:
         )  # fmt: skip
 
 
-def _steal(run: RunData, trials: Sequence[Mapping[str, float | str]]) -> Iterator[Guard]:
-    cpus = _cpus(run)
-    stolen = [float(t["trial_steal_s"]) for t in trials if "trial_steal_s" in t]
-    walls = [float(t["wall_s"]) for t in trials if "trial_steal_s" in t]
-    if sum(walls) > 0:
-        share = sum(stolen) / sum(walls) / cpus
-        hit = sum(value > 0 for value in stolen)
+def _steal(run: RunData) -> Iterator[Guard]:
+    stolen = _told(run, "trial_steal_s")
+    wall = float(run.numbers("wall_s")[stolen.index].sum())
+    if wall > 0:
+        share = float(stolen.sum()) / wall / _cpus(run)
         yield Guard(
-            "steal_meanwhile", f"{percent(share)} of the time, in {hit} of "
+            "steal_meanwhile", f"{percent(share)} of the time, in {int((stolen > 0).sum())} of "
             f"{plural(len(stolen), 'trial')}", WARN if share > _STEAL_WARN else INFO,
             "Time that this machine's hypervisor gave to others while trials ran.",
         )  # fmt: skip
 
 
-def _load(run: RunData, trials: Sequence[Mapping[str, float | str]]) -> Iterator[Guard]:
+def _load(run: RunData) -> Iterator[Guard]:
     cpus = _cpus(run)
-    running = [float(t["running_before"]) for t in trials if "running_before" in t]
-    if running:
-        middle = median(running)
+    running = _told(run, "running_before")
+    if len(running):
+        middle = float(running.median())
         yield Guard(
             "running_before", f"{digits(middle, 2)} other tasks on {cpus:.0f} CPUs (median), "
-            f"at most {max(running):.0f}",
+            f"at most {running.max():.0f}",
             WARN if middle >= _LOAD_WARN * cpus else INFO,
             "Tasks that wanted a processor at the instant before a trial began, where the host "
             "should have been idle.",
@@ -152,49 +152,63 @@ def _cpus(run: RunData) -> float:
     return float(run.manifest.get("host", {}).get("threads") or 1)
 
 
-def _changed(trials: Sequence[Mapping[str, float | str]]) -> Iterator[Guard]:
-    found: dict[str, set[str]] = {}
-    for trial in trials:
-        for name, value in trial.items():
-            if name.startswith(_CHANGED):
-                found.setdefault(name.removeprefix(_CHANGED), set()).add(str(value))
-    for name, values in found.items():
-        yield Guard(
-            f"{name} changed", ", ".join(sorted(values)), WARN,
-            "This setting was changed while the run went on: trials before and after it were "
-            "measured under different conditions.",
-        )  # fmt: skip
+def _changed(run: RunData) -> Iterator[Guard]:
+    ran = _ran(run)
+    for name in run.keys("conditions"):
+        values = run.told("conditions", name) if name.startswith(_CHANGED) else pd.Series()
+        found = {str(value) for value in values[ran[values.index]].unique()} if len(values) else ()
+        if found:
+            yield Guard(
+                f"{name.removeprefix(_CHANGED)} changed", ", ".join(sorted(found)), WARN,
+                "This setting was changed while the run went on: trials before and after it were "
+                "measured under different conditions.",
+            )  # fmt: skip
+
+
+_WEATHER = (
+    "load_before", "running_before", "trial_steal_s", "trial_pressure_cpu_s",
+    "trial_pressure_memory_s", "trial_pressure_io_s", "trial_swapped_pages", "trial_throttled",
+)  # fmt: skip
 
 
 def weather(run: RunData) -> Sequence[Weather]:
     """By runtime, in the order of the manifest; empty for a run that recorded none."""
-    trials = [t for t in _trials(run) if "load_before" in t or "trial_busy_s" in t]
+    told = {name: _told(run, name) for name in (*_WEATHER, "trial_busy_s")}
+    watched = np.zeros(len(run.kinds("runtime").codes), dtype=bool)
+    for name in ("load_before", "trial_busy_s"):
+        watched[told[name].index] = True
     return [
-        _weather(name, own, _cpus(run))
+        _weather(run, name, own, told)
         for name in run.manifest.get("runtimes", {})
-        if (own := [t for t in trials if t["runtime"] == name])
+        if (own := watched & run.kinds("runtime").among(name)).any()
     ]
 
 
-def _weather(runtime: str, trials: Sequence[Mapping[str, float | str]], cpus: float) -> Weather:
-    def known(name: str) -> list[float]:
-        return [float(trial[name]) for trial in trials if name in trial]
+def _weather(
+    run: RunData,
+    runtime: str,
+    own: npt.NDArray[np.bool_],
+    told: Mapping[str, pd.Series[float]],
+) -> Weather:
+    known = {name: values[own[values.index]] for name, values in told.items()}
+    wall = run.numbers("wall_s")
+
+    def middle(name: str) -> float | None:
+        return float(known[name].median()) if len(known[name]) else None
 
     def share(name: str) -> float | None:
-        values = known(name)
-        wall = sum(float(trial["wall_s"]) for trial in trials if name in trial)
-        return sum(values) / wall if wall else None
+        total = float(wall[known[name].index].sum())
+        return float(known[name].sum()) / total if total else None
 
     steal = share("trial_steal_s")
-    load, running = known("load_before"), known("running_before")
     return Weather(
-        runtime=runtime, trials=len(trials),
-        load_before=median(load) if load else None,
-        running_before=median(running) if running else None,
-        steal=None if steal is None else steal / cpus, waited_cpu=share("trial_pressure_cpu_s"),
-        waited_memory=share("trial_pressure_memory_s"), waited_io=share("trial_pressure_io_s"),
-        swapped_pages=int(sum(known("trial_swapped_pages"))),
-        throttled=int(sum(known("trial_throttled"))),
+        runtime=runtime, trials=int(own.sum()),
+        load_before=middle("load_before"), running_before=middle("running_before"),
+        steal=None if steal is None else steal / _cpus(run),
+        waited_cpu=share("trial_pressure_cpu_s"), waited_memory=share("trial_pressure_memory_s"),
+        waited_io=share("trial_pressure_io_s"),
+        swapped_pages=int(known["trial_swapped_pages"].sum()),
+        throttled=int(known["trial_throttled"].sum()),
     )  # fmt: skip
 
 

@@ -18,7 +18,6 @@ from harness.analysis import statistics
 from harness.analysis.frames import RunData
 from harness.analysis.statistics import Estimate
 from harness.analysis.summary import CPU, READY
-from harness.model import Outcome
 
 _TICK_S = 0.01
 
@@ -51,16 +50,12 @@ def check(run: RunData, runtime: str) -> CpuCheck | None:
     """The check of one runtime's launches; None where the run has not what it needs."""
     cpus = int(run.manifest.get("host", {}).get("threads") or 0)
     idle = run.values("canary.busy")
-    trials = run.trials[
-        (run.trials["runtime"] == runtime)
-        & (run.trials["experiment"] == "startup")
-        & (run.trials["outcome"] == Outcome.OK.value)
-        & ~run.trials["warmup"]
-    ]
-    busy = [conditions.get("host_busy_s") for conditions in trials["conditions"]]
-    if not cpus or not len(idle) or not busy or None in busy:
+    launches = run.measured("startup", runtime)
+    busy = run.told("conditions", "host_busy_s")
+    busy = busy[busy.index.isin(launches)]
+    if not cpus or not len(idle) or not len(launches) or len(busy) < len(launches):
         return None
-    host = pd.Series([float(s) for s in busy if s is not None], index=trials["block"].to_numpy(int))
+    host = pd.Series(busy.to_numpy(dtype=float), index=run.numbers("block")[launches])
     share = float(idle.median())
     own = host - share * cpus * statistics.by_block(run.values(READY, runtime))
     counted = statistics.by_block(run.values(CPU, runtime))

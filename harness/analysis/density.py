@@ -61,6 +61,8 @@ ESTIMATED = ("slope", "slope_host", "remainder", "harness", "rate", "teardown")
 
 def densities(run: RunData) -> tuple[Density, ...]:
     """The runtimes that ran ramps to an end, in the order of the scenario's list."""
+    if not (run.tally["experiment"] == EXPERIMENT).any():
+        return ()
     trials = run.trials[(run.trials["experiment"] == EXPERIMENT) & ~run.trials["warmup"]]
     names = list(dict.fromkeys(trials["runtime"]))
     order = {name: place for place, name in enumerate(run.manifest["scenario"]["runtimes"])}

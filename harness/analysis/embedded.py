@@ -3,15 +3,17 @@
 The manifest, the samples and a CSV are `data:` addresses of ordinary download links: the
 report needs no network and no second file, and the same bytes serve the person who
 clicks and `load_run`.
+
+Such a file may come from anybody. It is searched as bytes, once from its beginning to its end
+and never as a document, and what is in it is read up to a size.
 """
 
 from __future__ import annotations
 
 import base64
-import json
-from html.parser import HTMLParser
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from harness.errors import UsageError
@@ -25,6 +27,13 @@ _PLAIN = "!$()*,/:;=?@[]{}|"
 MANIFEST = "manifest"
 SAMPLES = "samples"
 
+MIB = 2**20
+LARGEST_FILE = 256 * MIB
+LARGEST_TABLE = 1024 * MIB
+MOST_ROWS = 20_000_000
+
+_WORD = re.compile(rb'\s([a-z-]{1,40})="([^"]*)"')
+
 
 def data_address(media_type: str, content: bytes) -> str:
     """The content as a `data:` address (RFC 2397)."""
@@ -36,48 +45,59 @@ def text_address(media_type: str, content: bytes) -> str:
     return f"data:{media_type};charset=utf-8,{quote(content, safe=_PLAIN)}"
 
 
-def read(path: Path) -> tuple[dict[str, Any], bytes]:
-    """The manifest and the Parquet bytes that a report embeds.
+def read(path: Path) -> tuple[bytes, bytes]:
+    """The manifest's and the Parquet's bytes that a report embeds.
 
-    Raises UsageError when there are none, or more than one run's.
+    Raises UsageError when there are none, or more than one run's, and OSError.
     """
-    finder = _Finder()
-    try:
-        finder.feed(path.read_text(encoding="utf-8"))
-        finder.close()
-        found = {kind: [_content(a) for a in addresses] for kind, addresses in finder.found.items()}
-        manifests = [json.loads(text) for text in found.get(MANIFEST, [])]
-    except (OSError, ValueError) as error:
+    if path.stat().st_size > LARGEST_FILE:
         raise UsageError(
-            f"the data in {path} cannot be read: {error}", "give the run folder instead"
-        ) from error
-    samples = found.get(SAMPLES, [])
-    if len(manifests) > 1:
+            f"{path} is larger than {LARGEST_FILE // MIB} MiB", "give the run folder instead"
+        )
+    found: dict[str, list[bytes]] = {MANIFEST: [], SAMPLES: []}
+    for kind, address in _links(path.read_bytes()):
+        found.setdefault(kind, []).append(address)
+    count = len(found[MANIFEST])
+    if count > 1:
         raise UsageError(
-            f"{path} holds {len(manifests)} runs",
+            f"{path} holds {count} runs",
             "give one run: a run folder, or a report of a single run",
         )
-    if not manifests or not samples or not isinstance(manifests[0], dict):
+    if count == 0 or not found[SAMPLES]:
         raise UsageError(
             f"{path} holds no run", "give a run folder, or an HTML report that tarebench wrote"
         )
-    return manifests[0], samples[0]
+    try:
+        return _content(found[MANIFEST][0]), _content(found[SAMPLES][0])
+    except ValueError as error:
+        raise UsageError(
+            f"the data in {path} cannot be read: {error}", "give the run folder instead"
+        ) from error
 
 
-def _content(address: str) -> bytes:
-    _, _, payload = address.partition(";base64,")
+def check_size(rows: int, unpacked_bytes: int, path: Path) -> None:
+    """Raise UsageError for a table that is out of all proportion to its file."""
+    if rows > MOST_ROWS or unpacked_bytes > LARGEST_TABLE:
+        raise UsageError(
+            f"the data in {path} would unpack to {rows} rows and {unpacked_bytes // MIB} MiB",
+            f"a report holds up to {MOST_ROWS} rows and {LARGEST_TABLE // MIB} MiB; "
+            "give the run folder instead",
+        )
+
+
+def _links(page: bytes) -> Iterator[tuple[str, bytes]]:
+    """The kind and the address of each of our links."""
+    mark, end = ATTRIBUTE.encode() + b'="', 0
+    while (at := page.find(mark, end)) >= 0:
+        begin = max(page.rfind(b"<", end, at), end)
+        close = page.find(b">", at)
+        end = close + 1 if close >= 0 else len(page)
+        words = dict(_WORD.findall(page[begin:end]))
+        kind = words.get(ATTRIBUTE.encode(), b"").decode("ascii", "replace")
+        if page[begin : begin + 3] == b"<a ":
+            yield kind, words.get(b"href", b"")
+
+
+def _content(address: bytes) -> bytes:
+    _, _, payload = address.partition(b";base64,")
     return base64.b64decode(payload, validate=True)
-
-
-class _Finder(HTMLParser):
-    """Collects the addresses of our links by kind."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.found: dict[str, list[str]] = {}
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        kind = found.get(ATTRIBUTE)
-        if tag == "a" and kind:
-            self.found.setdefault(kind, []).append(found.get("href") or "")

@@ -10,9 +10,11 @@ from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
-import pandas as pd
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from harness.analysis.frames import CONTRACT, EXTRA, SAMPLES, RunData
+from harness.analysis.frames import ABOUT, CONTRACT, EXTRA, SAMPLES, About, RunData
 from harness.errors import HarnessError
 
 _DANGEROUS = ("=", "+", "-", "@", "\t", "\r")
@@ -21,7 +23,7 @@ _DANGEROUS = ("=", "+", "-", "@", "\t", "\r")
 def write_samples(run: RunData, folder: Path) -> Path:
     """Write `samples.parquet`, which holds all that a report needs, into the run folder."""
     path = folder / SAMPLES
-    write_whole(path, samples_parquet(run))
+    write_whole(path, _parquet(run.table(), About(run.notes, run.journal)))
     return path
 
 
@@ -37,12 +39,12 @@ def to_csv(run: RunData) -> bytes:
 
 def to_parquet(run: RunData) -> bytes:
     """The same rows as Parquet."""
-    return _parquet(run.samples[[*CONTRACT, *EXTRA]])
+    return _parquet(run.table().select([*CONTRACT, *EXTRA]))
 
 
 def samples_parquet(run: RunData) -> bytes:
     """The whole run, marks, identity and conditions included."""
-    return _parquet(run.stored())
+    return _parquet(run.table(), About(run.notes))
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -70,7 +72,10 @@ def harmless(text: object) -> str:
     return f"'{words}" if words.startswith(_DANGEROUS) else words
 
 
-def _parquet(table: pd.DataFrame) -> bytes:
+def _parquet(table: pa.Table, about: About | None = None) -> bytes:
+    """Without Arrow's own schema: other tools then see plain words and not its dictionaries."""
+    if about is not None:
+        table = table.replace_schema_metadata({ABOUT: msgspec.json.encode(about)})
     buffer = BytesIO()
-    table.to_parquet(buffer, engine="pyarrow", index=False, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd", store_schema=False)
     return buffer.getvalue()

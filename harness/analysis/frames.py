@@ -4,25 +4,46 @@ A run may come as a folder with its journal, as a folder that kept only `samples
 as an HTML report that was mailed around. All three carry the same rows, so everything behind
 this module sees one thing: `RunData`. The rows are described in results/README.md; the part
 of them that other tools rely on is `CONTRACT`.
+
+The journal is the truth as long as it is there. Where `samples.parquet` says that it was made
+of exactly this journal, it is read in its place, because it is read by column.
 """
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from io import BytesIO
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
-from harness.analysis import embedded
+from harness.analysis import embedded, journals, manifests, told
 from harness.analysis.derived import with_derived
+from harness.analysis.journals import NOT_RUN, WARMUP, Fingerprint
+from harness.analysis.rows import (
+    NUMBERS,
+    WALL,
+    Parquet,
+    Positions,
+    Rows,
+    Series,
+    Table,
+    Words,
+)
+from harness.analysis.told import Told
 from harness.errors import UsageError
-from harness.model import SCHEMA_VERSION, Outcome, Sample, Trial, TrialRecord
+from harness.model import Outcome, TrialRecord
+
+__all__ = [
+    "CONTRACT", "EXTRA", "JOURNAL", "MANIFEST", "NOT_RUN", "SAMPLES", "STORED", "WALL", "WARMUP",
+    "RunData", "from_records", "load_run",
+]  # fmt: skip
 
 MANIFEST = "manifest.json"
 JOURNAL = "journal.jsonl"
@@ -40,11 +61,12 @@ EXTRA = ("position", "warmup_of", "started_utc")
 STORED = ("marks", "identity", "conditions")
 """JSON columns that only `samples.parquet` has, filled on the rows `trial.wall`."""
 
-WALL = "trial.wall"
-WARMUP = "warmup"
-NOT_RUN = "not run"
+ABOUT = b"tarebench.run"
+"""Metadata of `samples.parquet`: the notes of the run, and the journal that it was made of."""
 
-Row = dict[str, Any]
+_PLANNED = ("experiment", "runtime", "runtime_class", "accel", "warmup", "outcome", "reason")
+_EAGER = 200_000
+"""A table up to this many rows is read whole at once, so that damage is known at once."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +77,11 @@ class RunData:
     planned trial: trial, experiment (as planned, also for a warm-up), runtime, runtime_class,
     accel, block, position, warmup, outcome, reason, started_utc, wall_s, and the mappings
     marks (ns), identity and conditions. `notes` says what of the stored run was unreadable.
-    `folder` is where the run is stored; None when it was read from a report.
+    `folder` is where the run is stored; None when it was read from a report. `journal` tells
+    which journal it was read from, if it was.
+
+    Both tables are made when they are first asked for. Of a run of a million trials they are
+    large, and `values`, `series`, `tally`, `measured` and `told` answer without them.
     """
 
     run: str
@@ -64,6 +90,38 @@ class RunData:
     samples: pd.DataFrame
     notes: tuple[str, ...] = ()
     folder: Path | None = None
+    journal: Fingerprint | None = None
+
+    @classmethod
+    def of(
+        cls,
+        manifest: Mapping[str, Any],
+        rows: Rows,
+        notes: Sequence[str] = (),
+        folder: Path | None = None,
+        journal: Fingerprint | None = None,
+    ) -> RunData:
+        """A run whose tables are made of these rows when they are asked for."""
+        made = object.__new__(cls)
+        made.__dict__.update(
+            run=str(manifest.get("run", "")), manifest=manifest, notes=tuple(notes),
+            folder=folder, journal=journal, rows=rows,
+        )  # fmt: skip
+        return made
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            make = {"samples": _samples_frame, "trials": _trials_frame}.get(name)
+            if make is None or "rows" not in self.__dict__:
+                raise AttributeError(name)
+            self.__dict__[name] = found = make(self)
+            return found
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The rows of `samples` by column."""
+        return _rows_of(self.trials, self.samples)
 
     def values(
         self, metric: str, runtime: str | None = None, **dimensions: str
@@ -73,38 +131,143 @@ class RunData:
         Only samples that have these `dimensions`, whatever others they have. A metric belongs
         to the experiment of its prefix, so warm-ups are never among them.
         """
-        rows = self.samples[self.samples["metric"] == metric]
-        if runtime is not None:
-            rows = rows[rows["runtime"] == runtime]
-        if dimensions:
-            wanted = dimensions.items()
-            has = rows["dimensions"].map(lambda text: json.loads(text).items() >= wanted)
-            rows = rows[has.astype(bool)]
-        rows = rows[rows["outcome"] == Outcome.OK.value]
-        return pd.Series(
-            rows["value"].to_numpy(dtype=float), index=rows["block"].to_numpy(dtype=int)
-        )
+        at = self.rows.index.rows(metric, runtime, dimensions)
+        return pd.Series(self.rows.numbers("value")[at], index=self.rows.numbers("block")[at])
+
+    def series(self, *metrics: str) -> Sequence[Series]:
+        """What `values` has: each metric (of these, or all) by runtime and dimensions."""
+        index = self.rows.index
+        return [found for each in metrics or index.metrics for found in index.series(each)]
+
+    @cached_property
+    def tally(self) -> pd.DataFrame:
+        """How many trials there are of each kind, in the order in which the kinds first occur.
+
+        A row has experiment (as planned), runtime, runtime_class, accel, warmup, outcome,
+        reason, and `count`.
+        """
+        key: Any = np.zeros(len(self._kinds["runtime"].codes), dtype=np.int64)
+        for words in self._kinds.values():
+            key = pd.factorize(key * max(len(words.values), 1) + words.codes)[0]
+        first = np.flatnonzero(~pd.Series(key).duplicated().to_numpy())
+        columns = {name: words.at(first).pandas() for name, words in self._kinds.items()}
+        frame = pd.DataFrame({**columns, "count": np.bincount(key, minlength=len(first))})
+        return frame.assign(warmup=frame["warmup"] == "yes")
+
+    def kinds(self, name: str) -> Words:
+        """A column of `tally`, a value a trial; of `warmup`, "yes" or "no"."""
+        return self._kinds[name]
+
+    def measured(self, experiment: str, runtime: str, warmup: bool = False) -> Positions:
+        """The places in `trials` of an experiment's `ok` trials on a runtime."""
+        return np.flatnonzero(
+            self.kinds("experiment").among(experiment) & self.kinds("runtime").among(runtime)
+            & self.kinds("outcome").among(Outcome.OK.value)
+            & self.kinds("warmup").among("yes" if warmup else "no")
+        )  # fmt: skip
+
+    def first(self, metric: str, experiment: str, runtime: str) -> float | None:
+        """A metric of the first measured trial; None where that trial has none."""
+        own = (
+            self.kinds("experiment").among(experiment) & self.kinds("runtime").among(runtime)
+            & self.kinds("warmup").among("no")
+        )  # fmt: skip
+        ends = [*self.rows.wall[own][:1], *self.rows.wall[own][1:2], self.rows.length]
+        found = self.rows.index.rows(metric, runtime, {})[:1]
+        if not own.any() or not len(found) or not ends[0] < found[0] < ends[1]:
+            return None
+        return float(self.rows.numbers("value")[found[0]])
+
+    def trials_at(self, places: Positions) -> pd.DataFrame:
+        """These rows of `trials`, without making the others."""
+        if "trials" in self.__dict__:
+            return self.trials.iloc[places]
+        return _trials_frame(self, places)
+
+    def numbers(self, name: str) -> npt.NDArray[Any]:
+        """`block`, `position` or `wall_s`, a value a trial."""
+        if "trials" in self.__dict__:
+            return self.trials[name].to_numpy()
+        found = self.rows.numbers("value" if name == "wall_s" else name)
+        return np.asarray(found[self.rows.wall])
+
+    def told(self, column: str, key: str) -> pd.Series[Any]:
+        """What trials say under a key of `marks`, `identity` or `conditions`, if it is a plain
+        value: a number, a word or a flag. Indexed by place in `trials`; those that do not say
+        it are left out."""
+        found = self._told(column, key if column == "identity" else None).get(key)
+        return pd.Series(dtype=float, index=np.empty(0, np.int64)) if found is None else found
+
+    def keys(self, column: str) -> Sequence[str]:
+        """All keys that `told` knows of `marks` or `conditions`."""
+        return list(self._told(column, None))
 
     def last_conditions(self, experiment: str, runtime: str) -> Mapping[str, Any]:
         """The conditions of the last `ok` trial of an experiment on a runtime, or nothing."""
-        rows = self.trials
-        good = rows[
-            (rows["runtime"] == runtime)
-            & (rows["experiment"] == experiment)
-            & (rows["outcome"] == Outcome.OK.value)
-        ]
-        found: Mapping[str, Any] = good["conditions"].iloc[-1] if len(good) else {}
-        return found
+        measured = self.measured(experiment, runtime)
+        warmups = self.measured(experiment, runtime, warmup=True)
+        last = max([*measured[-1:], *warmups[-1:]], default=None)
+        return {} if last is None else self.told_at("conditions", int(last))
+
+    def table(self) -> pa.Table:
+        """The whole run as one table by column: what `samples.parquet` holds."""
+        rows = self.rows
+        columns: dict[str, Any] = {
+            name: rows.numbers(name) if name in NUMBERS else rows.words(name).arrow()
+            for name in (*CONTRACT, *EXTRA)
+        }
+        place = np.full(rows.length, len(rows.wall))
+        place[rows.wall] = np.arange(len(rows.wall))
+        for name in STORED:
+            texts = rows.texts(name).cast(pa.large_string())
+            padded = pa.chunked_array([*texts.chunks, pa.array([""], pa.large_string())])
+            columns[name] = padded.take(pa.array(place))
+        return pa.table(columns)
 
     def stored(self) -> pd.DataFrame:
-        """The whole run as one table: what `samples.parquet` holds."""
-        table = self.samples.copy()
-        wall = self.trials.set_index("trial")
-        first = table["metric"] == WALL
-        for column in STORED:
-            texts = wall[column].map(_json)
-            table[column] = table["trial"].map(texts).where(first, "").astype(str)
-        return table
+        """The same with words in full."""
+        frame = self.samples.copy()
+        table = self.table()
+        for name in STORED:
+            frame[name] = table.column(name).to_pandas().astype(str)
+        return frame
+
+    @cached_property
+    def _kinds(self) -> Mapping[str, Words]:
+        """The columns of `tally`, a value a trial."""
+        if "trials" in self.__dict__:
+            frame = self.trials.assign(warmup=np.where(self.trials["warmup"], "yes", "no"))
+            return {name: _factorised(frame[name]) for name in _PLANNED}
+        found = {n: self.rows.words(n).at(self.rows.wall) for n in _PLANNED if n != "warmup"}
+        warm = found["experiment"].among(WARMUP)
+        found["warmup"] = Words(warm.astype(np.uint8), ["no", "yes"])
+        found["experiment"] = _planned(
+            found["experiment"], self.rows.words("warmup_of").at(self.rows.wall), warm
+        )
+        return {name: found[name] for name in _PLANNED}
+
+    def told_at(self, column: str, place: int) -> Mapping[str, Any]:
+        """All plain values that one trial tells, by key."""
+        found = {}
+        for key, values in self._told(column, None).items():
+            at = int(np.searchsorted(values.index, place))
+            if at < len(values) and values.index[at] == place:
+                value = values.iloc[at]
+                found[key] = value.item() if isinstance(value, np.generic) else value
+        return found
+
+    def _told(self, column: str, key: str | None) -> Mapping[str, pd.Series[Any]]:
+        if (column, key) not in self._parsed:
+            if "trials" in self.__dict__:
+                texts = Told._from_sequence(self.trials[column].array).texts
+            else:
+                texts = self.rows.texts(column)
+            self._parsed[column, key] = told.column(texts, key)
+        return self._parsed[column, key]
+
+    @cached_property
+    def _parsed(self) -> dict[tuple[str, str | None], Mapping[str, pd.Series[Any]]]:
+        return {}
 
 
 def load_run(path: Path) -> RunData:
@@ -112,12 +275,16 @@ def load_run(path: Path) -> RunData:
 
     Raises UsageError when the path is neither, or is of a newer schema than this version.
     """
-    if path.is_dir():
-        return replace(_from_folder(path), folder=path)
-    if path.is_file() and path.suffix.lower() in (".html", ".htm"):
-        manifest, parquet = embedded.read(path)
-        check_schema(manifest, path)
-        return from_table(manifest, _parquet(BytesIO(parquet), path))
+    try:
+        if path.is_dir():
+            return _from_folder(path)
+        if path.is_file() and path.suffix.lower() in (".html", ".htm"):
+            manifest, parquet = embedded.read(path)
+            return _from_parquet(manifests.read(manifest, path), _opened(parquet, path))
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror or error}", "look at the file's permissions"
+        ) from error
     if path.exists():
         raise UsageError(
             f"{path} is not a run",
@@ -126,66 +293,46 @@ def load_run(path: Path) -> RunData:
     raise UsageError(f"there is no run at {path}", "`tarebench list runs` shows what there is")
 
 
-def check_schema(manifest: Mapping[str, Any], path: Path) -> None:
-    """Raise UsageError unless the manifest is of a version that we can read."""
-    version = manifest.get("schema")
-    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise UsageError(
-            f"{path} does not say which version of tarebench's format it has",
-            "its manifest.json is damaged, or it is not a run",
-        )
-    if version > SCHEMA_VERSION:
-        raise UsageError(
-            f"{path} was written in format {version}; this tarebench reads up to {SCHEMA_VERSION}",
-            "read it with a newer tarebench",
-        )
-
-
 def _from_folder(folder: Path) -> RunData:
-    manifest_path = folder / MANIFEST
-    if not manifest_path.is_file():
+    if not (folder / MANIFEST).is_file():
         raise UsageError(
             f"{folder} is not a run: it has no {MANIFEST}",
             "`tarebench list runs` shows the runs that there are",
         )
-    try:
-        manifest = json.loads(manifest_path.read_bytes())
-    except ValueError as error:
-        raise UsageError(
-            f"{manifest_path} cannot be read: {error}", "restore the file; the journal is untouched"
-        ) from error
-    if not isinstance(manifest, dict):
-        raise UsageError(f"{manifest_path} is not a manifest", "give a folder that tarebench wrote")
-    check_schema(manifest, folder)
-    journal = folder / JOURNAL
+    data = (folder / MANIFEST).read_bytes()
+    table, journal = _table_of(folder), folder / JOURNAL
+    if table is not None:
+        return _from_parquet(manifests.read(data, folder, long_plan=False), table, folder)
+    manifest, notes = manifests.read(data, folder)
     if journal.is_file():
-        records, notes = read_journal(journal.read_bytes())
-        return from_records(manifest, records, notes)
-    samples = folder / SAMPLES
-    if samples.is_file():
-        return from_table(manifest, _parquet(samples, samples))
+        with journal.open("rb") as file:
+            reader = journals.Reader(file)
+            rows = journals.rows(manifest, reader, manifests.planned(manifest))
+        notes = (*notes, *reader.notes)
+        return RunData.of(manifest, with_derived(manifest, rows), notes, folder, reader.read)
     if manifest.get("plan"):
-        return from_records(manifest, [], ("no trial had been stored",))
+        rows = journals.rows(manifest, [], manifests.planned(manifest))
+        return RunData.of(manifest, rows, (*notes, "no trial had been stored"), folder)
     raise UsageError(
         f"{folder} has neither {JOURNAL} nor {SAMPLES}", "no trial was stored in this run"
     )
 
 
-def read_journal(data: bytes) -> tuple[list[TrialRecord], tuple[str, ...]]:
-    """All records, and a note a damaged line. A torn last line is what a kill leaves: no note."""
-    decode = msgspec.json.Decoder(TrialRecord).decode
-    records: list[TrialRecord] = []
-    notes: list[str] = []
-    lines = data.split(b"\n")
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            records.append(decode(line))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            if number < len(lines):
-                notes.append(f"line {number} of the journal was left out: {error}")
-    return records, tuple(notes)
+def _table_of(folder: Path) -> Parquet | None:
+    """The stored table, where there is one and the journal has nothing else to say."""
+    samples, journal = folder / SAMPLES, folder / JOURNAL
+    if not journal.is_file():
+        return _opened(samples, samples) if samples.is_file() else None
+    try:
+        table = Parquet(samples)
+        same = about(table).journal
+        if same is None or same.size != journal.stat().st_size:
+            return None
+        if table.length <= _EAGER:
+            Rows(table).need([*CONTRACT, *EXTRA, *STORED])
+    except (OSError, ValueError, pa.ArrowException, UsageError):
+        return None
+    return table if Fingerprint.of(journal) == same else None
 
 
 def from_records(
@@ -193,124 +340,105 @@ def from_records(
 ) -> RunData:
     """A run from what the journal holds. The last record of a trial counts; what the plan
     names and no record tells is an interrupted trial that was not run."""
-    by_trial: dict[str, TrialRecord | None] = {record.trial: record for record in records}
-    planned = msgspec.convert(manifest.get("plan", []), list[Trial])
-    order = [by_trial.pop(t.trial, None) or _missing(t, manifest) for t in planned]
-    everything = [*order, *(record for record in by_trial.values() if record is not None)]
-    trials = [_trial_row(record) for record in everything]
-    samples = [row for record in everything for row in _sample_rows(manifest, record)]
-    return RunData(
-        run=str(manifest.get("run", "")),
-        manifest=manifest,
-        trials=_trials_frame(trials),
-        samples=with_derived(manifest, _samples_frame(samples)),
-        notes=tuple(notes),
-    )
+    rows = journals.rows(manifest, records, manifests.planned(manifest))
+    return RunData.of(manifest, with_derived(manifest, rows), notes)
 
 
-def from_table(manifest: Mapping[str, Any], table: pd.DataFrame) -> RunData:
-    """A run from the table of `samples.parquet`."""
-    missing = [name for name in (*CONTRACT, *EXTRA, *STORED) if name not in table.columns]
+def _from_parquet(
+    manifest: manifests.Manifest, table: Parquet, folder: Path | None = None
+) -> RunData:
+    missing = [name for name in (*CONTRACT, *EXTRA, *STORED) if name not in table.names]
     if missing:
         raise UsageError(
             f"the stored samples lack the columns {', '.join(missing)}",
             "they were not written by tarebench, or by a newer one",
         )
-    wall = table[table["metric"] == WALL]
-    trials = [
-        _trial_row_of({str(k): v for k, v in row.items()}) for row in wall.to_dict(orient="records")
-    ]
-    samples = with_derived(manifest, table[[*CONTRACT, *EXTRA]])
-    return RunData(
-        run=str(manifest.get("run", "")),
-        manifest=manifest,
-        trials=_trials_frame(trials),
-        samples=samples,
-    )
-
-
-def _missing(trial: Trial, manifest: Mapping[str, Any]) -> TrialRecord:
-    facts = manifest.get("runtimes", {}).get(trial.runtime, {})
-    return TrialRecord(
-        trial=trial.trial, experiment=trial.experiment, runtime=trial.runtime,
-        runtime_class=str(facts.get("class", "")), accel=str(facts.get("accel", "")),
-        block=trial.block, position=trial.position, warmup=trial.warmup,
-        outcome=Outcome.INTERRUPTED, reason=NOT_RUN, started_utc="", wall_s=math.nan,
+    said, rows = about(table), Rows(table)
+    lost = table.lose_unreadable(STORED) if table.length <= _EAGER else ()
+    if table.length <= _EAGER:
+        rows.need([*CONTRACT, *EXTRA])
+    notes = [f"the column {name} of the stored samples is damaged and was left out"
+             for name in lost]  # fmt: skip
+    return RunData.of(
+        manifest.data, with_derived(manifest.data, rows), (*manifest.notes, *said.notes, *notes),
+        folder, said.journal,
     )  # fmt: skip
 
 
-def _trial_row(record: TrialRecord) -> Row:
-    row: Row = msgspec.to_builtins(record)
-    del row["samples"]
-    return row
-
-
-def _trial_row_of(row: Row) -> Row:
-    warmup = row["experiment"] == WARMUP
-    return {
-        **{name: row[name] for name in CONTRACT[3:10]},
-        "experiment": row["warmup_of"] if warmup else row["experiment"],
-        "position": row["position"],
-        "warmup": warmup,
-        "started_utc": row["started_utc"],
-        "wall_s": row["value"],
-        **{name: json.loads(row[name] or "{}") for name in STORED},
-    }
-
-
-def _sample_rows(manifest: Mapping[str, Any], record: TrialRecord) -> Iterable[Row]:
-    head = {
-        "run": str(manifest.get("run", "")),
-        "scenario": str(manifest.get("scenario", {}).get("name", "")),
-        "experiment": WARMUP if record.warmup else record.experiment,
-        "runtime": record.runtime,
-        "runtime_class": record.runtime_class,
-        "accel": record.accel,
-        "trial": record.trial,
-        "block": record.block,
-        "outcome": record.outcome.value,
-        "reason": record.reason,
-        "position": record.position,
-        "warmup_of": record.experiment if record.warmup else "",
-        "started_utc": record.started_utc,
-    }
-    wall = Sample(metric=WALL, value=record.wall_s, unit="s")
-    measured = record.outcome is Outcome.OK and not record.warmup
-    for sample in [wall, *(record.samples if measured else [])]:
-        yield {
-            **head,
-            "metric": sample.metric,
-            "value": sample.value,
-            "unit": sample.unit,
-            "dimensions": _json(sample.dimensions),
-        }
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-
-
-def _samples_frame(rows: Sequence[Row]) -> pd.DataFrame:
-    frame = pd.DataFrame(rows, columns=[*CONTRACT, *EXTRA])
-    return frame.astype({"block": "int64", "position": "int64", "value": "float64"})
-
-
-def _trials_frame(rows: Sequence[Row]) -> pd.DataFrame:
-    columns = (
-        "trial", "experiment", "runtime", "runtime_class", "accel", "block", "position",
-        "warmup", "outcome", "reason", "started_utc", "wall_s", *STORED,
-    )  # fmt: skip
-    frame = pd.DataFrame(rows, columns=list(columns))
-    return frame.astype(
-        {"block": "int64", "position": "int64", "warmup": "bool", "wall_s": "float64"}
-    )
-
-
-def _parquet(source: Path | BytesIO, path: Path) -> pd.DataFrame:
+def _opened(source: Path | bytes, path: Path) -> Parquet:
     try:
-        return pd.read_parquet(source)
-    except (OSError, ValueError) as error:
+        table = Parquet(source)
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise UsageError(
             f"the samples in {path} cannot be read: {error}",
             "the file is damaged; if the journal is still there, remove samples.parquet",
         ) from error
+    if isinstance(source, bytes):
+        embedded.check_size(table.length, table.unpacked_bytes, path)
+    return table
+
+
+class About(NamedTuple):
+    """What `samples.parquet` says of itself."""
+
+    notes: tuple[str, ...] = ()
+    journal: Fingerprint | None = None
+
+
+def about(table: Parquet) -> About:
+    """What the file says of itself; nothing where it says nothing that can be read."""
+    try:
+        return msgspec.json.decode(table.metadata.get(ABOUT, b"{}"), type=About)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return About()
+
+
+def _planned(experiment: Words, warmup_of: Words, warm: npt.NDArray[np.bool_]) -> Words:
+    """The experiment that a trial was planned for."""
+    shift = len(experiment.values)
+    codes = np.where(warm, warmup_of.codes.astype(np.int64) + shift, experiment.codes)
+    return Words(codes, [*experiment.values, *warmup_of.values])
+
+
+def _factorised(column: pd.Series[Any]) -> Words:
+    codes, values = pd.factorize(column.astype(str))
+    return Words(codes, [str(value) for value in values])
+
+
+def _samples_frame(run: RunData) -> pd.DataFrame:
+    rows = run.rows
+    rows.need([*CONTRACT, *EXTRA])
+    return pd.DataFrame({
+        name: rows.numbers(name) if name in NUMBERS else rows.words(name).pandas()
+        for name in (*CONTRACT, *EXTRA)
+    })  # fmt: skip
+
+
+def _trials_frame(run: RunData, places: Positions | None = None) -> pd.DataFrame:
+    rows = run.rows
+    at = np.arange(len(rows.wall)) if places is None else places
+    wall = rows.wall[at]
+    plain = {name: run.kinds(name).at(at).pandas() for name in _PLANNED}
+    frame = pd.DataFrame({
+        "trial": pd.Series(rows.texts("trial", places).to_pylist(), dtype=str),
+        **{name: plain[name] for name in _PLANNED[:4]},
+        "block": rows.numbers("block")[wall], "position": rows.numbers("position")[wall],
+        "warmup": run.kinds("warmup").at(at).among("yes"), "outcome": plain["outcome"],
+        "reason": plain["reason"], "started_utc": rows.words("started_utc").at(wall).pandas(),
+        "wall_s": rows.numbers("value")[wall],
+        **{name: Told(rows.texts(name, places)) for name in STORED},
+    })  # fmt: skip
+    return frame if places is None else frame.set_axis(places)
+
+
+def _rows_of(trials: pd.DataFrame, samples: pd.DataFrame) -> Rows:
+    """The rows of two tables that were made by other hands."""
+    table = pa.Table.from_pandas(samples[[*CONTRACT, *EXTRA]], preserve_index=False)
+    order = samples.loc[samples["metric"] == WALL, "trial"]
+    place = pd.Index(trials["trial"]).get_indexer(order)
+    texts = {
+        name: Told._from_sequence(trials[name].array).take(place, allow_fill=True).texts
+        for name in STORED
+    }
+    ids = pa.chunked_array([pa.array(order.astype(str).tolist(), pa.string())])
+    return Rows(Table(table, {"trial": ids, **texts}))

@@ -140,7 +140,7 @@ def _why(run: RunData, every: Rungs, name: str, added: Estimate | None) -> str:
         skipped = run.manifest.get("skipped", {}).get(runtime)
         if skipped:
             return str(skipped.get("reason", "skipped"))
-        return "no launch succeeded" if (run.trials["runtime"] == runtime).any() else "not run"
+        return "no launch succeeded" if (run.tally["runtime"] == runtime).any() else "not run"
     return "" if over is None or added else f"{over} has no value to compare with"
 
 

@@ -11,8 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import pandas as pd
+
 from harness.analysis.frames import RunData
-from harness.model import Mark, Outcome
+from harness.analysis.rows import Positions
+from harness.model import Mark
 
 NS = 1e-9
 
@@ -70,30 +74,27 @@ def between(marks: Mapping[str, int], first: str, last: str) -> tuple[Phase, ...
 
 def spans(run: RunData, runtime: str, first: str, last: str, warmup: bool) -> Sequence[float]:
     """`last` less `first` of each ok startup trial, in seconds, in the order of blocks."""
-    rows = run.trials
-    rows = rows[
-        (rows["runtime"] == runtime)
-        & (rows["experiment"] == "startup")
-        & (rows["warmup"] == warmup)
-        & (rows["outcome"] == Outcome.OK.value)
-    ].sort_values("block")
-    return [(m[last] - m[first]) * NS for m in rows["marks"] if first in m and last in m]
+    found = lengths(run, run.measured("startup", runtime, warmup), first, last)
+    order = np.argsort(run.numbers("block")[found.index.to_numpy()], kind="stable")
+    return list((found * NS).iloc[order])
+
+
+def lengths(run: RunData, places: Positions, first: str, last: str) -> pd.Series[int]:
+    """`last` less `first` in nanoseconds, by place, of those of these trials that have both."""
+    begin, end = run.told("marks", first), run.told("marks", last)
+    here = begin.index.intersection(end.index).intersection(pd.Index(places))
+    return end.loc[here] - begin.loc[here]
 
 
 def _timeline(
     run: RunData, runtime: str, experiment: str, first: Mark, last: Mark
 ) -> Timeline | None:
-    rows = run.trials
-    rows = rows[
-        (rows["runtime"] == runtime)
-        & (rows["experiment"] == experiment)
-        & ~rows["warmup"]
-        & (rows["outcome"] == Outcome.OK.value)
-    ]
-    found = [
-        Timeline(runtime, str(trial), len(rows), phases, instrumented=experiment != "startup")
-        for trial, marks in zip(rows["trial"], rows["marks"], strict=True)
-        if (phases := between(marks, first.value, last.value))
-    ]
-    found.sort(key=lambda timeline: timeline.total)
-    return found[(len(found) - 1) // 2] if found else None
+    places = run.measured(experiment, runtime)
+    totals = lengths(run, places, first.value, last.value)
+    if not len(totals):
+        return None
+    order = np.argsort(totals.to_numpy(), kind="stable")
+    place = int(totals.index[order[(len(order) - 1) // 2]])
+    phases = between(run.told_at("marks", place), first.value, last.value)
+    trial = str(run.trials_at(np.array([place]))["trial"].iloc[0])
+    return Timeline(runtime, trial, len(places), phases, instrumented=experiment != "startup")

@@ -28,6 +28,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from harness.analysis import large
+
 MIN_BLOCKS = 5
 """With fewer blocks nothing is said of a trend."""
 
@@ -81,7 +83,10 @@ class Drift:
 
 def by_block(values: pd.Series[float]) -> pd.Series[float]:
     """One value a block: the median of a block's values. Missing values are left out."""
-    return values.dropna().groupby(level=0).median().sort_index()
+    known = values.dropna()
+    if known.index.is_unique:
+        return known.sort_index()
+    return known.groupby(level=0).median().sort_index()
 
 
 def median(
@@ -139,7 +144,9 @@ def combined(
 ) -> Estimate | None:
     """Any statistic of several series over the blocks that have all of them, resampled jointly.
 
-    `statistic` takes an array a series and the keyword `axis`. None when no block has all.
+    `statistic` takes an array a series and the keyword `axis`, and depends on its series by
+    their medians alone (above `large.MANY` blocks it is given nothing else). None when no block
+    has all.
     """
     table = pd.concat([by_block(each) for each in values], axis=1, join="inner").to_numpy(float)
     if len(table) == 0:
@@ -294,6 +301,9 @@ def _bootstrap(
 ) -> Interval | None:
     if min(map(len, data)) < blocks_needed(confidence):
         return None
+    if max(map(len, data)) > large.MANY:
+        level = _expanded(confidence, min(map(len, data)))
+        return Interval(*large.ends(data, statistic, level, seed, paired=paired), confidence)
     low, high = bounds(data, statistic, confidence, seed, paired=paired)
     return Interval(float(low), float(high), confidence)
 

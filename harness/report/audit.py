@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from harness.analysis import conditions, statistics
-from harness.analysis.frames import RunData
+from harness.analysis.frames import NOT_RUN, RunData
 from harness.analysis.language import later, say
 from harness.analysis.summary import Summary
 from harness.analysis.units import MIB, MISSING, digits, percent, plural, quantity, span, times
@@ -23,6 +25,10 @@ SEVERITY_WORDS: Mapping[str, str] = {
 }
 
 
+MOST_FAILURES = 500
+"""Failed trials that are listed one by one; the reasons of all are counted elsewhere."""
+
+
 @dataclass(frozen=True)
 class Control:
     """A control of the run: what it is, what it found, and whether that is a warning."""
@@ -35,13 +41,13 @@ class Control:
 def identity(run: RunData, summary: Summary) -> Table:
     """What each runtime proved about the files that it executed."""
     rows = []
+    good = run.kinds("outcome").among(Outcome.OK.value)
+    told = run.told("identity", "identical")
     for row in summary.rows:
         proven = _facts(run, row.runtime).get("verified", {})
-        trials = run.trials[
-            (run.trials["runtime"] == row.runtime) & (run.trials["outcome"] == Outcome.OK.value)
-        ]
-        checked = [t.get("identical") for t in trials["identity"]]
-        same, other = checked.count(True), checked.count(False)
+        own = good & run.kinds("runtime").among(row.runtime)
+        checked = told[own[told.index]]
+        same, other = int((checked == True).sum()), int((checked == False).sum())  # noqa: E712
         rows.append(
             (
                 label(row),
@@ -51,7 +57,7 @@ def identity(run: RunData, summary: Summary) -> Table:
                     "{same} identical, {other} not, {rest} not checked",
                     same=same,
                     other=other,
-                    rest=checked.count(None),
+                    rest=int(own.sum()) - same - other,
                 ),
                 str(proven.get("note") or ""),
             )
@@ -141,9 +147,10 @@ def skipped(run: RunData) -> Table:
 
 def failures(run: RunData) -> Table:
     """Each trial that did not succeed, with its reason."""
-    bad = run.trials[
-        (run.trials["outcome"] != Outcome.OK.value) & (run.trials["started_utc"] != "")
-    ]
+    failed = ~run.kinds("outcome").among(Outcome.OK.value) & ~run.kinds("reason").among(NOT_RUN)
+    places = np.flatnonzero(failed)
+    bad = run.trials_at(places[:MOST_FAILURES])
+    more = len(places) - len(bad)
     rows = tuple(
         (
             str(t["trial"]),
@@ -156,7 +163,8 @@ def failures(run: RunData) -> Table:
         for t in bad.to_dict(orient="records")
     )
     headings = ("Trial", "Runtime", "Experiment", "Block", "Outcome", "Reason")
-    return Table("Trials that did not succeed", headings, rows)
+    caption = f"Trials that did not succeed{f', the first of {len(places)}' if more else ''}"
+    return Table(caption, headings, rows)
 
 
 def controls(run: RunData, summary: Summary) -> tuple[Control, ...]:
@@ -293,17 +301,14 @@ def _canary(run: RunData) -> Control | None:
 
 
 def _repeat(run: RunData, summary: Summary) -> Control | None:
-    again = run.trials[run.trials["experiment"] == "repeat"]
+    again = run.tally[run.tally["experiment"] == "repeat"]
     values = run.values("repeat.ready")
     if not len(again) or not len(values):
         return None
     runtime = str(again["runtime"].iloc[0])
-    trials = run.trials[(run.trials["runtime"] == runtime) & ~run.trials["warmup"]]
-    first = trials[trials["experiment"] == "startup"]["trial"].head(1)
-    rows = run.samples[run.samples["trial"].isin(first)]
-    was = rows.loc[rows["metric"] == "startup.ready", "value"]
+    was = run.first("startup.ready", "startup", runtime)
     ready = {r.runtime: r.ready for r in summary.rows}.get(runtime)
-    if not len(was) or ready is None or ready.interval is None:
+    if was is None or ready is None or ready.interval is None:
         return None
     seen = run.values("startup.ready", runtime)
     last = float(values.iloc[-1])
@@ -311,7 +316,7 @@ def _repeat(run: RunData, summary: Summary) -> Control | None:
     text = say(
         "The first measurement ({runtime}: {first}) was made again at the very end: {last}, "
         "{place} the range of the trials between.",
-        runtime=runtime, first=quantity(float(was.iloc[0]), "s"), last=quantity(last, "s"),
+        runtime=runtime, first=quantity(was, "s"), last=quantity(last, "s"),
         place=say("outside") if outside else say("within"),
     )  # fmt: skip
     return Control(say("First and last"), text, outside)

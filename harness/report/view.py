@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from harness.analysis import sentences
 from harness.analysis.frames import NOT_RUN, RunData
 from harness.analysis.sentences import Sentence
@@ -42,7 +44,7 @@ class View:
     @property
     def has_startup(self) -> bool:
         """Whether the run asked how long a box takes to be ready."""
-        asked = set(self.run.trials["experiment"])
+        asked = set(self.run.tally["experiment"])
         return "startup" in asked or ("phases" in asked and "ladder" not in asked)
 
     @property
@@ -73,9 +75,9 @@ def view(run: RunData) -> View:
         stopped=audit.stopped_text(run),
         limits=audit.limits_text(run),
         emulated=tuple(row.runtime for row in summary.rows if row.emulated),
-        blocks=int(run.trials.loc[~run.trials["warmup"], "block"].nunique()),
-        not_run=int((run.trials["reason"] == NOT_RUN).sum()),
-        planned=len(run.trials),
+        blocks=len(np.unique(run.numbers("block")[run.kinds("warmup").among("no")])),
+        not_run=int(run.tally.loc[run.tally["reason"] == NOT_RUN, "count"].sum()),
+        planned=int(run.tally["count"].sum()),
     )
 
 

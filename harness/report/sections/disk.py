@@ -114,9 +114,8 @@ def _latency(run: RunData, summary: Summary, job: str) -> Chart | None:
 
 
 def _depths(run: RunData, metric: str, runtime: str) -> Sequence[str]:
-    rows = run.samples[(run.samples["metric"] == metric) & (run.samples["runtime"] == runtime)]
-    found = {json.loads(text)["depth"] for text in rows["dimensions"].unique()}
-    return sorted(found, key=int)
+    own = [each for each in run.series(metric) if each.runtime == runtime]
+    return sorted({each.dimensions["depth"] for each in own}, key=int)
 
 
 def _chart(name: str, title: str, plot: LevelPlot) -> Chart | None:
@@ -256,6 +255,8 @@ _KINDS: Mapping[str, tuple[str, ...]] = {
 
 def _shares(run: RunData, runtime: str) -> Mapping[tuple[str, str], Sequence[float]]:
     """Other counters' bytes over fio's, by counter and job."""
+    if not any(each.runtime == runtime for each in run.series("io.bytes")):
+        return {}
     rows = run.samples[(run.samples["runtime"] == runtime) & (run.samples["outcome"] == "ok")]
     values = {
         (metric, trial, dimensions): value

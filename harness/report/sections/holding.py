@@ -62,9 +62,8 @@ def _median(run: RunData, runtime: str, flow: Flow, confidence: float = 0.95) ->
 
 def _size(run: RunData, metric: str, dimension: str) -> float:
     """What instances were asked to touch or to read, as they said; 0 where they did not."""
-    rows = run.samples[run.samples["metric"] == metric]
-    found = rows["dimensions"].str.extract(f'"{dimension}":"([0-9]+)"', expand=False).dropna()
-    return float(found.astype(float).max()) if len(found) else 0.0
+    told = [series.dimensions.get(dimension, "") for series in run.series(metric)]
+    return max((float(each) for each in told if each.isdecimal()), default=0.0)
 
 
 def _flow_chart(run: RunData, rows: list[RuntimeRow]) -> Chart | None:
@@ -181,10 +180,8 @@ def _cache_table(run: RunData, rows: list[RuntimeRow]) -> Table:
 
 
 def _size_text(run: RunData, runtime: str, dimension: str) -> str:
-    rows = run.samples[run.samples["runtime"] == runtime]
-    found = rows.loc[rows["metric"].str.startswith("memory.cache."), "dimensions"]
-    told = found.str.extract(f'"{dimension}":"([0-9]+)"', expand=False).dropna()
-    return str(told.iloc[0]) if len(told) else MISSING
+    own = [each for each in run.series(FIRST, NEXT, ALL) if each.runtime == runtime]
+    return next((s.dimensions[dimension] for s in own if dimension in s.dimensions), MISSING)
 
 
 def _copies(run: RunData, runtime: str) -> str:

@@ -35,7 +35,7 @@ _COSTS_AXIS = later("what a rung adds to READY, logarithmic to both sides of zer
 
 def make(run: RunData, summary: Summary) -> Section | None:
     """None where the run climbed no ladder."""
-    if not (run.trials["experiment"] == "ladder").any():
+    if not (run.tally["experiment"] == "ladder").any():
         return None
     found = ladder.read(run)
     machines = ladder_machines.exhibit(run, summary)

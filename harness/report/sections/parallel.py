@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -66,11 +65,10 @@ def _row(run: RunData, row: RuntimeRow) -> _Row | None:
     rate = statistics.median(rates)
     if rate is None:
         return None
-    own = (run.samples["metric"] == "parallel.rate") & (run.samples["runtime"] == row.runtime)
-    dimensions = json.loads(str(run.samples.loc[own, "dimensions"].iloc[0]))
+    own = next(s for s in run.series("parallel.rate") if s.runtime == row.runtime)
     return _Row(
         row=row,
-        launchers=str(dimensions["launchers"]),
+        launchers=own.dimensions["launchers"],
         rates=rates,
         rate=rate,
         ceiling=statistics.median(run.values("parallel.ceiling", row.runtime)),
@@ -102,9 +100,9 @@ def _answer(run: RunData, summary: Summary, rows: Sequence[_Row]) -> tuple[Sente
 
 def _reasons(run: RunData, runtime: str) -> str:
     """What the trials say of their failed launches, each reason once."""
-    trials = run.trials[(run.trials["runtime"] == runtime) & ~run.trials["warmup"]]
-    told = [conditions.get("failures") for conditions in trials["conditions"]]
-    return "; ".join(dict.fromkeys(text for text in told if text))
+    own = run.kinds("runtime").among(runtime) & run.kinds("warmup").among("no")
+    told = run.told("conditions", "failures")
+    return "; ".join(str(text) for text in told[own[told.index]].unique() if text)
 
 
 def _rates(run: RunData, rows: Sequence[_Row]) -> Chart | None:

@@ -1,0 +1,185 @@
+"""What trials tell beside their samples: marks, identity and conditions, stored as JSON.
+
+Of a million trials these are a gigabyte of text. As a column of `RunData.trials` a text is
+parsed when its trial is looked at (`Told`); a key of all trials is read in one pass, without
+an object a trial (`column`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pj
+from pandas.api.extensions import ExtensionArray, ExtensionDtype, take
+
+_BATCH = 50_000
+_FLAT = (
+    pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_string,
+    pa.types.is_null,
+)  # fmt: skip
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def encode(value: object) -> str:
+    """JSON as every table has it: keys sorted, no spaces."""
+    return msgspec.json.encode(value, order="sorted").decode()
+
+
+def decode(text: str) -> dict[str, Any]:
+    """The object that a text is; an empty one for what is none (other hands wrote it)."""
+    try:
+        return _decode(text or "{}")
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return {}
+
+
+def column(texts: pa.ChunkedArray, key: str | None = None) -> Mapping[str, pd.Series[Any]]:
+    """The plain values (numbers, words, flags) of all texts by key, or of one key alone.
+
+    Each series is indexed by the text's place and holds those texts that have the key.
+    """
+    parts: dict[str, list[pd.Series[Any]]] = {}
+    begin = 0
+    for chunk in texts.chunks:
+        for start in range(0, len(chunk), _BATCH):
+            batch = chunk.slice(start, _BATCH)
+            for name, found in _batch(batch, key):
+                parts.setdefault(name, []).append(found.set_axis(found.index + begin + start))
+        begin += len(chunk)
+    return {name: pd.concat(found) if len(found) > 1 else found[0] for name, found in parts.items()}
+
+
+def _batch(batch: pa.Array, key: str | None) -> Iterator[tuple[str, pd.Series[Any]]]:
+    table = None if key else _fast(batch)
+    if table is None:
+        yield from _slow(batch, key)
+        return
+    for name in table.column_names:
+        values = table.column(name)
+        there = np.asarray(pc.is_valid(values).to_numpy())
+        if there.any():
+            found = values.drop_null().to_numpy()
+            yield name, pd.Series(found, index=np.flatnonzero(there))
+
+
+def _fast(batch: pa.Array) -> pa.Table | None:
+    """Arrow's own reader, where the texts are as plain as we write them."""
+    text = "\n".join(each or "{}" for each in batch.to_pylist()).encode("utf-8", "replace")
+    if text.count(b"\n") != len(batch) - 1:
+        return None
+    try:
+        table = pj.read_json(BytesIO(text), pj.ReadOptions(block_size=len(text) + 1))
+    except (pa.ArrowException, OSError, ValueError):
+        return None
+    plain = all(any(test(field.type) for test in _FLAT) for field in table.schema)
+    return table if plain and table.num_rows == len(batch) else None
+
+
+def _slow(batch: pa.Array, key: str | None) -> Iterator[tuple[str, pd.Series[Any]]]:
+    found: dict[str, tuple[list[int], list[Any]]] = {}
+    known: dict[str, dict[str, Any]] = {}
+    for place, text in enumerate(batch.to_pylist()):
+        said = known.get(text)
+        if said is None:
+            said = known[text] = decode(text)
+        for name in said if key is None else (key,) if key in said else ():
+            value = said[name]
+            if value is not None and not isinstance(value, (dict, list)):
+                places, values = found.setdefault(name, ([], []))
+                places.append(place)
+                values.append(value)
+    for name, (places, values) in found.items():
+        yield name, pd.Series(values, index=np.array(places, dtype=np.int64))
+
+
+class ToldDtype(ExtensionDtype):
+    """The type of a column of JSON objects."""
+
+    name = "json"
+    type = dict
+    na_value: Any = None
+
+    @classmethod
+    def construct_array_type(cls) -> Any:
+        """The array of this type."""
+        return Told
+
+
+class Told(ExtensionArray):
+    """JSON objects, each parsed when it is looked at."""
+
+    _texts: pa.Array
+
+    def __init__(self, texts: pa.Array | pa.ChunkedArray) -> None:
+        whole = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+        if isinstance(whole, pa.ChunkedArray):  # no chunk at all, in some versions
+            whole = pa.array([], pa.string())
+        self._texts = whole.cast(pa.large_string())
+
+    @property
+    def texts(self) -> pa.ChunkedArray:
+        """The same as they are stored."""
+        return pa.chunked_array([self._texts])
+
+    @property
+    def dtype(self) -> ToldDtype:
+        """Its type."""
+        return ToldDtype()
+
+    @property
+    def nbytes(self) -> int:
+        """What it holds in memory."""
+        return int(self._texts.nbytes)
+
+    @classmethod
+    def _from_sequence(cls, scalars: Any, *, dtype: Any = None, copy: bool = False) -> Told:
+        del dtype, copy
+        if isinstance(scalars, Told):
+            return scalars
+        return cls(pa.array([encode(each or {}) for each in scalars], pa.large_string()))
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def __getitem__(self, item: Any) -> Any:
+        if isinstance(item, (int, np.integer)):
+            return decode(self._texts[int(item)].as_py())
+        wanted: Any = pd.api.indexers.check_array_indexer(self, item)
+        return Told(self._texts.take(pa.array(np.arange(len(self))[wanted])))
+
+    def __eq__(self, other: object) -> Any:
+        if isinstance(other, Told) and len(other) == len(self):
+            return np.array(pc.equal(self._texts, other._texts).to_numpy(zero_copy_only=False))
+        return np.array([each == other for each in self], dtype=bool)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def isna(self) -> npt.NDArray[np.bool_]:
+        """An object that is empty is not missing."""
+        return np.zeros(len(self), dtype=bool)
+
+    def take(self, indices: Any, *, allow_fill: bool = False, fill_value: Any = None) -> Told:
+        """The objects at these places; an empty one where there is none."""
+        del fill_value
+        places = np.asarray(indices, dtype=np.int64)
+        if not allow_fill:
+            found: Any = take(np.arange(len(self)), places)
+            return Told(self._texts.take(pa.array(found)))
+        filled = pa.concat_arrays([self._texts, pa.array(["{}"], pa.large_string())])
+        return Told(filled.take(pa.array(np.where(places < 0, len(self), places))))
+
+    def copy(self) -> Told:
+        """The texts never change, so they are shared."""
+        return Told(self._texts)
+
+    @classmethod
+    def _concat_same_type(cls, to_concat: Sequence[Told]) -> Told:
+        return cls(pa.concat_arrays([each._texts for each in to_concat]))
