@@ -1,0 +1,70 @@
+"""A part of a run that is small enough to carry around: whole blocks, drawn at random.
+
+Blocks are what a run is made of: every runtime once, in random order. A part of them is
+therefore paired like the whole run, and unbiased; what it costs is the width of intervals. The
+draw is seeded, so that the same run always gives the same part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from harness.analysis.frames import CONTRACT, EXTRA, STORED, RunData
+from harness.analysis.rows import NUMBERS, Positions, Rows, Table
+
+MOST_SAMPLES = 20_000
+
+
+def thinned(run: RunData, most: int = MOST_SAMPLES, seed: int = 0) -> RunData:
+    """The run, or so many of its blocks that they hold at most `most` samples, but at least one.
+
+    A part says in its notes what it is a part of, and leaves the plan of the whole run out of
+    its manifest. Warm-ups are in the block whose number they have.
+    """
+    if run.rows.length <= most:
+        return run
+    blocks = run.rows.numbers("block")
+    chosen = np.flatnonzero(np.isin(blocks, _drawn(blocks, most, seed)))
+    rows = _part(run.rows, chosen)
+    there, kept = len(np.unique(blocks)), len(np.unique(blocks[chosen]))
+    note = (
+        f"{len(rows.wall)} of the run's {len(run.rows.wall)} trials are in this file, with all "
+        f"their samples: {kept} of {there} blocks, drawn at random (seed {seed})"
+    )
+    manifest: Mapping[str, Any] = {k: v for k, v in run.manifest.items() if k != "plan"}
+    return RunData.of(manifest, rows, (*run.notes, note), run.folder)
+
+
+def some(values: pd.Series[float], most: int, seed: int = 0) -> pd.Series[float]:
+    """The values, or `most` of them drawn at random, in their order; for what is drawn as points.
+
+    Of several series with the same blocks the same blocks are drawn.
+    """
+    if len(values) <= most:
+        return values
+    places = np.random.default_rng(seed).choice(len(values), most, replace=False)
+    return values.iloc[np.sort(places)]
+
+
+def _drawn(blocks: npt.NDArray[np.int64], most: int, seed: int) -> Positions:
+    """As many blocks as hold at most so many rows."""
+    found, counts = np.unique(blocks, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(found))
+    fit = int(np.searchsorted(np.cumsum(counts[order]), most, side="right"))
+    return np.asarray(found[order[: max(fit, 1)]])
+
+
+def _part(rows: Rows, chosen: Positions) -> Rows:
+    columns: dict[str, Any] = {
+        name: rows.numbers(name)[chosen] if name in NUMBERS else rows.words(name).at(chosen).arrow()
+        for name in (*CONTRACT, *EXTRA)
+    }
+    places = np.flatnonzero(np.isin(rows.wall, chosen))
+    texts = {name: rows.texts(name, places) for name in ("trial", *STORED)}
+    return Rows(Table(pa.table(columns), texts))
