@@ -18,9 +18,7 @@ import msgspec
 
 from harness.errors import HarnessError, UsageError
 from harness.model import TrialRecord
-
-JOURNAL = "journal.jsonl"
-MANIFEST = "manifest.json"
+from harness.paths import JOURNAL, MANIFEST
 
 
 class Journal:

@@ -12,6 +12,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+MANIFEST = "manifest.json"
+JOURNAL = "journal.jsonl"
+"""Files of a run folder, which the runner writes and every reader looks for."""
+
 SHARED_CACHE = Path("/var/cache/tarebench")
 """Root's cache, which everyone can read."""
 

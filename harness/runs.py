@@ -12,8 +12,8 @@ import msgspec
 
 from harness import paths, resources
 from harness.errors import UsageError
-from harness.journal import MANIFEST
 from harness.model import SCHEMA_VERSION
+from harness.paths import MANIFEST
 from harness.scenario import Scenario
 from harness.stopping import Rule
 

@@ -6,6 +6,7 @@ that a workload may have chosen; such cells get a leading quote (OWASP, CSV inje
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +17,13 @@ import pyarrow.parquet as pq
 
 from harness.analysis.frames import ABOUT, CONTRACT, EXTRA, SAMPLES, About, RunData
 from harness.errors import HarnessError
+
+_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
+_RESERVED = frozenset({
+    "CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$",
+    *(f"{port}{n}" for port in ("COM", "LPT") for n in "123456789¹²³"),
+})  # fmt: skip
+_LONGEST = 150
 
 _DANGEROUS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -64,6 +72,16 @@ def write_whole(path: Path, data: bytes) -> None:
             f"{path} could not be written: {error.strerror}",
             "free some space, or give --out another place",
         ) from error
+
+
+def harmless_name(text: str) -> str:
+    """A word of others (a run's id, a runtime) as the name of one file on any system.
+
+    What Windows forbids in names, and what any system takes for more than a name, becomes `-`.
+    """
+    name = _FORBIDDEN.sub("-", text).encode("utf-8", "replace")[:_LONGEST].decode("utf-8", "ignore")
+    name = name.strip(" .") or "unnamed"
+    return f"_{name}" if name.partition(".")[0].rstrip(" ").upper() in _RESERVED else name
 
 
 def harmless(text: object) -> str:

@@ -11,7 +11,9 @@ of exactly this journal, it is read in its place, because it is read by column.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,14 +41,13 @@ from harness.analysis.rows import (
 from harness.analysis.told import Told
 from harness.errors import UsageError
 from harness.model import Outcome, TrialRecord
+from harness.paths import JOURNAL, MANIFEST
 
 __all__ = [
     "CONTRACT", "EXTRA", "JOURNAL", "MANIFEST", "NOT_RUN", "SAMPLES", "STORED", "WALL", "WARMUP",
-    "RunData", "from_records", "load_run",
+    "RunData", "from_records", "load_run", "load_runs",
 ]  # fmt: skip
 
-MANIFEST = "manifest.json"
-JOURNAL = "journal.jsonl"
 SAMPLES = "samples.parquet"
 
 CONTRACT = (
@@ -65,6 +66,7 @@ ABOUT = b"tarebench.run"
 """Metadata of `samples.parquet`: the notes of the run, and the journal that it was made of."""
 
 _PLANNED = ("experiment", "runtime", "runtime_class", "accel", "warmup", "outcome", "reason")
+_AT_ONCE = 4
 _EAGER = 200_000
 """A table up to this many rows is read whole at once, so that damage is known at once."""
 
@@ -291,6 +293,22 @@ def load_run(path: Path) -> RunData:
             "give a run folder, or an HTML report that tarebench wrote",
         )
     raise UsageError(f"there is no run at {path}", "`tarebench list runs` shows what there is")
+
+
+def load_runs(paths: Iterable[Path]) -> Iterator[RunData]:
+    """Many runs, a few at a time beside each other; the first that cannot be read ends it.
+
+    Raises what `load_run` raises. What is asked of a run is read when it is asked for, so that
+    runs that are let go one after the other need the memory of a few.
+    """
+    with ThreadPoolExecutor(_AT_ONCE) as readers:
+        waiting: deque[Future[RunData]] = deque()
+        for path in paths:
+            waiting.append(readers.submit(load_run, path))
+            if len(waiting) > 2 * _AT_ONCE:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _from_folder(folder: Path) -> RunData:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.analysis import timeseries
-from harness.analysis.export import write_samples, write_whole
+from harness.analysis.export import harmless_name, write_samples, write_whole
 from harness.analysis.frames import MANIFEST, RunData
 from harness.errors import UsageError
 
@@ -30,7 +30,9 @@ def keep(run: RunData, references: Path) -> Path:
         raise UsageError(
             f"the run {run.run} is not complete", f"tarebench resume {run.run} goes on with it"
         )
-    folder = references / machine(run.manifest) / str(run.manifest["scenario"]["name"])
+    folder = (
+        references / machine(run.manifest) / harmless_name(str(run.manifest["scenario"]["name"]))
+    )
     manifest = {
         **run.manifest,
         "command": _without_out(run.manifest.get("command", [])),

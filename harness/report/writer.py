@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.analysis import timeseries
-from harness.analysis.export import write_samples, write_whole
+from harness.analysis.export import harmless_name, write_samples, write_whole
 from harness.analysis.frames import RunData, load_run
 from harness.analysis.language import speaking
 from harness.errors import UsageError
@@ -69,7 +69,7 @@ def build_folder(folder: Path) -> Path:
 def _chart_folder(charts: Path | None, one: View, count: int) -> Path | None:
     if charts is None or count == 1:
         return charts
-    return charts / one.summary.run
+    return charts / harmless_name(one.summary.run)
 
 
 def _relative(folder: Path | None, out: Path) -> str | None:

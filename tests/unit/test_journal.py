@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from harness.errors import HarnessError, UsageError
-from harness.journal import JOURNAL, MANIFEST, Journal, create_folder, records, write_manifest
+from harness.journal import Journal, create_folder, records, write_manifest
 from harness.model import Outcome, Sample, TrialRecord
+from harness.paths import JOURNAL, MANIFEST
 
 
 def record(trial: str, outcome: Outcome = Outcome.OK) -> TrialRecord:
