@@ -136,6 +136,12 @@ class RunData:
         at = self.rows.index.rows(metric, runtime, dimensions)
         return pd.Series(self.rows.numbers("value")[at], index=self.rows.numbers("block")[at])
 
+    def by_trial(self, metric: str, runtime: str, **dimensions: str) -> pd.Series[float]:
+        """The same by place in `trials`, for what is compared within a trial."""
+        at = self.rows.index.rows(metric, runtime, dimensions)
+        places = np.searchsorted(self.rows.wall, at, side="right") - 1
+        return pd.Series(self.rows.numbers("value")[at], index=places)
+
     def series(self, *metrics: str) -> Sequence[Series]:
         """What `values` has: each metric (of these, or all) by runtime and dimensions."""
         index = self.rows.index

@@ -8,7 +8,6 @@ make unfair.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -65,13 +64,13 @@ def beside_bare(
 
 def series(run: RunData, metrics: Sequence[str]) -> Sequence[tuple[str, Mapping[str, str], str]]:
     """Metric, dimensions and unit of each series of these metrics that a run has."""
-    rows = run.samples[run.samples["metric"].isin(metrics)]
-    kinds = rows[["metric", "dimensions", "unit"]].drop_duplicates()
-    found = [
-        (str(metric), json.loads(dimensions), str(unit))
-        for metric, dimensions, unit in kinds.itertuples(index=False)
-    ]
-    return sorted(found, key=lambda s: (metrics.index(s[0]), _natural(s[1])))
+    found = {
+        (each.metric, tuple(sorted(each.dimensions.items()))): (
+            each.metric, each.dimensions, each.unit
+        )
+        for each in run.series(*metrics)
+    }  # fmt: skip
+    return sorted(found.values(), key=lambda s: (metrics.index(s[0]), _natural(s[1])))
 
 
 def _natural(dimensions: Mapping[str, str]) -> Sequence[tuple[str, float, str]]:
@@ -119,9 +118,9 @@ def _unfair(run: RunData, row: RuntimeRow) -> str:
 
 def condition(run: RunData, runtime: str, name: str) -> str:
     """A condition of a runtime's trials that does not change from trial to trial."""
-    trials = run.trials[run.trials["runtime"] == runtime]
-    told = [str(c[name]) for c in trials["conditions"] if c.get(name)]
-    return told[0] if told else ""
+    told = run.told("conditions", name)
+    own = told[run.kinds("runtime").among(runtime)[told.index]]
+    return next((str(value) for value in own.unique() if value), "")
 
 
 def _controlled(run: RunData, found: Sequence[Relative]) -> tuple[Relative, ...]:

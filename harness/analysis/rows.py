@@ -9,13 +9,15 @@ has) is worked out once, in one pass, for all questions (`Index`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from io import BytesIO
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -37,9 +39,11 @@ NUMBERS: Mapping[str, Any] = {"block": np.int64, "position": np.int64, "value": 
 TEXTS = ("trial", "marks", "identity", "conditions")
 """What is asked for a trial at a time: of the rows `trial.wall` alone."""
 
-_SMALL = 2**22
-_INDEXED = ("metric", "runtime", "dimensions", "outcome", "unit")
+_SMALL = 2**16
+_STRETCH = 2**19
+_INDEXED = ("metric", "runtime", "dimensions", "outcome")
 
+Found = TypeVar("Found")
 Codes = npt.NDArray[Any]
 Positions = npt.NDArray[np.int64]
 
@@ -72,13 +76,16 @@ class Words:
         return pd.Series(values.array.take(self.codes))
 
 
+Column = Words | npt.NDArray[Any]
+
+
 class Source(Protocol):
     """Where columns come from."""
 
     length: int
 
-    def read(self, names: Sequence[str]) -> pa.Table:
-        """These columns, all rows."""
+    def parts(self, names: Sequence[str]) -> Iterable[tuple[int, Mapping[str, Column]]]:
+        """These columns in parts, each with the number of its first row."""
         ...
 
     def texts(self, name: str, wall: Positions, places: Positions | None) -> pa.ChunkedArray:
@@ -88,48 +95,66 @@ class Source(Protocol):
 
 
 class Parquet:
-    """A Parquet file or its bytes. Raises OSError or ValueError when it is damaged."""
+    """A Parquet file or its bytes, open only while it is read: of runs there may be thousands.
+
+    Raises OSError or ValueError (pyarrow's are both) when it is damaged.
+    """
 
     def __init__(self, file: Path | bytes) -> None:
-        words = [name for name in WORDS if name != "trial"]
-        opened = BytesIO(file) if isinstance(file, bytes) else str(file)
-        self._file = pq.ParquetFile(opened, read_dictionary=words, memory_map=False)
-        self.length: int = self._file.metadata.num_rows
-        self.names: Sequence[str] = self._file.schema_arrow.names
-        about = self._file.metadata
+        self._source = file
+        self._about: Any = None
+        with self._open() as opened:
+            self._about = about = opened.metadata
+            self.names: Sequence[str] = opened.schema_arrow.names
+        self.length: int = about.num_rows
         self.metadata: Mapping[bytes, bytes] = about.metadata or {}
-        self.unpacked_bytes = sum(
-            about.row_group(group).total_byte_size for group in range(about.num_row_groups)
-        )
+        groups = [about.row_group(number) for number in range(about.num_row_groups)]
+        self.unpacked_bytes = sum(group.total_byte_size for group in groups)
+        self._begins = np.cumsum([0, *(group.num_rows for group in groups)])
         self._lost: set[str] = set()
 
     def lose_unreadable(self, names: Sequence[str]) -> Sequence[str]:
         """From now on, those of these columns that cannot be read are empty; returns them."""
         for name in names:
             try:
-                self._file.read(columns=[name])
+                with self._open() as file:
+                    file.read(columns=[name])
             except (OSError, ValueError, pa.ArrowException):
                 self._lost.add(name)
         return [name for name in names if name in self._lost]
 
-    def read(self, names: Sequence[str]) -> pa.Table:
-        """These columns, all rows."""
-        return self._file.read(columns=list(names))
+    def parts(self, names: Sequence[str]) -> Iterable[tuple[int, Mapping[str, Column]]]:
+        """These columns, a row group a part, several at a time."""
+
+        def part(group: int) -> tuple[int, Mapping[str, Column]]:
+            with self._open() as file:
+                table = file.read_row_group(group, columns=list(names), use_threads=False)
+            return int(self._begins[group]), _columns(table, names)
+
+        return beside(part, range(len(self._begins) - 1))
 
     def texts(self, name: str, wall: Positions, places: Positions | None) -> pa.ChunkedArray:
         """A column of texts, one row group after the other."""
         rows = wall if places is None else wall[places]
         if name in self._lost:
             return _chunked([pa.array([""] * len(rows), pa.string())])
-        found, begin = [], 0
-        for group in range(self._file.num_row_groups):
-            end = begin + self._file.metadata.row_group(group).num_rows
+
+        def part(group: int) -> Sequence[pa.Array]:
+            begin, end = self._begins[group], self._begins[group + 1]
             inside = rows[np.searchsorted(rows, begin) : np.searchsorted(rows, end)] - begin
-            begin = end
-            if len(inside):
-                column = self._file.read_row_group(group, columns=[name]).column(name)
-                found += column.take(pa.array(inside)).cast(pa.string()).chunks
-        return _chunked(found)
+            if not len(inside):
+                return []
+            with self._open() as file:
+                column = file.read_row_group(group, columns=[name], use_threads=False).column(name)
+            chunks: Sequence[pa.Array] = column.take(pa.array(inside)).cast(pa.string()).chunks
+            return chunks
+
+        return _chunked([c for found in beside(part, range(len(self._begins) - 1)) for c in found])
+
+    def _open(self) -> Any:
+        words = [name for name in WORDS if name != "trial"]
+        source = pa.BufferReader(self._source) if isinstance(self._source, bytes) else self._source
+        return pq.ParquetFile(source, metadata=self._about, read_dictionary=words)
 
 
 class Table:
@@ -139,14 +164,22 @@ class Table:
         self._table, self._texts = table, texts
         self.length: int = table.num_rows
 
-    def read(self, names: Sequence[str]) -> pa.Table:
-        """These columns, all rows."""
-        return self._table.select(list(names))
+    def parts(self, names: Sequence[str]) -> Iterable[tuple[int, Mapping[str, Column]]]:
+        """These columns, all rows at once."""
+        yield 0, _columns(self._table, names)
 
     def texts(self, name: str, wall: Positions, places: Positions | None) -> pa.ChunkedArray:
         """A column of texts, a value a trial."""
         texts = self._texts[name]
         return texts if places is None else texts.take(pa.array(places))
+
+
+def beside(work: Callable[[int], Found], numbers: Sequence[int]) -> Iterable[Found]:
+    """The work for each number, on all processors: pyarrow and numpy do it without Python."""
+    if len(numbers) < 2:
+        return [work(number) for number in numbers]
+    with ThreadPoolExecutor(os.cpu_count()) as workers:
+        return list(workers.map(work, numbers))
 
 
 class Rows:
@@ -164,14 +197,14 @@ class Rows:
         if not missing:
             return
         with _damage_told():
-            table = self._source.read(missing)
-            for name in missing:
-                column = table.column(name)
-                table = table.drop_columns([name])  # what was taken over need not stay
-                if name in NUMBERS:
-                    self._numbers[name] = _floats_or_ints(column, NUMBERS[name])
-                else:
-                    self._words[name] = _codes(column)
+            parts = list(self._source.parts(missing))
+        for name in missing:
+            found: Any = [(begin, columns[name]) for begin, columns in parts]
+            if name in NUMBERS:
+                values = [each for _, each in found] or [np.empty(0, NUMBERS[name])]
+                self._numbers[name] = values[0] if len(values) == 1 else np.concatenate(values)
+            else:
+                self._words[name] = found[0][1] if len(found) == 1 else _joined(found, self.length)
 
     def words(self, name: str) -> Words:
         """A column of words."""
@@ -212,34 +245,39 @@ class Series:
 
 
 class Index:
-    """The rows of every series, found in one pass: sorted by series, each in its own order."""
+    """The rows of every series, found in one pass: sorted by series, each in its own order.
+
+    Rows are taken in stretches, as processors like them: every stretch is sorted by itself, and
+    the rows of a series are those that it has in each stretch.
+    """
 
     def __init__(self, rows: Rows) -> None:
         rows.need(_INDEXED)
-        metric, runtime = rows.words("metric"), rows.words("runtime")
-        dimensions, unit = rows.words("dimensions"), rows.words("unit")
-        shape = tuple(max(len(w.values), 1) for w in (metric, runtime, dimensions))
-        good = rows.words("outcome").among(Outcome.OK.value)
-        key = np.ravel_multi_index((metric.codes, runtime.codes, dimensions.codes), shape)
-        found, dense, counts = _dense(np.where(good, key, -1))
-        self._order = np.argsort(dense, kind="stable").astype(np.int64, copy=False)
-        ends = np.cumsum(counts)
-        parsed = [_mapping(text) for text in dimensions.values]
-        self._found: dict[str, list[tuple[Series, slice]]] = {}
-        for number, begin, end in zip(found, ends - counts, ends, strict=True):
-            if number < 0:
-                continue
-            m, r, d = np.unravel_index(number, shape)
-            first = self._order[begin]
-            series = Series(
-                metric.values[m], runtime.values[r], parsed[d], unit.values[unit.codes[first]],
-                int(end - begin),
-            )  # fmt: skip
-            self._found.setdefault(series.metric, []).append((series, slice(begin, end)))
+        self._rows = rows
+        keys, numbers, shape = _keys(rows)
+        begins = range(0, rows.length, _STRETCH)
+
+        def sort(begin: int) -> tuple[Codes, Positions]:
+            part = keys[begin : begin + _STRETCH]
+            counts = np.bincount(part, minlength=len(numbers) + 1)
+            return np.argsort(part, kind="stable").astype(np.int32), np.cumsum([0, *counts])
+
+        sorted_ = list(beside(sort, begins))
+        self._stretches = [(b, *found) for b, found in zip(begins, sorted_, strict=True)]
+        counts = sum((np.diff(ends) for _, _, ends in self._stretches), np.zeros(1, np.int64))
+        words = [rows.words(name).values for name in _INDEXED[:3]]
+        parsed = [_mapping(text) for text in words[2]]
+        self._found: dict[str, list[tuple[Series, int]]] = {}
+        for number in np.flatnonzero(counts[:-1]) if rows.length else ():
+            m, r, d = np.unravel_index(numbers[number], shape)
+            series = Series(words[0][m], words[1][r], parsed[d], "", int(counts[number]))
+            self._found.setdefault(series.metric, []).append((series, int(number)))
 
     def series(self, metric: str) -> Iterator[Series]:
         """Every series of a metric."""
-        return (series for series, _ in self._found.get(metric, ()))
+        unit = self._rows.words("unit")
+        for series, number in self._found.get(metric, ()):
+            yield replace(series, unit=unit.values[unit.codes[self._at(number)[0]]])
 
     @property
     def metrics(self) -> Sequence[str]:
@@ -250,32 +288,43 @@ class Index:
         """The rows of a metric, in their order, that have these dimensions among theirs."""
         wanted = dimensions.items()
         found = [
-            self._order[part]
-            for series, part in self._found.get(metric, ())
+            self._at(number)
+            for series, number in self._found.get(metric, ())
             if runtime in (None, series.runtime) and series.dimensions.items() >= wanted
         ]
         if len(found) == 1:
             return found[0]
         return np.sort(np.concatenate([np.empty(0, np.int64), *found]))
 
+    def _at(self, number: int) -> Positions:
+        return np.concatenate([
+            order[ends[number] : ends[number + 1]].astype(np.int64) + begin
+            for begin, order, ends in self._stretches
+        ])  # fmt: skip
 
-def _dense(key: npt.NDArray[np.int64]) -> tuple[Positions, Codes, Positions]:
-    """The distinct keys (-1 for none), each row's place among them, and how often each occurs.
 
-    Small numbers are counted rather than sorted, and then need 16 bits, which numpy sorts in
-    one pass (radix sort).
+def _keys(rows: Rows) -> tuple[Codes, Positions, Sequence[int]]:
+    """Each row's series as a small number, what each number stands for, and the sizes of the
+    three words that make it. Rows that are not `ok` have the number after the last.
+
+    Numbers of 16 bits are sorted in linear time (numpy: radix sort), and nearly always do.
     """
-    if len(key) == 0:
-        return key, key, key
-    if key.max() < _SMALL:
-        all_counts = np.bincount(key + 1)
-        found = np.flatnonzero(all_counts)
-        places = np.zeros(len(all_counts), np.uint16 if len(found) < 2**16 else np.int32)
-        places[found] = np.arange(len(found))
-        return found - 1, places[key + 1], all_counts[found]
-    found, places, counts = np.unique(key, return_inverse=True, return_counts=True)
-    small = np.uint16 if len(found) < 2**16 else np.int32
-    return found, places.astype(small), counts
+    words = [rows.words(name) for name in _INDEXED[:3]]
+    shape = [max(len(each.values), 1) for each in words]
+    bad = ~rows.words("outcome").among(Outcome.OK.value)
+    space = math.prod(shape)
+    if space < _SMALL:
+        key = words[0].codes.astype(np.uint16)
+        for each, size in zip(words[1:], shape[1:], strict=True):
+            key *= np.uint16(size)
+            key += each.codes.astype(np.uint16)
+        key[bad] = space
+        return key, np.arange(space), shape
+    wide = np.ravel_multi_index([each.codes for each in words], shape)
+    numbers, places = np.unique(wide, return_inverse=True)
+    places[bad] = len(numbers)
+    small: Any = np.uint16 if len(numbers) < _SMALL else np.int64
+    return places.astype(small), numbers, shape
 
 
 @contextmanager
@@ -289,6 +338,16 @@ def _damage_told() -> Iterator[None]:
         ) from error
 
 
+def _columns(table: pa.Table, names: Sequence[str]) -> Mapping[str, Column]:
+    found: dict[str, Column] = {}
+    for name in names:
+        column = table.column(name)
+        table = table.drop_columns([name])  # what was taken over need not stay
+        kind = NUMBERS.get(name)
+        found[name] = _codes(column) if kind is None else _floats_or_ints(column, kind)
+    return found
+
+
 def _codes(column: pa.ChunkedArray) -> Words:
     if not pa.types.is_dictionary(column.type):
         column = column.cast(pa.string()).dictionary_encode()
@@ -296,17 +355,33 @@ def _codes(column: pa.ChunkedArray) -> Words:
         column = column.cast(pa.dictionary(pa.int32(), pa.string()))
     chunks = column.unify_dictionaries().chunks
     values = [str(v or "") for v in chunks[0].dictionary.to_pylist()] if chunks else []
-    missing = any(chunk.null_count for chunk in chunks) or None in values
+    missing = any(chunk.null_count for chunk in chunks)
     if missing and "" not in values:
         values.append("")
-    small: Any = np.uint8 if len(values) < 2**8 else np.uint16 if len(values) < 2**16 else np.int32
     parts = [
         (chunk.indices.fill_null(values.index("")) if chunk.null_count else chunk.indices)
         .to_numpy(zero_copy_only=False)
-        .astype(small)
+        .astype(_narrow(len(values)))
         for chunk in chunks
     ]
     return Words(np.concatenate(parts) if parts else np.empty(0, np.uint8), values)
+
+
+def _joined(parts: Sequence[tuple[int, Words]], length: int) -> Words:
+    """Parts of a column, whose values differ, as one."""
+    known: dict[str, int] = {}
+    for _, words in parts:
+        for value in words.values:
+            known.setdefault(value, len(known))
+    codes = np.empty(length, _narrow(len(known)))
+    for begin, words in parts:
+        places = np.array([known[value] for value in words.values] or [0], codes.dtype)
+        np.take(places, words.codes, out=codes[begin : begin + len(words.codes)], mode="clip")
+    return Words(codes, list(known))
+
+
+def _narrow(count: int) -> Any:
+    return np.uint8 if count <= 2**8 else np.uint16 if count <= 2**16 else np.int32
 
 
 def _floats_or_ints(column: pa.ChunkedArray, kind: Any) -> npt.NDArray[Any]:

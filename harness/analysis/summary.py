@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from harness.analysis import layers, statistics, verdicts
 from harness.analysis.frames import NOT_RUN, RunData
 from harness.analysis.layers import Layers
@@ -185,7 +187,7 @@ def summarise(run: RunData) -> Summary:
         ready_family=family,
         memory_family=len(held),
         floor=statistics.median(run.values(FLOOR)),
-        warmups=int(run.trials["warmup"].sum()),
+        warmups=int(run.tally.loc[run.tally["warmup"], "count"].sum()),
         blocking=tuple(g["text"] for g in blocking(run)),
         layers=() if blocking(run) else layers.read(run, compared, READY, confidence),
         cold=len(run.values(READY, regime="cold")) > 0,
@@ -194,7 +196,7 @@ def summarise(run: RunData) -> Summary:
 
 def runtimes(run: RunData) -> tuple[str, ...]:
     """The runtimes that took part, in the scenario's order; controls are not among them."""
-    trials = run.trials
+    trials = run.tally
     controls = trials["experiment"].isin(["canary", "floor"])
     seen = list(dict.fromkeys(trials.loc[~controls, "runtime"]))
     order = list(run.manifest.get("scenario", {}).get("runtimes", []))
@@ -245,7 +247,7 @@ def floor_s(run: RunData, metric: str, *names: str) -> float | None:
 
 def class_of(run: RunData, runtime: str) -> tuple[str, str]:
     """A runtime's class and its accelerator, as its trials or else the manifest tell them."""
-    rows = run.trials[run.trials["runtime"] == runtime]
+    rows = run.tally[run.tally["runtime"] == runtime]
     told = rows[rows["runtime_class"] != ""]
     if len(told):
         return str(told["runtime_class"].iloc[0]), str(told["accel"].iloc[0])
@@ -276,11 +278,12 @@ def blocking(run: RunData, machines: bool = False) -> list[Mapping[str, Any]]:
 
 def _row(run: RunData, runtime: str) -> RuntimeRow:
     kind, accel = class_of(run, runtime)
-    trials = run.trials[run.trials["runtime"] == runtime]
+    trials = run.tally[run.tally["runtime"] == runtime]
     good = trials["outcome"] == Outcome.OK.value
     ended = good | trials["outcome"].isin([Outcome.FAILED.value, Outcome.TIMEOUT.value])
     measured = trials[(trials["experiment"] == "startup") & ~trials["warmup"] & ended]
-    ok = int((measured["outcome"] == Outcome.OK.value).sum())
+    tried = int(measured["count"].sum())
+    ok = int(measured.loc[measured["outcome"] == Outcome.OK.value, "count"].sum())
     bad = trials[~good & (trials["reason"] != NOT_RUN)]
     ready = run.values(READY, runtime)
     bare = run.values(READY, BARE)
@@ -289,10 +292,10 @@ def _row(run: RunData, runtime: str) -> RuntimeRow:
         runtime_class=kind,
         accel=accel,
         emulated=is_emulated(run, runtime),
-        tried=len(measured),
+        tried=tried,
         ok=ok,
-        success=statistics.success_rate(ok, len(measured)),
-        failures={str(k): int(v) for k, v in bad["reason"].value_counts().items()},
+        success=statistics.success_rate(ok, tried),
+        failures=_counts(bad),
         ready=statistics.median(ready),
         added=None if runtime == BARE else statistics.difference(ready, bare),
         cpu=statistics.median(run.values(CPU, runtime)),
@@ -300,6 +303,12 @@ def _row(run: RunData, runtime: str) -> RuntimeRow:
         memory_tried=bool((trials["experiment"] == "memory").any()),
         memory_ok=bool(((trials["experiment"] == "memory") & good).any()),
     )
+
+
+def _counts(kinds: pd.DataFrame) -> Mapping[str, int]:
+    """The most frequent reason first."""
+    found = kinds.groupby("reason", sort=False)["count"].sum().sort_values(ascending=False)
+    return {str(reason): int(count) for reason, count in found.items()}
 
 
 def _ranking(run: RunData, names: Sequence[str], confidence: float) -> tuple[Comparison, ...]:
@@ -340,7 +349,7 @@ def _undecided(run: RunData, classes: Mapping[str, tuple[str, str]]) -> Undecide
         return None
     if any(_is_comparable(run, n, classes[n]) for n in machines):
         return None
-    started = set(run.trials.loc[run.trials["experiment"] == "startup", "runtime"])
+    started = set(run.tally.loc[run.tally["experiment"] == "startup", "runtime"])
     silent = tuple(n for n in machines if n in started and not len(run.values(READY, n)))
     machines = [n for n in machines if n not in silent]
     emulated = tuple(n for n in machines if is_emulated(run, n))

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 
 from harness.analysis.frames import CONTRACT, EXTRA, STORED, RunData
@@ -39,17 +38,6 @@ def thinned(run: RunData, most: int = MOST_SAMPLES, seed: int = 0) -> RunData:
     )
     manifest: Mapping[str, Any] = {k: v for k, v in run.manifest.items() if k != "plan"}
     return RunData.of(manifest, rows, (*run.notes, note), run.folder)
-
-
-def some(values: pd.Series[float], most: int, seed: int = 0) -> pd.Series[float]:
-    """The values, or `most` of them drawn at random, in their order; for what is drawn as points.
-
-    Of several series with the same blocks the same blocks are drawn.
-    """
-    if len(values) <= most:
-        return values
-    places = np.random.default_rng(seed).choice(len(values), most, replace=False)
-    return values.iloc[np.sort(places)]
 
 
 def _drawn(blocks: npt.NDArray[np.int64], most: int, seed: int) -> Positions:

@@ -6,7 +6,7 @@ Each chart is drawn twice, for a desk and for a phone, and saved as SVG and PNG.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from harness.analysis.phases import Timeline
 from harness.analysis.summary import CPU, IDLE, READY, RuntimeRow, Summary
 from harness.analysis.units import quantity
 from harness.report import ledger, lines
-from harness.report.dots import DotPlot, DotRow, draw_dots
+from harness.report.dots import DotPlot, DotRow, draw_dots, drawn
 from harness.report.images import image
 from harness.report.ledger import LedgerRow
 from harness.report.numbers import Numbers
@@ -127,8 +127,9 @@ def _charts(run: RunData, summary: Summary) -> Iterator[tuple[str, str, Draw, Nu
             yield found
     canary = statistics.by_block(run.values("canary.work"))
     if len(canary) >= 2:
-        blocks, values = tuple(canary.index), tuple(float(v) for v in canary)
-        alt = say("The canary's time by block: {range}.", range=_range(values))
+        alt = say("The canary's time by block: {range}.", range=_range(canary))
+        some = drawn(list(zip(canary.index, map(float, canary), strict=True)))
+        blocks, values = tuple(block for block, _ in some), tuple(value for _, value in some)
         told = tuple((n, value, "s") for n, value in zip(blocks, values, strict=True))
         numbers = Numbers(("block", "value", "unit"), told)
         yield "canary", alt, lambda layout: lines.draw_canary(blocks, values, layout), numbers
@@ -297,5 +298,5 @@ def _told(bars: Sequence[Bar], unit: str) -> str:
     return "; ".join(texts)
 
 
-def _range(values: Sequence[float]) -> str:
+def _range(values: Iterable[float]) -> str:
     return say("{low} to {high}", low=quantity(min(values), "s"), high=quantity(max(values), "s"))

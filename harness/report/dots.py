@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,6 +26,8 @@ from harness.report.style import (
     name_rows,
     rows_figure,
 )
+
+Point = TypeVar("Point")
 
 MOST = 1000
 """Points of one row that are drawn at most; the box and the median are always of all."""
@@ -145,7 +148,7 @@ def _draw_box(axes: Axes, y: float, row: DotRow) -> None:
                       facecolor="white", edgecolor=colour)  # fmt: skip
 
 
-def drawn(values: Sequence[float]) -> Sequence[float]:
+def drawn(values: Sequence[Point]) -> Sequence[Point]:
     """All values, or of very many a seeded sample in their order: a page must stay readable."""
     if len(values) <= MOST:
         return values

@@ -22,6 +22,7 @@ from harness import __version__
 from harness.analysis import embedded
 from harness.analysis.export import samples_parquet, to_csv
 from harness.analysis.language import LANGUAGES, spoken
+from harness.analysis.thin import thinned
 from harness.report.charts import Chart
 from harness.report.theme import themed
 from harness.report.view import View
@@ -94,11 +95,11 @@ def numbers(chart: Chart) -> str:
 
 
 def _downloads(view: View) -> dict[str, str]:
-    manifest = json.dumps(view.run.manifest, indent=1).encode()
+    run = thinned(view.run)
+    manifest = json.dumps(run.manifest, indent=1).encode()
     return {
-        "csv": embedded.text_address("text/csv", to_csv(view.run)),
-        "samples": embedded.data_address(
-            "application/vnd.apache.parquet", samples_parquet(view.run)
-        ),
+        "csv": embedded.text_address("text/csv", to_csv(run)),
+        "samples": embedded.data_address("application/vnd.apache.parquet", samples_parquet(run)),
         "manifest": embedded.data_address("application/json", manifest),
+        "part": "" if run is view.run else run.notes[-1],
     }

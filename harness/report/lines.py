@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.figure import FigureBase
 
 from harness.analysis.language import say
@@ -21,6 +22,11 @@ from harness.report.style import (
     log_axis,
 )
 
+Floats = npt.NDArray[np.float64]
+
+MOST = 1000
+"""Steps of one curve that are drawn at most."""
+
 _CURVES_IN = 2.1
 _LEVEL_IN = 0.14
 _LETTER_IN = 0.066
@@ -32,6 +38,14 @@ class Curve:
 
     subject: Subject
     values: tuple[float, ...]
+
+    @property
+    def steps(self) -> tuple[Floats, Floats]:
+        """The values in order with the share that does not exceed each; of very many, those of
+        evenly spaced ranks, the least and the largest among them."""
+        ordered, count = np.sort(np.asarray(self.values)), len(self.values)
+        ranks = np.unique(np.linspace(0, count - 1, min(count, MOST)).round().astype(int))
+        return ordered[ranks], (ranks + 1) / count
 
 
 def draw_ecdf(curves: tuple[Curve, ...], unit: str, axis: str, layout: Layout) -> FigureBase:
@@ -50,8 +64,7 @@ def draw_ecdf(curves: tuple[Curve, ...], unit: str, axis: str, layout: Layout) -
     axes = figure.add_axes((left, 0.5 / height, 1 - left - right, curves_in / height))
     log_axis(axes, min(everything), max(everything), unit)
     for curve, level in zip(curves, levels, strict=True):
-        xs = np.sort(np.asarray(curve.values))
-        ys = np.arange(1, len(xs) + 1) / len(xs)
+        xs, ys = curve.steps
         style = (0, (3, 1.5)) if curve.subject.emulated else "solid"
         axes.step(
             np.concatenate([xs[:1], xs]), np.concatenate([[0.0], ys]), where="post",
@@ -72,11 +85,11 @@ def draw_ecdf(curves: tuple[Curve, ...], unit: str, axis: str, layout: Layout) -
 
 
 def ecdf_numbers(curves: tuple[Curve, ...], unit: str) -> Numbers:
-    """Every value with the share of values that it does not exceed."""
+    """The values that are drawn, with the share of all that does not exceed each."""
     rows = tuple(
-        (curve.subject.name, curve.subject.kind, value, n / len(curve.values), unit)
+        (curve.subject.name, curve.subject.kind, float(value), float(share), unit)
         for curve in curves
-        for n, value in enumerate(sorted(curve.values), start=1)
+        for value, share in zip(*curve.steps, strict=True)
     )
     return Numbers(("runtime", "class", "value", "share", "unit"), rows)
 

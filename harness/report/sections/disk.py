@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -255,24 +254,17 @@ _KINDS: Mapping[str, tuple[str, ...]] = {
 
 def _shares(run: RunData, runtime: str) -> Mapping[tuple[str, str], Sequence[float]]:
     """Other counters' bytes over fio's, by counter and job."""
-    if not any(each.runtime == runtime for each in run.series("io.bytes")):
-        return {}
-    rows = run.samples[(run.samples["runtime"] == runtime) & (run.samples["outcome"] == "ok")]
-    values = {
-        (metric, trial, dimensions): value
-        for metric, trial, dimensions, value in zip(
-            rows["metric"], rows["trial"], rows["dimensions"], rows["value"], strict=True
-        )
-    }
     found: dict[tuple[str, str], list[float]] = {}
-    for (metric, trial, dimensions), own in values.items():
-        if metric != "io.bytes" or not own:
+    for each in run.series("io.bytes"):
+        if each.runtime != runtime:
             continue
+        own = run.by_trial("io.bytes", runtime, **each.dimensions)
         for who in ("box", "device"):
-            seen = values.get((f"io.{who}_bytes", trial, dimensions))
-            if seen is not None:
-                found.setdefault((who, json.loads(dimensions)["job"]), []).append(seen / own)
-    return found
+            seen = run.by_trial(f"io.{who}_bytes", runtime, **each.dimensions)
+            both = own[own != 0].index.intersection(seen.index)
+            shares = found.setdefault((who, each.dimensions["job"]), [])
+            shares += [float(share) for share in seen[both] / own[both]]
+    return {key: shares for key, shares in found.items() if shares}
 
 
 def _extent(shares: Mapping[tuple[str, str], Sequence[float]], who: str, kind: str) -> str:
