@@ -150,6 +150,7 @@ def _table(block: Sequence[_Trial], blocks: Any, run: str, dice: np.random.Gener
     kinds = [k for t in block for k in (Kind("trial.wall", "s", _NONE, 1.0),
                                         *EXPERIMENTS[t.experiment])]  # fmt: skip
     of_trial = np.repeat(np.arange(len(block)), sizes)
+    trials = [block[int(n)] for n in of_trial]
     count, width = len(blocks), len(kinds)
     failed = dice.random((count, len(block))) < 0.002
     keep = (~failed[:, of_trial] | (np.array([k.metric for k in kinds]) == "trial.wall")).ravel()
@@ -173,11 +174,11 @@ def _table(block: Sequence[_Trial], blocks: Any, run: str, dice: np.random.Gener
     def constant(text: str) -> pa.Array:
         return pa.DictionaryArray.from_arrays(np.zeros(len(words), np.int32), pa.array([text]))
 
-    facts = [RUNTIMES.get(block[n].runtime, ("bare metal", "none", 1.0)) for n in of_trial]
+    facts = [RUNTIMES.get(t.runtime, ("bare metal", "none", 1.0)) for t in trials]
     found = {
         "run": constant(run), "scenario": constant("many"),
-        "experiment": word([block[n].experiment for n in of_trial]),
-        "runtime": word([block[n].runtime for n in of_trial]),
+        "experiment": word([t.experiment for t in trials]),
+        "runtime": word([t.runtime for t in trials]),
         "runtime_class": word([f[0] for f in facts]), "accel": word([f[1] for f in facts]),
         "trial": pc.utf8_lpad(pa.array(trial).cast(pa.string()), 7, "0"),
         "block": np.repeat(blocks, width)[keep],

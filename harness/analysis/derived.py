@@ -7,7 +7,7 @@ a stored table and a journal give the same, and a better formula reaches old run
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from harness.analysis.rows import Positions, Rows, Words
+from harness.analysis.rows import Column, Positions, Rows, Words
 from harness.analysis.told import encode
 
 READY, ADDED = "ladder.ready", "ladder.added"
@@ -92,7 +92,7 @@ class _Nothing:
     def __init__(self, length: int) -> None:
         self.length = length
 
-    def read(self, names: Sequence[str]) -> pa.Table:
+    def parts(self, names: Sequence[str]) -> Iterable[tuple[int, Mapping[str, Column]]]:
         raise KeyError(names)
 
     def texts(self, name: str, wall: Positions, places: Positions | None) -> pa.ChunkedArray:

@@ -18,9 +18,10 @@ import msgspec
 
 from harness import manifest
 from harness.clock import now_ns
-from harness.journal import MANIFEST, Journal, create_folder, records, write_manifest
+from harness.journal import Journal, create_folder, records, write_manifest
 from harness.lineup import Lineup
 from harness.model import Image, Metric, Outcome, Trial, TrialRecord
+from harness.paths import MANIFEST
 from harness.probes.guards import INFO, Guard
 from harness.runner import Request
 from harness.stopping import Stop, ended
