@@ -28,6 +28,12 @@ class ScenarioError(UsageError):
     """A scenario file is not valid; the message names the place of the fault."""
 
 
+def brief(error: Exception, most: int = 200) -> str:
+    """What another library says of an error, as part of one sentence."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0] if len(lines[0]) <= most else f"{lines[0][:most]}…"
+
+
 class RuntimeUnavailable(HarnessError):
     """A runtime cannot work on this host; the hint is the command that would mend it."""
 

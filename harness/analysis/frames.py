@@ -39,7 +39,7 @@ from harness.analysis.rows import (
     Words,
 )
 from harness.analysis.told import Told
-from harness.errors import UsageError
+from harness.errors import UsageError, brief
 from harness.model import Outcome, TrialRecord
 from harness.paths import JOURNAL, MANIFEST
 
@@ -394,7 +394,7 @@ def _opened(source: Path | bytes, path: Path) -> Parquet:
         table = Parquet(source)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UsageError(
-            f"the samples in {path} cannot be read: {error}",
+            f"the samples in {path} cannot be read: {brief(error)}",
             "the file is damaged; if the journal is still there, remove samples.parquet",
         ) from error
     if isinstance(source, bytes):

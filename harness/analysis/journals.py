@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from harness.analysis.rows import WALL, Rows, Table
 from harness.analysis.told import encode
+from harness.errors import brief
 from harness.model import Outcome, Trial, TrialRecord
 
 WARMUP = "warmup"
@@ -99,7 +100,7 @@ class Reader:
     def _note(self, number: int, error: Exception) -> None:
         self._count += 1
         if len(self._bad) < _TOLD_LINES:
-            self._bad.append(f"line {number} of the journal was left out: {error}")
+            self._bad.append(f"line {number} of the journal was left out: {brief(error)}")
 
     @property
     def notes(self) -> tuple[str, ...]:

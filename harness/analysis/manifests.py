@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from harness.errors import UsageError
+from harness.errors import UsageError, brief
 from harness.model import SCHEMA_VERSION, Trial
 
 PLAN = "plan"
@@ -72,7 +72,7 @@ def read(data: bytes, where: Path, long_plan: bool = True) -> Manifest:
         ) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(
-            f"the manifest of {where} cannot be read: {error}",
+            f"the manifest of {where} cannot be read: {brief(error)}",
             "restore the file; the journal is untouched",
         ) from error
     check_schema(found, where)
@@ -107,7 +107,7 @@ def sound(manifest: dict[str, Any]) -> Manifest:
             msgspec.convert(inside[path[-1]], kind)
         except (msgspec.ValidationError, RecursionError) as error:
             del inside[path[-1]]
-            notes.append(f"the manifest's {'.'.join(path)} was left out: {error}")
+            notes.append(f"the manifest's {'.'.join(path)} was left out: {brief(error)}")
     scenario = manifest.setdefault("scenario", {})
     scenario.setdefault("name", "unknown")
     return Manifest(manifest, tuple(notes))

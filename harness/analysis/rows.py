@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from harness.errors import UsageError
+from harness.errors import UsageError, brief
 from harness.model import Outcome
 
 WALL = "trial.wall"
@@ -333,7 +333,7 @@ def _damage_told() -> Iterator[None]:
         yield
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UsageError(
-            f"the stored samples cannot be read: {error}",
+            f"the stored samples cannot be read: {brief(error)}",
             "the file is damaged; if the journal is still there, remove samples.parquet",
         ) from error
 
