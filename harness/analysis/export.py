@@ -25,6 +25,9 @@ _RESERVED = frozenset({
 })  # fmt: skip
 _LONGEST = 150
 
+_GROUP = 2**18
+"""Rows that are read at once: a question about one trial reads no more than these."""
+
 _DANGEROUS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -92,8 +95,9 @@ def harmless(text: object) -> str:
 
 def _parquet(table: pa.Table, about: About | None = None) -> bytes:
     """Without Arrow's own schema: other tools then see plain words and not its dictionaries."""
-    if about is not None:
-        table = table.replace_schema_metadata({ABOUT: msgspec.json.encode(about)})
     buffer = BytesIO()
-    pq.write_table(table, buffer, compression="zstd", store_schema=False)
+    with pq.ParquetWriter(buffer, table.schema, compression="zstd", store_schema=False) as writer:
+        writer.write_table(table, row_group_size=_GROUP)
+        if about is not None:
+            writer.add_key_value_metadata({ABOUT: msgspec.json.encode(about)})
     return buffer.getvalue()

@@ -136,9 +136,14 @@ class RunData:
         at = self.rows.index.rows(metric, runtime, dimensions)
         return pd.Series(self.rows.numbers("value")[at], index=self.rows.numbers("block")[at])
 
-    def by_trial(self, metric: str, runtime: str, **dimensions: str) -> pd.Series[float]:
+    def exactly(self, series: Series) -> pd.Series[float]:
+        """The same of the samples that have the dimensions of a series, and no others."""
+        at = self.rows.index.exactly(series)
+        return pd.Series(self.rows.numbers("value")[at], index=self.rows.numbers("block")[at])
+
+    def by_trial(self, series: Series) -> pd.Series[float]:
         """The same by place in `trials`, for what is compared within a trial."""
-        at = self.rows.index.rows(metric, runtime, dimensions)
+        at = self.rows.index.exactly(series)
         places = np.searchsorted(self.rows.wall, at, side="right") - 1
         return pd.Series(self.rows.numbers("value")[at], index=places)
 

@@ -113,7 +113,7 @@ def history(paths: Iterable[Path], wanted: Wanted | None = None) -> History:
     series: dict[tuple[str, ...], list[tuple[RunData, Measured]]] = {}
     there: set[str] = set()
     for run in sorted(runs, key=lambda each: str(each.manifest.get("started_utc", ""))):
-        there.update(str(name) for name in run.samples["metric"].unique())
+        there.update(run.rows.index.metrics)
         for each in measured(run, wanted.metrics or _deciding(run)):
             if not each.curve and (not wanted.runtimes or each.runtime in wanted.runtimes):
                 series.setdefault(_key(run, each), []).append((run, each))
@@ -155,7 +155,7 @@ def _may_be_wanted(path: Path, wanted: Wanted) -> bool:
 
 def _deciding(run: RunData) -> Sequence[str]:
     """The one metric of each experiment that its medians are judged by."""
-    experiments = [str(name) for name in run.trials["experiment"].unique()]
+    experiments = [str(name) for name in run.tally["experiment"].unique()]
     headlines = {name: HEADLINES.get(name, ())[:1] for name in experiments}
     found = [DECIDING.get(name) or next(iter(headlines[name]), "") for name in experiments]
     return [*(name for name in found if name), "imported.wall"]

@@ -5,21 +5,19 @@ Whoever shows a whole run (an export, a history) goes through these, not through
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from harness.analysis.frames import WALL, RunData
-from harness.analysis.summary import is_emulated
+from harness.analysis.rows import Series
+from harness.analysis.summary import class_of, is_emulated
 from harness.metrics import METRICS
-from harness.model import Metric, Outcome
+from harness.model import Metric
 
 _PLACES = ("n", "launch")
 """Dimensions that number the values inside one trial: points of a curve, not trials."""
-
-_KEY = ["metric", "runtime", "dimensions", "unit"]
 
 
 @dataclass(frozen=True)
@@ -49,42 +47,34 @@ class Measured:
 
 def measured(run: RunData, metrics: Collection[str] | None = None) -> tuple[Measured, ...]:
     """Every series of a run, or those of some metrics, in the order of the samples."""
-    rows = run.samples
-    rows = rows[(rows["metric"] != WALL) & (rows["outcome"] == Outcome.OK.value)]
-    if metrics is not None:
-        rows = rows[rows["metric"].isin(metrics)]
-    curves = _curves(rows)
-    emulated = {name: is_emulated(run, name) for name in rows["runtime"].unique()}
-    found = []
-    for (metric, runtime, dimensions, unit), group in rows.groupby(_KEY, sort=False):
-        said = json.loads(str(dimensions))
-        values = pd.Series(group["value"].to_numpy(float), index=group["block"].to_numpy(int))
-        found.append(
-            Measured(
-                str(metric), str(runtime), str(group["runtime_class"].iloc[0]),
-                str(group["accel"].iloc[0]), emulated[runtime], said, str(unit), values,
-                (metric, runtime) in curves and any(place in said for place in _PLACES),
-            )
-        )  # fmt: skip
-    return tuple(found)
+    there = sorted(run.series(), key=lambda series: series.first)
+    wanted = [s for s in there if s.metric != WALL and (metrics is None or s.metric in metrics)]
+    curves = _curves(run, wanted)
+    kinds = {name: (*class_of(run, name), is_emulated(run, name))
+             for name in dict.fromkeys(series.runtime for series in wanted)}  # fmt: skip
+    return tuple(
+        Measured(
+            s.metric, s.runtime, *kinds[s.runtime], s.dimensions, s.unit,
+            run.exactly(s),
+            (s.metric, s.runtime) in curves and any(place in s.dimensions for place in _PLACES),
+        )
+        for s in wanted
+    )  # fmt: skip
 
 
-def _curves(rows: pd.DataFrame) -> set[tuple[str, str]]:
+def _curves(run: RunData, there: Sequence[Series]) -> set[tuple[str, str]]:
     """Metrics and runtimes of which one trial has values at several places."""
-    kinds = rows[["dimensions"]].drop_duplicates()
-    at = {
-        text: str([said.get(place) for place in _PLACES])
-        for text in kinds["dimensions"]
-        if any(place in (said := json.loads(text)) for place in _PLACES)
+    trials: dict[tuple[str, str], dict[str, set[int]]] = {}
+    for s in there:
+        if any(place in s.dimensions for place in _PLACES):
+            place = str([s.dimensions.get(each) for each in _PLACES])
+            at = trials.setdefault((s.metric, s.runtime), {}).setdefault(place, set())
+            at.update(run.by_trial(s).index)
+    return {
+        key
+        for key, places in trials.items()
+        if sum(map(len, places.values())) > len(set().union(*places.values()))
     }
-    placed = rows[rows["dimensions"].isin(list(at))]
-    if placed.empty:
-        return set()
-    places = (
-        placed["dimensions"].map(at).groupby([placed[k] for k in ("metric", "runtime", "trial")])
-    )
-    several = places.nunique()
-    return {(metric, runtime) for metric, runtime, _ in several[several > 1].index}
 
 
 def metric_of(run: RunData, name: str) -> Metric:

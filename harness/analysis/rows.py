@@ -154,7 +154,10 @@ class Parquet:
     def _open(self) -> Any:
         words = [name for name in WORDS if name != "trial"]
         source = pa.BufferReader(self._source) if isinstance(self._source, bytes) else self._source
-        return pq.ParquetFile(source, metadata=self._about, read_dictionary=words)
+        try:
+            return pq.ParquetFile(source, metadata=self._about, read_dictionary=words)
+        except KeyError as error:
+            raise ValueError("a column does not hold plain values") from error
 
 
 class Table:
@@ -235,13 +238,15 @@ class Rows:
 
 @dataclass(frozen=True)
 class Series:
-    """A metric of a runtime with its dimensions, in `ok` trials; `count` values."""
+    """A metric of a runtime with its dimensions, in `ok` trials: `count` values, the first in
+    the row `first`."""
 
     metric: str
     runtime: str
     dimensions: Mapping[str, str]
     unit: str
     count: int
+    first: int = 0
 
 
 class Index:
@@ -277,7 +282,8 @@ class Index:
         """Every series of a metric."""
         unit = self._rows.words("unit")
         for series, number in self._found.get(metric, ()):
-            yield replace(series, unit=unit.values[unit.codes[self._at(number)[0]]])
+            first = self._first(number)
+            yield replace(series, unit=unit.values[unit.codes[first]], first=first)
 
     @property
     def metrics(self) -> Sequence[str]:
@@ -295,6 +301,19 @@ class Index:
         if len(found) == 1:
             return found[0]
         return np.sort(np.concatenate([np.empty(0, np.int64), *found]))
+
+    def exactly(self, series: Series) -> Positions:
+        """The rows of a metric of a runtime that have these dimensions and no others."""
+        found = [
+            self._at(number)
+            for other, number in self._found.get(series.metric, ())
+            if (other.runtime, other.dimensions) == (series.runtime, series.dimensions)
+        ]
+        return np.sort(np.concatenate([np.empty(0, np.int64), *found]))
+
+    def _first(self, number: int) -> int:
+        begin, order, ends = next(s for s in self._stretches if s[2][number] < s[2][number + 1])
+        return int(begin + order[ends[number]])
 
     def _at(self, number: int) -> Positions:
         return np.concatenate([

@@ -95,10 +95,10 @@ def _benchmark(run: RunData, series: Measured) -> Mapping[str, Any]:
 
 def _failed(run: RunData, series: Measured) -> int:
     """Trials of the metric's experiment that went wrong: in no value, and not to be forgotten."""
-    bad = run.trials["outcome"].isin([Outcome.FAILED.value, Outcome.TIMEOUT.value])
-    same = run.trials["runtime"] == series.runtime
-    same &= run.trials["experiment"] == series.metric.partition(".")[0]
-    return int((bad & same & ~run.trials["warmup"]).sum())
+    bad = run.tally["outcome"].isin([Outcome.FAILED.value, Outcome.TIMEOUT.value])
+    same = run.tally["runtime"] == series.runtime
+    same &= run.tally["experiment"] == series.metric.partition(".")[0]
+    return int(run.tally.loc[bad & same & ~run.tally["warmup"], "count"].sum())
 
 
 def _stats(data: Floats) -> Mapping[str, Any]:

@@ -258,9 +258,9 @@ def _shares(run: RunData, runtime: str) -> Mapping[tuple[str, str], Sequence[flo
     for each in run.series("io.bytes"):
         if each.runtime != runtime:
             continue
-        own = run.by_trial("io.bytes", runtime, **each.dimensions)
+        own = run.by_trial(each)
         for who in ("box", "device"):
-            seen = run.by_trial(f"io.{who}_bytes", runtime, **each.dimensions)
+            seen = run.by_trial(replace(each, metric=f"io.{who}_bytes"))
             both = own[own != 0].index.intersection(seen.index)
             shares = found.setdefault((who, each.dimensions["job"]), [])
             shares += [float(share) for share in seen[both] / own[both]]
