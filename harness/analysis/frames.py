@@ -45,7 +45,7 @@ from harness.paths import JOURNAL, MANIFEST
 
 __all__ = [
     "CONTRACT", "EXTRA", "JOURNAL", "MANIFEST", "NOT_RUN", "SAMPLES", "STORED", "WALL", "WARMUP",
-    "RunData", "from_records", "load_run", "load_runs",
+    "RunData", "from_records", "from_table", "load_run", "load_runs",
 ]  # fmt: skip
 
 SAMPLES = "samples.parquet"
@@ -373,15 +373,31 @@ def from_records(
     return RunData.of(manifest, with_derived(manifest, rows), notes)
 
 
-def _from_parquet(
-    manifest: manifests.Manifest, table: Parquet, folder: Path | None = None
-) -> RunData:
-    missing = [name for name in (*CONTRACT, *EXTRA, *STORED) if name not in table.names]
+def from_table(manifest: Mapping[str, Any], table: pd.DataFrame) -> RunData:
+    """A run from all columns of `samples.parquet` as a table with words in full."""
+    _check_columns(list(table.columns))
+    plain = pa.Table.from_pandas(table[[*CONTRACT, *EXTRA]], preserve_index=False)
+    wall = table[table["metric"] == WALL]
+    texts = {
+        name: pa.chunked_array([pa.array(wall[name].astype(str).tolist(), pa.string())])
+        for name in ("trial", *STORED)
+    }
+    return RunData.of(manifest, with_derived(manifest, Rows(Table(plain, texts))))
+
+
+def _check_columns(names: Sequence[str]) -> None:
+    missing = [name for name in (*CONTRACT, *EXTRA, *STORED) if name not in names]
     if missing:
         raise UsageError(
             f"the stored samples lack the columns {', '.join(missing)}",
             "they were not written by tarebench, or by a newer one",
         )
+
+
+def _from_parquet(
+    manifest: manifests.Manifest, table: Parquet, folder: Path | None = None
+) -> RunData:
+    _check_columns(table.names)
     said, rows = about(table), Rows(table)
     lost = table.lose_unreadable(STORED) if table.length <= _EAGER else ()
     if table.length <= _EAGER:

@@ -18,10 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.analysis import embedded, journals
-from harness.analysis.export import export, samples_parquet, write_samples
+from harness.analysis.export import samples_parquet, write_samples
 from harness.analysis.frames import RunData, load_run
 from harness.analysis.summary import summarise
 from harness.errors import HarnessError, UsageError
+from harness.exchange.export import export
 from harness.report import build
 from tests.synthetic import Plan, make_run
 
