@@ -82,7 +82,8 @@ class RunData:
     `folder` is where the run is stored; None when it was read from a report. `journal` tells
     which journal it was read from, if it was.
 
-    Both tables are made when they are first asked for. Of a run of a million trials they are
+    Both tables are made when they are first asked for, and are never changed: what needs another
+    table makes another run of it (`dataclasses.replace`). Of a run of a million trials they are
     large, and `values`, `series`, `tally`, `measured` and `told` answer without them.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,9 @@ def stored(
         name = folder / f"run-{day:03d}"
         run = load_run(make_run(name, Plan(runtimes=("bare",), blocks=6, seed=day, memory=False)))
         (name / "journal.jsonl").unlink()
-        ready = run.samples["metric"] == "startup.ready"
-        run.samples.loc[ready, "value"] *= factor(day)
-        write_samples(run, name)
+        samples = run.samples.copy()
+        samples.loc[samples["metric"] == "startup.ready", "value"] *= factor(day)
+        write_samples(replace(run, samples=samples), name)
         fresh = json.loads((name / "manifest.json").read_text())
         manifest = {**fresh, "host": {**fresh["host"], **manifest.get("host", {})}}
         for said in ("tarebench", "runtimes"):
