@@ -92,8 +92,9 @@ def test_a_faster_runtime_is_better_and_a_small_step_small(tmp_path: Path) -> No
     runs = stored(tmp_path / "b", 12, lambda day: 1.0)
     for day, path in enumerate(runs):
         run = load_run(path)
-        run.samples.loc[run.samples["metric"] == "startup.ready", "value"] = values[day]
-        write_samples(run, path)
+        samples = run.samples.copy()
+        samples.loc[samples["metric"] == "startup.ready", "value"] = values[day]
+        write_samples(replace(run, samples=samples), path)
     assert [c.verdict for c in only(runs).changes] == ["small"]
 
 
