@@ -17,7 +17,7 @@ IMAGE     = trap : INT; $(VENV)/tarebench image build || { status=$$?; \
 export YES
 
 .DEFAULT_GOAL := help
-.PHONY: help run reference setup test test-all setup-test lint clean-env
+.PHONY: help run reference lessons setup test test-all setup-test lint clean-env
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,9 @@ reference: setup ## Run every scenario, and keep small copies for results/refere
 	    [ $$status -le 1 ] || { [ $$status -eq 3 ] && continue; exit $$status; }; \
 	    $(VENV)/tarebench export "$$run" --to reference || exit $$?; \
 	done; $(BOOTSTRAP) --give-back
+
+lessons: setup-test ## Run the lessons' texts on the reference runs, and write their notebooks
+	@$(VENV)/python notebooks/build.py
 
 setup-test:
 	@$(BOOTSTRAP) --for-tests

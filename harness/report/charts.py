@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from matplotlib.figure import FigureBase
@@ -53,17 +54,29 @@ Draw = Callable[[Layout], FigureBase]
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart in the forms of a report.
+    """A chart in the forms of a report, each drawn when it is first asked for.
 
     `alt` says in words what it shows, `numbers` are its values, and `draw` draws it.
     """
 
     name: str
     alt: str
-    wide: bytes
-    narrow: bytes
     draw: Draw
     numbers: Numbers
+
+    @cached_property
+    def wide(self) -> bytes:
+        """As SVG, for a desk and paper."""
+        return self._svg(WIDE)
+
+    @cached_property
+    def narrow(self) -> bytes:
+        """As SVG, for a phone."""
+        return self._svg(NARROW)
+
+    def _svg(self, layout: Layout) -> bytes:
+        with settings():
+            return image(self.draw(layout), "svg")
 
     @property
     def title(self) -> str:
@@ -113,9 +126,7 @@ def subject(row: RuntimeRow) -> Subject:
 
 def render(name: str, alt: str, draw: Draw, numbers: Numbers) -> Chart:
     """A chart from the function that draws it for a layout."""
-    with settings():
-        wide, narrow = image(draw(WIDE), "svg"), image(draw(NARROW), "svg")
-        return Chart(name, alt, wide, narrow, draw, numbers)
+    return Chart(name, alt, draw, numbers)
 
 
 def _charts(run: RunData, summary: Summary) -> Iterator[tuple[str, str, Draw, Numbers]]:

@@ -27,11 +27,17 @@ from harness.report.charts import GUEST, OVERHEAD, PHASE_WORDS, subject
 
 @dataclass(frozen=True)
 class Table:
-    """Headings and cells as text; the first column names the row."""
+    """Headings and cells as text; the first column names the row.
+
+    `kind` is `numbers`, or `words` where cells are sentences that may take several lines.
+    `ranked` says that its rows may be put in order of size; not where they count unlike things.
+    """
 
     caption: str
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    kind: str = "numbers"
+    ranked: bool = True
 
     def __post_init__(self) -> None:
         """Caption and headings are said in the language that is spoken."""

@@ -160,6 +160,13 @@ def test_tables_filter(visit: Visit) -> None:
     assert len(visit.column(0, 0)) == len(QUICK)
 
 
+def test_figures_of_unlike_spans_cannot_be_put_in_order(visit: Visit) -> None:
+    unlike = visit.page.locator("table[data-unranked]")
+    assert unlike.count() == 1
+    assert "Timed" in unlike.locator("thead").inner_text()
+    assert unlike.locator("button").count() == 0
+
+
 def test_each_chart_has_its_numbers_one_click_away(visit: Visit) -> None:
     figures = visit.page.locator("figure")
     assert figures.count() == visit.page.locator("figure a.csv").count()

@@ -68,7 +68,7 @@
 
   for (const table of document.querySelectorAll("table")) {
     const rows = table.tBodies[0].rows.length;
-    if (rows > 1) sortable(table);
+    if (rows > 1 && !("unranked" in table.dataset)) sortable(table); // its rows count unlike things
     if (rows > 4) filterable(table);
   }
 })();

@@ -1,0 +1,184 @@
+"""The door for notebooks: small, lazy, pandas in and out, and its document runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.figure
+import numpy as np
+import pandas as pd
+import pytest
+
+import harness.analysis as door
+from harness.analysis import (
+    RunData,
+    answers,
+    by_block,
+    check_guesses,
+    demo,
+    demos,
+    load,
+    median,
+    medians,
+    phase_table,
+    published_figures,
+    ratio,
+    ratios,
+    readable,
+    rung_table,
+)
+from harness.errors import UsageError
+from harness.report import figure, figures
+from tests.synthetic import Plan, make_run
+
+TOP = Path(__file__).resolve().parent.parent.parent
+DOCUMENT = TOP / "docs" / "analysis-api.md"
+READY = "startup.ready"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunData:
+    return load(make_run(tmp_path_factory.mktemp("runs") / "quick", Plan(phases=False)))
+
+
+def test_the_door_costs_nothing_until_it_is_used() -> None:
+    code = (
+        "import sys, harness.analysis as a; heavy = {'pandas', 'numpy', 'scipy', 'matplotlib'}; "
+        "print(len(heavy & set(sys.modules)), set(a.__all__) <= set(dir(a)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "0 True\n"
+
+
+def test_everything_at_the_door_is_there_and_nothing_else_is() -> None:
+    for name in door.__all__:
+        assert getattr(door, name).__doc__
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        door.nonsense  # noqa: B018
+
+
+def test_the_document_names_all_of_it_and_its_examples_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = DOCUMENT.read_text()
+    assert [name for name in door.__all__ if f"`{name}" not in text] == []
+    blocks = re.findall(r"```python\n(.*?)```", text, re.S)
+    assert blocks
+    exec(compile("\n".join(blocks), str(DOCUMENT), "exec"), {"__name__": "document"})
+    assert (tmp_path / "startup.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_reference_runs_are_there_by_name() -> None:
+    assert {"quick", "docker", "ladder"} <= set(demos())
+    assert demo().manifest["scenario"]["name"] == "quick"
+    with pytest.raises(UsageError, match="no reference run is called 'nonsense'"):
+        demo("nonsense")
+
+
+def test_medians_are_those_of_the_analysis(run: RunData) -> None:
+    table = medians(run, READY)
+    assert list(table.index) == ["bare", "chroot", "runc", "crun", "docker", "qemu"]
+    assert list(table["emulated"]) == [False] * 5 + [True]
+    found = median(run.values(READY, "crun"))
+    assert found is not None
+    assert found.interval is not None
+    told = [table[name]["crun"] for name in ("median", "low", "high", "n")]
+    assert told == [found.value, found.interval.low, found.interval.high, 10]
+
+
+def test_blocks_are_rows_and_runtimes_columns(run: RunData) -> None:
+    table = by_block(run, READY)
+    assert table.shape == (10, 6)
+    assert table["crun"].median() == pytest.approx(medians(run, READY)["median"]["crun"])
+    memory = by_block(run, "memory.charged", state="idle")
+    assert (memory["docker"] > 1e6).all()
+
+
+def test_ratios_come_with_their_verdict_and_never_for_an_emulated_machine(run: RunData) -> None:
+    table = ratios(run, READY)
+    assert "bare" not in table.index
+    found = ratio(run.values(READY, "docker"), run.values(READY, "bare"))
+    assert found is not None
+    assert table["ratio"]["docker"] == pytest.approx(found.value)
+    assert table["verdict"]["docker"] != "no_conclusion"
+    assert table["verdict"]["qemu"] == "no_conclusion"
+    assert "emulated" in str(table["why"]["qemu"])
+
+
+def test_phases_of_a_row_add_up(run: RunData) -> None:
+    table = phase_table(run)
+    assert np.allclose(table.drop(columns="total").sum(axis=1), table["total"])
+    assert not (table.loc["crun"] == 0).any()
+
+
+def test_guesses_are_scored_and_a_blank_is_told_nothing(run: RunData) -> None:
+    truth = medians(run, READY)["median"]
+    table = check_guesses(run, READY, {"bare": truth["bare"] * 5, "crun": None, "docker": 0.001})
+    assert table["off"]["bare"] == pytest.approx(5)
+    assert table["off"]["docker"] == pytest.approx(truth["docker"] / 0.001)
+    assert table.loc["crun"].isna().all()
+    assert set(readable(table).T["crun"]) == {"–"}
+    with pytest.raises(UsageError, match="measured no podman"):
+        check_guesses(run, READY, {"podman": 1.0})
+    with pytest.raises(UsageError, match="bare is not above 0"):
+        check_guesses(run, READY, {"bare": -1.0})
+
+
+def test_text_has_units(run: RunData) -> None:
+    shown = readable(medians(run, READY))
+    assert re.fullmatch(r"[\d.]+ (ms|µs)", shown["median"]["bare"])
+    assert re.fullmatch(r"[\d.]+ ×", readable(ratios(run, READY))["ratio"]["crun"])
+    assert re.fullmatch(r"[\d.]+ MiB", readable(by_block(run, "memory.charged"))["docker"][0])
+
+
+def test_too_few_blocks_have_no_interval(tmp_path: Path) -> None:
+    few = load(make_run(tmp_path / "few", Plan(blocks=3, memory=False, phases=False)))
+    table = medians(few, READY)
+    assert table["median"].notna().all()
+    assert table[["low", "high"]].isna().all(axis=None)
+    assert set(readable(table)["low"]) == {"–"}
+
+
+def test_a_mistyped_name_is_one_sentence_and_no_blank_table(run: RunData, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no startup"):
+        medians(run, "startup.redy")
+    with pytest.raises(UsageError, match="has state=asleep"):
+        by_block(run, "memory.charged", state="asleep")
+    with pytest.raises(UsageError, match="of bare has several series"):
+        medians(load(make_run(tmp_path / "states", Plan(states=True))), "memory.charged")
+    with pytest.raises(UsageError, match="climbed no ladder"):
+        rung_table(run)
+    with pytest.raises(UsageError, match="kind 'speed'"):
+        published_figures("speed")
+    with pytest.raises(UsageError, match="no chart 'nonsense'"):
+        figure(run, "nonsense")
+
+
+def test_what_others_published_is_a_table_too() -> None:
+    table = published_figures("startup")
+    assert set(table["kind"]) == {"startup"}
+    assert (table[["span_from", "span_to"]] != "").all(axis=None)
+    assert len(published_figures()) > len(table)
+
+
+def test_answers_are_the_report_s(run: RunData) -> None:
+    assert answers(run)[0].startswith("crun is ready in")
+
+
+def test_charts_are_matplotlib_figures_of_the_report(run: RunData) -> None:
+    assert {"startup", "phases", "ecdf", "memory"} <= set(figures(run))
+    wide, narrow = figure(run, "startup"), figure(run, "startup", narrow=True)
+    assert isinstance(wide, matplotlib.figure.Figure)
+    assert narrow.get_figwidth() < wide.get_figwidth()
+
+
+def test_a_run_is_read_from_its_report_too(run: RunData, tmp_path: Path) -> None:
+    from harness.report import build
+
+    build([run], tmp_path / "r.html")
+    again = load(str(tmp_path / "r.html"))
+    pd.testing.assert_frame_equal(medians(again, READY), medians(run, READY))

@@ -1,0 +1,142 @@
+"""The lessons: each runs on what ships, its notebook is its text, and what it says is true."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+import pytest
+
+from harness.analysis import demo, difference, medians, rung_table
+
+TOP = Path(__file__).resolve().parent.parent.parent
+FOLDER = TOP / "notebooks"
+TEXTS = sorted(FOLDER.glob("[0-9][0-9]-*.py"))
+READY = "startup.ready"
+MOST_BYTES = 600_000
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The notebooks made anew, where no engine, no KVM and no home folder can be found."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    kept = ("LANG", "LC_ALL", "VIRTUAL_ENV", "SYSTEMROOT")
+    bare = {name: os.environ[name] for name in kept if name in os.environ}
+    bare |= {"PATH": str(Path(sys.executable).parent), "HOME": str(folder)}
+    done = subprocess.run(
+        [sys.executable, FOLDER / "build.py", folder],
+        cwd=folder, env=bare, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def cells(path: Path) -> list[Any]:
+    return list(nbformat.read(path, as_version=4).cells)
+
+
+def words(cell: Mapping[str, Any]) -> list[str]:
+    """What a cell has shown as text; a picture is told by its kind alone."""
+    shown = []
+    for output in cell.get("outputs", []):
+        assert output["output_type"] in ("stream", "display_data", "execute_result"), output
+        data = output.get("data", {})
+        text = output.get("text", "") if "image/png" not in data else "a picture"
+        shown.append(text or str(data.get("text/plain", "")))
+    return shown
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
+def test_a_notebook_is_its_text(text: Path) -> None:
+    kept, written = cells(text.with_suffix(".ipynb")), jupytext.read(text).cells
+    told = [(cell.cell_type, cell.source) for cell in kept]
+    assert told == [(cell.cell_type, cell.source) for cell in written], "run `make lessons`"
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
+def test_a_lesson_runs_and_its_notebook_shows_what_it_shows(text: Path, fresh: Path) -> None:
+    kept, made = cells(text.with_suffix(".ipynb")), cells(fresh / f"{text.stem}.ipynb")
+    for old, new in zip(kept, made, strict=True):
+        assert words(old) == words(new), f"run `make lessons`\n{new.source}"
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
+def test_a_notebook_tells_nothing_of_where_it_was_made(text: Path) -> None:
+    path = text.with_suffix(".ipynb")
+    raw = path.read_text()
+    assert path.stat().st_size < MOST_BYTES
+    assert str(TOP) not in raw
+    assert not re.search(r"/(?:tmp|root|home|Users)/", raw)
+    assert not re.search(r'"(?:execution|iopub|shell)\.', raw)
+    for cell in cells(path):
+        assert cell.metadata == {}
+        assert [o for o in cell.get("outputs", []) if o.get("name") == "stderr"] == []
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
+def test_pictures_are_there_and_small(text: Path) -> None:
+    shown = [
+        o.get("data", {}) for c in cells(text.with_suffix(".ipynb")) for o in c.get("outputs", [])
+    ]
+    pictures = [base64.b64decode(data["image/png"]) for data in shown if "image/png" in data]
+    assert len(pictures) >= 5
+    assert all(picture.startswith(b"\x89PNG") for picture in pictures)
+    assert max(map(len, pictures)) < 120_000
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
+def test_numbers_of_the_run_are_computed_and_not_typed(text: Path) -> None:
+    """No quantity with a unit stands in the prose; what a class is asked to guess least of all."""
+    prose = "\n".join(c.source for c in jupytext.read(text).cells if c.cell_type == "markdown")
+    found = re.findall(r"\d[\d.]* ?(?:ms|µs|s|MiB|KiB|milliseconds)\b", prose)
+    assert found == []
+
+
+def test_what_the_first_lesson_says_is_true_of_its_data() -> None:
+    """Its words name no number, but they do say which is larger."""
+    ready = medians(demo("quick"), READY)
+    assert ready["high"]["bare"] > ready["low"]["chroot"]  # "which two can you not tell apart?"
+    assert ready["high"]["chroot"] > ready["low"]["bare"]
+    assert ready["high"]["crun"] < ready["low"]["docker"] / 3
+    bare = demo("quick").values(READY, "bare")
+    assert bare.max() > 2 * bare.median()
+    assert demo("quick").manifest["host"]["hypervisor"] is True
+    assert ready["emulated"]["qemu"]
+
+
+def test_what_the_first_lesson_says_of_work_is_true() -> None:
+    work = medians(demo("quick"), "startup.cpu")["median"]
+    share = work / medians(demo("quick"), READY)["median"]
+    assert share["crun"] < 0.7
+    assert share["docker"] > 0.85
+    assert work["docker"] > 5 * work["crun"]
+
+
+def test_what_the_first_lesson_says_of_the_ladder_is_true() -> None:
+    table = rung_table(demo("ladder"))
+    own = table[table["runtime"].str.startswith("spawn") & table["main"]]
+    assert own["added"].idxmax() == "control group"
+    assert own["low"]["control group"] > 0
+    assert table["added"]["network namespace"] < 0.1 * table["ready"]["Docker, bridge"]
+
+
+def test_what_the_first_lesson_says_of_docker_s_network_is_true() -> None:
+    run = demo("docker")
+    ready = medians(run, READY)
+    others = ready.loc[["docker", "docker,network=none"]]
+    assert (ready["high"]["docker,network=host"] < others["low"]).all()
+    bridge = difference(run.values(READY, "docker"), run.values(READY, "docker,network=none"))
+    assert bridge is not None
+    assert bridge.interval is not None
+    assert bridge.interval.low < 0 < bridge.interval.high
+    work = medians(run, "startup.cpu")
+    others = work.loc[["docker", "docker,network=none"]]
+    assert (work["high"]["docker,network=host"] < others["low"]).all()
