@@ -76,19 +76,25 @@ def medians(run: RunData, metric: str, **dimensions: str) -> pd.DataFrame:
     return _table(rows, dict.fromkeys(("median", "low", "high"), unit))
 
 
-def ratios(run: RunData, metric: str, **dimensions: str) -> pd.DataFrame:
-    """A row a runtime: how many times bare metal's median its own is, paired within blocks.
+def ratios(run: RunData, metric: str, over: str = BARE, **dimensions: str) -> pd.DataFrame:
+    """A row a runtime: how many times the median of `over` its own is, paired within blocks.
 
     Columns n, ratio, low, high, and the verdict that the data and the run's conditions allow,
     with why there is none. Of an emulated machine no verdict is ever given.
     """
     _need(run, metric, dimensions)
-    found = relative.beside_bare(run, summarise(run), [metric])
-    rows = {
-        each.row.runtime: _estimate("ratio", each.ratio)
-        | {"verdict": each.verdict.value, "why": each.why}
+    found = relative.beside(run, summarise(run), metric, over, dimensions)
+    names = [each.row.runtime for each in found]
+    if over not in names:
+        raise UsageError(f"the run measured no {metric} of {over}", f"it has {', '.join(names)}")
+    rows: dict[str, dict[str, object]] = {
+        each.row.runtime: {
+            **_estimate("ratio", each.ratio),
+            "verdict": each.verdict.value,
+            "why": each.why,
+        }
         for each in found
-        if each.row.runtime != BARE and dimensions.items() <= each.dimensions.items()
+        if each.row.runtime != over
     }
     return _table(rows, dict.fromkeys(("ratio", "low", "high"), _RATIO))
 

@@ -1,4 +1,4 @@
-"""Every runtime beside bare metal, metric by metric, each with its verdict.
+"""Every runtime beside bare metal or beside another, metric by metric, each with its verdict.
 
 A ratio is that of two medians, paired within blocks; harness/analysis/verdicts.py decides, at
 the margin that the scenario fixed before the run, and keeps false discoveries rare among all
@@ -15,7 +15,15 @@ from typing import Any
 from harness.analysis import statistics, verdicts
 from harness.analysis.frames import RunData
 from harness.analysis.statistics import CONFIDENCE, Estimate
-from harness.analysis.summary import BARE, RuntimeRow, Summary, blocking, direction, threshold
+from harness.analysis.summary import (
+    BARE,
+    RuntimeRow,
+    Summary,
+    blocking,
+    direction,
+    floor_s,
+    threshold,
+)
 from harness.analysis.verdicts import Judgement, Verdict
 from harness.model import RuntimeClass
 
@@ -25,7 +33,7 @@ _MACHINES = (RuntimeClass.MACHINE.value, RuntimeClass.EMULATED.value)
 @dataclass(frozen=True)
 class Relative:
     """One runtime in one metric. `dimensions` are those of its samples; the judgement is of its
-    values beside those of bare metal, None for bare metal itself."""
+    values beside those of the base (bare metal, mostly), None for the base itself."""
 
     row: RuntimeRow
     metric: str
@@ -37,7 +45,7 @@ class Relative:
 
     @property
     def ratio(self) -> Estimate | None:
-        """Its median over that of bare metal; None where no block has both."""
+        """Its median over that of the base; None where no block has both."""
         return self.judgement.ratio if self.judgement else None
 
     @property
@@ -54,12 +62,30 @@ def beside_bare(
 ) -> tuple[Relative, ...]:
     """All runtimes in all series of these metrics; series in their order, then runtimes."""
     found = [
-        _relative(run, row, metric, dimensions, unit, confidence)
+        _relative(run, row, metric, dimensions, unit, confidence, BARE)
         for metric, dimensions, unit in series(run, metrics)
         for row in summary.rows
         if len(run.values(metric, row.runtime, **dimensions))
     ]
-    return _controlled(run, tuple(found))
+    return _controlled(run, found)
+
+
+def beside(
+    run: RunData, summary: Summary, metric: str, base: str, dimensions: Mapping[str, str]
+) -> tuple[Relative, ...]:
+    """All runtimes in one metric, beside the runtime `base`.
+
+    Of each runtime the samples that have these dimensions, whatever others they have. No verdict
+    is given where the base itself makes comparisons unfair.
+    """
+    unit = next((u for m, d, u in series(run, [metric]) if dimensions.items() <= d.items()), "")
+    found = [
+        _relative(run, row, metric, dimensions, unit, CONFIDENCE, base)
+        for row in summary.rows
+        if len(run.values(metric, row.runtime, **dimensions))
+    ]
+    against = [_unfair(run, row) for row in summary.rows if row.runtime == base]
+    return _controlled(run, found, next(filter(None, against), ""))
 
 
 def series(run: RunData, metrics: Sequence[str]) -> Sequence[tuple[str, Mapping[str, str], str]]:
@@ -88,16 +114,18 @@ def _relative(
     dimensions: Mapping[str, str],
     unit: str,
     confidence: float,
+    base: str,
 ) -> Relative:
     values = run.values(metric, row.runtime, **dimensions)
     value = statistics.median(values, confidence)
     assert value is not None
     made = Relative(row, metric, dimensions, unit, value, threshold(run, metric), None)
-    if row.runtime == BARE:
+    if row.runtime == base:
         return made
     judgement = verdicts.judge(
-        run.values(metric, BARE, **dimensions), values, better=direction(run, metric),
+        run.values(metric, base, **dimensions), values, better=direction(run, metric),
         margin=made.margin, paired=True, confidence=confidence,
+        floor=floor_s(run, metric, row.runtime, base),
     )  # fmt: skip
     return replace(made, judgement=judgement)
 
@@ -123,9 +151,12 @@ def condition(run: RunData, runtime: str, name: str) -> str:
     return next((str(value) for value in own.unique() if value), "")
 
 
-def _controlled(run: RunData, found: Sequence[Relative]) -> tuple[Relative, ...]:
-    """Unfair comparisons get no verdict; the fair ones are controlled together."""
-    reasons = [_unfair(run, each.row) for each in found]
+def _controlled(run: RunData, found: Sequence[Relative], against: str = "") -> tuple[Relative, ...]:
+    """Unfair comparisons get no verdict; the fair ones are controlled together.
+
+    `against` says why none is given at all, where none is.
+    """
+    reasons = [_unfair(run, each.row) or against for each in found]
     fair = [
         each.judgement
         for each, unfair in zip(found, reasons, strict=True)

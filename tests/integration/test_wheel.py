@@ -89,6 +89,18 @@ def test_what_ships_is_found(installed: Path, tmp_path: Path) -> None:
     assert said.stdout.split() == ["True"] * 4
 
 
+def test_lessons_find_their_data_in_the_wheel(installed: Path, tmp_path: Path) -> None:
+    code = (
+        "from harness.analysis import demo, demos, medians, published_figures; "
+        "print({'quick', 'docker', 'ladder'} <= set(demos()), len(published_figures()) > 30, "
+        "medians(demo(), 'startup.ready')['median'].notna().all())"
+    )
+    said = subprocess.run(
+        [installed / "python", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert said.stdout.split() == ["True"] * 3
+
+
 def test_demo_report_is_made_from_the_wheel(installed: Path, tmp_path: Path) -> None:
     report = tmp_path / "demo.html"
     subprocess.run(

@@ -109,6 +109,18 @@ def test_ratios_come_with_their_verdict_and_never_for_an_emulated_machine(run: R
     assert "emulated" in str(table["why"]["qemu"])
 
 
+def test_ratios_may_be_over_another_box_but_no_verdict_over_an_emulated_one(run: RunData) -> None:
+    over = ratios(run, READY, over="crun")
+    assert over["ratio"]["docker"] > 1
+    assert over["verdict"]["docker"] == "worse"
+    assert over["verdict"]["bare"] == "better"
+    memory = ratios(run, "memory.charged", over="docker", state="idle")
+    assert memory["ratio"]["crun"] < 1
+    assert set(ratios(run, READY, over="qemu")["verdict"]) == {"no_conclusion"}
+    with pytest.raises(UsageError, match="of podman"):
+        ratios(run, READY, over="podman")
+
+
 def test_phases_of_a_row_add_up(run: RunData) -> None:
     table = phase_table(run)
     assert np.allclose(table.drop(columns="total").sum(axis=1), table["total"])
