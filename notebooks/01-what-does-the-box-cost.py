@@ -14,8 +14,8 @@
 # | 0 – 5 | the question |
 # | 5 – 10 | **predict**, then look |
 # | 10 – 22 | read the chart; the median, its interval, and the block |
-# | 22 – 32 | find where the time goes |
-# | 32 – 38 | **predict** again: Docker without its network |
+# | 22 – 29 | find where the time goes |
+# | 29 – 38 | **predict** again: Docker without its network; the whole way up |
 # | 38 – 45 | the machine that is none; what you can say now |
 #
 # Work in pairs. Before you start, clear what is already filled in (*Edit → Clear Outputs of All
@@ -280,27 +280,6 @@ readable(by_ourselves.nlargest(3, "added")[["over", "added", "low", "high"]])
 # folders. *Moving a process into it* is the slow part: the kernel has to be sure that no
 # processor still looks at the old group, and so it waits until every one of them has passed a
 # point at which it cannot (an *RCU grace period*). In that time nobody works for the box.
-#
-# And above the mechanisms stand the programs that put them together:
-
-# %%
-figure(ladder, "ladder-engines")
-
-# %% [markdown]
-# Now you can tell the story of the long way from a plain process to Docker.
-#
-# - **crun** is one small program in C. It makes the whole stack and is gone. Its time is the
-#   kernel's, and much of it is that wait.
-# - **runc** does the same in Go. Its runtime has threads before the first line of the program
-#   runs, and a namespace must be entered by a single thread, so runc starts itself again, twice.
-# - **containerd** keeps a record of each container on the disk, and starts a helper beside each
-#   one, which calls runc.
-# - **Docker** asks containerd, keeps a record of its own, mounts the image's layers and sets up a
-#   network.
-#
-# No single mechanism is to blame. There are *programs that start programs*. Each has to be loaded,
-# to set itself up, to read what it is to do and to hand it on, and that is the work that the table
-# above has counted.
 
 # %% [markdown]
 # ## 5 · Predict again: Docker without its network
@@ -310,7 +289,7 @@ figure(ladder, "ladder-engines")
 # (`docker,network=none`), or none of its own at all: the container then uses the host's
 # (`docker,network=host`).
 #
-# Put the three in order, and guess each in seconds. You have the ladder to argue with.
+# Put the three in order, and guess each in seconds. You may argue with the ladder.
 
 # %%
 network = demo("docker")
@@ -348,6 +327,32 @@ table.assign(**{"CPU work": readable(medians(network, "startup.cpu"))["median"]}
 #   measure to test it?
 #
 # </details>
+
+# %% [markdown]
+# ### The whole way up
+#
+# Above the mechanisms stand the programs that put them together. This is the upper half of the
+# ladder, on a scale of its own. (It is another run than the last one, so compare the lengths and
+# not the totals.)
+
+# %%
+figure(ladder, "ladder-engines")
+
+# %% [markdown]
+# Now you can tell the story of the long way from a plain process to Docker.
+#
+# - **crun** is one small program in C. It makes the whole stack and is gone. Its time is the
+#   kernel's, and much of it is that wait.
+# - **runc** does the same in Go. Its runtime has threads before the first line of the program
+#   runs, and a namespace must be entered by a single thread, so runc starts itself again, twice.
+# - **containerd** keeps a record of each container on the disk, and starts a helper beside each
+#   one, which calls runc.
+# - **Docker** asks containerd, keeps a record of its own, mounts the image's layers and sets up a
+#   network.
+#
+# No single mechanism is to blame. There are *programs that start programs*. Each has to be loaded,
+# to set itself up, to read what it is to do and to hand it on. That is the work that you saw
+# counted in section 4.
 
 # %% [markdown]
 # ## 6 · The machine that is none
