@@ -46,6 +46,12 @@ def library(pattern: str) -> bool:
     return any(any(base.glob(f"{depth}{pattern}")) for base in folders for depth in ("", "*/"))
 
 
+def chinese_font() -> bool:
+    """Whether there is a font with Chinese letters, by the names that such fonts' files have."""
+    fonts = Path("/usr/share/fonts").rglob("*.[ot]t[cf]")
+    return any(re.search("cjk|wqy|droidsansfallback", font.name.lower()) for font in fonts)
+
+
 def account(name: str) -> bool:
     """Whether there is a user of this name."""
     try:
@@ -120,6 +126,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 TEST_NEEDS: tuple[Need, ...] = (
     Need("chromium", "to test reports in a browser", lambda: any(map(program, BROWSERS))),
     Need("hyperfine", "benchmarks of our own speed", lambda: program("hyperfine")),
+    Need("fonts-wqy-microhei", "to draw charts in Chinese in tests", chinese_font),
     Need("libxml2-utils", "to check the XML of machines in tests", lambda: program("xmllint")),
 )
 

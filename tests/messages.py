@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ast
 import gettext
+import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -23,9 +24,15 @@ from jinja2.ext import babel_extract
 
 ROOT = Path(__file__).parent.parent
 CODE = ("harness/analysis", "harness/report")
+RECORDS = "harness/probes"
+"""What writes the texts that runs record and reports may translate."""
 _NO_DATE = datetime(2026, 1, 1, tzinfo=UTC)
 """A catalogue is the same whenever it is written."""
 LOCALES = ROOT / "harness" / "locale"
+
+
+_SAID = re.compile("[\u3000-\u9fff]")
+"""In a label that was said already, and is looked up once more where it is shown."""
 
 
 class Recorder(gettext.NullTranslations):
@@ -39,7 +46,7 @@ class Recorder(gettext.NullTranslations):
     def gettext(self, message: str) -> str:
         """The translation; English where there is none."""
         text = self._known.gettext(message)
-        if text == message and not self._has(message):
+        if text == message and not self._has(message) and not _SAID.search(message):
             self.lacking.add(message)
         return text
 
@@ -64,7 +71,7 @@ def called() -> set[str]:
 
 def literals() -> set[str]:
     """Every text that stands in the code or in a shipped scenario; messages are among them."""
-    nodes = (node for tree in _trees() for node in ast.walk(tree))
+    nodes = (node for tree in _trees((*CODE, RECORDS)) for node in ast.walk(tree))
     found = {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
     for path in (ROOT / "scenarios").glob("*.toml"):
         found |= set(_strings(tomllib.loads(path.read_text())))
@@ -89,8 +96,8 @@ def paths() -> list[Path]:
     return sorted(LOCALES.glob("*/LC_MESSAGES/*.po"))
 
 
-def _trees() -> Iterator[ast.Module]:
-    for folder in CODE:
+def _trees(folders: Sequence[str] = CODE) -> Iterator[ast.Module]:
+    for folder in folders:
         for path in sorted((ROOT / folder).rglob("*.py")):
             yield ast.parse(path.read_text())
 
@@ -111,7 +118,8 @@ def _templates() -> set[str]:
         if name.endswith(".j2") and not name.startswith("prose"):
             source, _, _ = loader.get_source(environment, name)
             for _, _, message, _ in babel_extract(BytesIO(source.encode()), ["_"], [], {}):
-                found |= {message} if isinstance(message, str) else set()
+                parts = [message] if isinstance(message, str) else message or []
+                found |= {part for part in parts[:1] if isinstance(part, str)}
     return found
 
 
@@ -143,7 +151,7 @@ def update(path: Path, wanted: set[str]) -> list[str]:
     )  # fmt: skip
     for message in old:
         if message.id and message.string and message.id in everything:
-            new.add(message.id, message.string)
+            new.add(message.id, message.string, context=message.context)
     for text in sorted(wanted):
         if text not in new:
             new.add(text, "")

@@ -16,6 +16,7 @@ import pandas as pd
 
 from harness.analysis import statistics
 from harness.analysis.frames import RunData
+from harness.analysis.language import say
 from harness.analysis.statistics import Estimate
 from harness.analysis.summary import CPU, READY
 
@@ -38,12 +39,12 @@ class CpuCheck:
         """In words; an interval that reaches within the resolution of zero is agreement."""
         low, high = self.own_excess.interval, self.host_excess.interval
         if low is None or high is None:
-            return f"none: {self.own_excess.absent}"
+            return say("none: {why}", why=self.own_excess.absent)
         if low.low > self.resolution_s:
-            return "the host was busier: others ran too"
+            return say("the host was busier: others ran too")
         if high.high < -self.resolution_s:
-            return "more was counted than the host was busy"
-        return "agrees"
+            return say("more was counted than the host was busy")
+        return say("agrees")
 
 
 def check(run: RunData, runtime: str) -> CpuCheck | None:

@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from harness.analysis.language import say
 from harness.analysis.statistics import (
     CONFIDENCE,
     Estimate,
@@ -127,7 +128,7 @@ def shift(
     tail = 0.5 - float(stats.norm.isf((1 - confidence) / 2)) * relative_sd
     interval = _between(every, tail, confidence)
     few = min(n, m)
-    absent = "" if interval else why_absent(few, confidence) or f"{few} blocks are too few"
+    absent = "" if interval else why_absent(few, confidence) or say("{n} blocks are too few", n=few)
     return Estimate(float(np.median(every)), few, interval, absent)
 
 

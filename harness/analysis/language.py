@@ -12,7 +12,7 @@ language's own:
 from __future__ import annotations
 
 import gettext
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import resources
@@ -23,17 +23,25 @@ LANGUAGES: Mapping[str, str] = {"en": "en", "zh": "zh-Hans"}
 """By the name that the command line takes, the tag that a page carries (BCP 47)."""
 
 _DOMAIN = "tarebench"
+RECORDED = "recorded"
+"""The context, in a catalogue, of what runs record."""
 _now: ContextVar[tuple[str, gettext.NullTranslations]] = ContextVar("language")
 
 
 @contextmanager
-def speaking(name: str) -> Iterator[None]:
-    """Say everything in this language. Raises UsageError for one that there is not."""
+def speaking(
+    name: str, catalogue: gettext.NullTranslations | None = None
+) -> Iterator[gettext.NullTranslations]:
+    """Say everything in this language, by its own catalogue or another.
+
+    Raises UsageError for a language that there is not.
+    """
     if name not in LANGUAGES:
         raise UsageError(f"--lang {name!r} is not known", f"choose one of: {', '.join(LANGUAGES)}")
-    token = _now.set((name, _catalogue(name)))
+    spoken_by = catalogue or _catalogue(name)
+    token = _now.set((name, spoken_by))
     try:
-        yield
+        yield spoken_by
     finally:
         _now.reset(token)
 
@@ -52,6 +60,48 @@ def say(message: str, /, **values: object) -> str:
     _, catalogue = _now.get(("en", None))
     text = catalogue.gettext(message) if catalogue and message else message
     return text.format(**values) if values else text
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Names in one phrase: `a`, `a and b`, `a, b and c`."""
+    return _folded(parts, later("{names}, {name}"), later("{names} and {name}"), "name")
+
+
+def strung(parts: Sequence[str]) -> str:
+    """Names one after the other: `a, b, c`."""
+    several = later("{names}, {name}")
+    return _folded(parts, several, several, "name")
+
+
+def clauses(parts: Sequence[str]) -> str:
+    """Parts of a sentence in one: as names are in English, set apart further elsewhere."""
+    several, last = later("{clauses}, {clause}"), later("{clauses} and {clause}")
+    return _folded(parts, several, last, "clause")
+
+
+def sentences(parts: Sequence[str]) -> str:
+    """Whole sentences in a row; after one in Latin letters stands a space in any language."""
+    text = ""
+    for part in filter(None, parts):
+        if text and text[-1].isascii():
+            text = f"{text} {part}"
+        else:
+            text = say("{text} {sentence}", text=text, sentence=part) if text else part
+    return text
+
+
+def _folded(parts: Sequence[str], several: str, last: str, place: str) -> str:
+    text = "".join(parts[:1])
+    for number, part in enumerate(parts[1:], 2):
+        values = {f"{place}s": text, place: part}
+        text = say(last if number == len(parts) else several, **values)
+    return text
+
+
+def recorded(text: str) -> str:
+    """What a run recorded in English: said where the catalogue knows it, else as it stands."""
+    _, catalogue = _now.get(("en", None))
+    return catalogue.pgettext(RECORDED, text) if catalogue and text else text
 
 
 def later(message: str) -> str:

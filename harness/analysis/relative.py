@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.analysis import statistics, verdicts
 from harness.analysis.frames import RunData
+from harness.analysis.language import say
 from harness.analysis.statistics import CONFIDENCE, Estimate
 from harness.analysis.summary import (
     BARE,
@@ -133,14 +134,16 @@ def _relative(
 def _unfair(run: RunData, row: RuntimeRow) -> str:
     """Why no verdict is given on this runtime at all; empty where one may be."""
     if row.emulated:
-        return "emulated in software"
+        return say("emulated in software")
     machine = row.runtime_class in _MACHINES
     stopped: Sequence[Mapping[str, Any]] = blocking(run, machines=machine)
     if stopped:
         return str(stopped[0].get("text", ""))
     differing = condition(run, row.runtime, "mitigations_differ")
     if differing:
-        return f"the guest's mitigations differ from the host's ({differing})"
+        return say(
+            "the guest's mitigations differ from the host's ({differing})", differing=differing
+        )
     return ""
 
 

@@ -1,4 +1,4 @@
-"""The answer of a run in English words. Another language is another module like this one."""
+"""The answer of a run in words, of the language that is spoken (language.py)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from harness.analysis.language import clauses, later, listed, recorded, say, sentences
 from harness.analysis.layers import Layers
 from harness.analysis.summary import BARE, Comparison, Cost, Summary, Undecided
 from harness.analysis.units import MISSING, percent, plural, quantity, span, times, with_interval
@@ -24,7 +25,7 @@ class Sentence:
     @property
     def text(self) -> str:
         """Both on one line, for a terminal."""
-        return f"{self.headline} {self.detail}".strip()
+        return sentences([self.headline, self.detail])
 
 
 def tell(summary: Summary) -> tuple[Sentence, ...]:
@@ -48,7 +49,7 @@ def _cold(summary: Summary, said: Sentence | None) -> Sentence | None:
     """Cold figures never stand without their regime."""
     if said is None or not summary.cold:
         return said
-    return replace(said, headline=f"From a cold page cache: {said.headline}")
+    return replace(said, headline=say("From a cold page cache: {said}", said=said.headline))
 
 
 def _ready(summary: Summary) -> Sentence | None:
@@ -61,18 +62,30 @@ def _ready(summary: Summary) -> Sentence | None:
     value = quantity(summary.ready[first].value, "s")
     detail = [_with_intervals(summary, first, told)] if told else []
     detail += [
-        f"{listed([c.slower for c in alike])} and {first} are equivalent within the margin "
-        "that the scenario fixed before the run."
+        say(
+            "{names} are equivalent within the margin that the scenario fixed before the run.",
+            names=listed([*(c.slower for c in alike), first]),
+        )
     ] * bool(alike)
-    detail += [f"Between {first} and {c.slower}: no conclusion ({c.why})." for c in open_]
+    detail += [
+        say("Between {names}: no conclusion ({why}).", names=listed([first, c.slower]), why=c.why)
+        for c in open_
+    ]
     if not told:
-        head = "Which runtime is ready sooner is not decided."
+        head = say("Which runtime is ready sooner is not decided.")
         if alike:
-            head = f"{listed([first, *(c.slower for c in alike)])} are ready equally soon."
-        return Sentence("ready", head, " ".join(detail), decided=bool(alike))
-    longer = [f"{c.slower} {_range(c)} times" for c in told]
-    longer[0] = longer[0].replace(f"{told[0].slower} ", f"{told[0].slower} takes ", 1) + " as long"
-    return Sentence("ready", f"{first} is ready in {value}; {listed(longer)}.", " ".join(detail))
+            names = listed([first, *(c.slower for c in alike)])
+            head = say("{names} are ready equally soon.", names=names)
+        return Sentence("ready", head, sentences(detail), decided=bool(alike))
+    takes, more = later("{name} takes {ratio} times as long"), later("{name} {ratio} times")
+    longer = [
+        say(more if number else takes, name=c.slower, ratio=_range(c))
+        for number, c in enumerate(told)
+    ]
+    head = say(
+        "{name} is ready in {value}; {longer}.", name=first, value=value, longer=clauses(longer)
+    )
+    return Sentence("ready", head, sentences(detail))
 
 
 def _range(found: Comparison) -> str:
@@ -80,28 +93,40 @@ def _range(found: Comparison) -> str:
     if found.ratio is None or found.ratio.interval is None:
         return MISSING
     low, high = times(found.ratio.interval.low), times(found.ratio.interval.high)
-    return low if low == high else f"{low} to {high}"
+    return low if low == high else say("{low} to {high}", low=low, high=high)
 
 
 def _with_intervals(summary: Summary, first: str, told: Sequence[Comparison]) -> str:
     own = summary.ready[first].interval
     medians = [f"{c.slower} {times(c.ratio.value)}" for c in told if c.ratio]
-    sure = f"Intervals hold with 95 %, {_at_once(summary.ready_family)}"
-    text = f"{sure}; {first}: {span(own, 's')}." if own else f"{sure}."
-    text += f" Ratios of the medians: {listed(medians)}."
+    once = _at_once(summary.ready_family)
+    said = [say("Intervals hold with 95 %, {once}.", once=once)]
+    if own:
+        said = [
+            say(
+                "Intervals hold with 95 %, {once}; {name}: {span}.",
+                once=once, name=first, span=span(own, "s"),
+            )
+        ]  # fmt: skip
+    said.append(say("Ratios of the medians: {medians}.", medians=listed(medians)))
     bare = summary.ready.get(BARE)
     if bare is not None and bare.interval:
-        text += f" With no box at all: {with_interval(bare, 's')}."
+        said.append(say("With no box at all: {time}.", time=with_interval(bare, "s")))
     if summary.nested:
-        text += (
-            f" This host is itself a virtual machine, so {listed(summary.nested)} ran nested, "
-            "which costs more than on hardware."
+        said.append(
+            say(
+                "This host is itself a virtual machine, so {names} ran nested, which costs more "
+                "than on hardware.",
+                names=listed(summary.nested),
+            )
         )
-    return text
+    return sentences(said)
 
 
 def _at_once(family: int) -> str:
-    return f"all {family} behind this sentence at once" if family > 1 else "bootstrap"
+    if family < 2:
+        return say("bootstrap")
+    return say("all {family} behind this sentence at once", family=family)
 
 
 def _layers(summary: Summary) -> Sentence | None:
@@ -114,18 +139,24 @@ def around(found: Sequence[Layers], sure: str) -> Sentence | None:
     if not found:
         return None
     first, *rest = sorted(found, key=lambda each: each.whole.count(","))
-    head = (
-        f"{_share(first)} of {first.whole}’s start is what is built around {first.part}: "
-        f"{listed(_made_of(first))}."
-    )
-    detail = [f"{first.part} alone, in the version that {first.whole} calls, takes the rest."]
-    others = [f"{_share(each)} of {each.whole}" for each in rest]
-    detail += [f"Likewise {listed(others)}."] * bool(others)
-    return Sentence("layers", head, " ".join([*detail, f"Intervals of 95 %, {sure}."]))
+    head = say(
+        "{share} of {whole}’s start is what is built around {part}: {made}.",
+        share=_share(first), whole=first.whole, part=first.part, made=listed(_made_of(first)),
+    )  # fmt: skip
+    detail = [
+        say(
+            "{part} alone, in the version that {whole} calls, takes the rest.",
+            part=first.part, whole=first.whole,
+        )
+    ]  # fmt: skip
+    others = [say("{share} of {whole}", share=_share(each), whole=each.whole) for each in rest]
+    detail += [say("Likewise {others}.", others=listed(others))] * bool(others)
+    detail.append(say("Intervals of 95 %, {sure}.", sure=sure))
+    return Sentence("layers", head, sentences(detail))
 
 
 def _made_of(found: Layers) -> Sequence[str]:
-    network = [f"the {found.network} network"] if found.network else []
+    network = [say("the {network} network", network=found.network)] if found.network else []
     return [*found.others, *network]
 
 
@@ -133,7 +164,9 @@ def _share(found: Layers) -> str:
     interval = found.share.interval
     assert interval is not None
     low, high = (f"{100 * end:.0f}" for end in (interval.low, interval.high))
-    return f"{low} %" if low == high else f"{low} to {high} %"
+    if low == high:
+        return say("{number} %", number=low)
+    return say("{low} to {high} %", low=low, high=high)
 
 
 def _alone(summary: Summary) -> Sentence | None:
@@ -141,10 +174,16 @@ def _alone(summary: Summary) -> Sentence | None:
     known = {n: e for n, e in summary.ready.items() if e.interval}
     if not known:
         return None
-    told = [f"{name} is ready in {quantity(e.value, 's')}" for name, e in known.items()]
+    told = [
+        say("{name} is ready in {value}", name=name, value=quantity(e.value, "s"))
+        for name, e in known.items()
+    ]
     ranges = [f"{name} {span(e.interval, 's')}" for name, e in known.items()]
-    detail = f"Intervals: {listed(ranges)} (95 %, {_at_once(summary.ready_family)})."
-    return Sentence("ready", f"{listed(told)}.", detail)
+    detail = say(
+        "Intervals: {ranges} (95 %, {once}).",
+        ranges=listed(ranges), once=_at_once(summary.ready_family),
+    )  # fmt: skip
+    return Sentence("ready", say("{clauses}.", clauses=clauses(told)), detail)
 
 
 def _memory(summary: Summary) -> Sentence | None:
@@ -154,29 +193,37 @@ def _memory(summary: Summary) -> Sentence | None:
     absent = [r.runtime for r in summary.rows if r.memory_ok and r.memory is None]
     detail = _memory_detail(known, few, absent)
     if not known:
-        head = "What an idle box holds in memory is not decided."
+        head = say("What an idle box holds in memory is not decided.")
         return Sentence("memory", head, detail, decided=False) if few or absent else None
-    told = [f"{quantity(c.estimate.value, 'bytes')} in {c.runtime}" for c in known]
-    return Sentence("memory", f"An idle instance holds {listed(told)}.", detail)
+    told = [
+        say("{value} in {name}", value=quantity(c.estimate.value, "bytes"), name=c.runtime)
+        for c in known
+    ]
+    return Sentence("memory", say("An idle instance holds {told}.", told=listed(told)), detail)
 
 
 def _memory_detail(known: Sequence[Cost], few: Sequence[str], absent: Sequence[str]) -> str:
     ranges = [f"{c.runtime} {span(c.estimate.interval, 'bytes')}" for c in known]
-    parts = [f"Intervals: {listed(ranges)} (95 %, all at once)."] if ranges else []
+    parts = []
+    if ranges:
+        parts.append(say("Intervals: {ranges} (95 %, all at once).", ranges=listed(ranges)))
     if few:
-        parts.append(f"{listed(few)}: too few blocks for an interval.")
+        parts.append(say("{names}: too few blocks for an interval.", names=listed(few)))
     if absent:
         parts.append(
-            f"{listed(absent)}: too little to tell from the host's own variation, so no value."
+            say(
+                "{names}: too little to tell from the host's own variation, so no value.",
+                names=listed(absent),
+            )
         )
-    return " ".join(parts)
+    return sentences(parts)
 
 
 def _machines(summary: Summary) -> Sentence | None:
     why = summary.undecided
     if why is None:
         return None
-    head = "What a virtual machine costs is not decided on this host."
+    head = say("What a virtual machine costs is not decided on this host.")
     return Sentence("machine", head, _why(why), decided=False)
 
 
@@ -184,44 +231,53 @@ def _why(why: Undecided) -> str:
     parts = []
     if why.emulated:
         parts.append(
-            f"{listed(why.emulated)} ran under software emulation (TCG): every instruction of "
-            "the guest was translated by a program, which no virtual machine on suitable "
-            "hardware does."
+            say(
+                "{names} ran under software emulation (TCG): every instruction of the guest was "
+                "translated by a program, which no virtual machine on suitable hardware does.",
+                names=listed(why.emulated),
+            )
         )
     if why.silent:
-        parts.append(f"No trial of {listed(why.silent)} came to READY.")
+        parts.append(say("No trial of {names} came to READY.", names=listed(why.silent)))
     if why.unlike:
-        parts.append(f"{listed(why.unlike)} had no hardware accelerator that we can vouch for.")
-    parts += list(why.guards)
-    parts += [f"{name} did not run: {_stop(reason)}" for name, reason in why.skipped.items()]
-    return " ".join(parts)
+        unlike = listed(why.unlike)
+        parts.append(
+            say("{names} had no hardware accelerator that we can vouch for.", names=unlike)
+        )
+    parts += [recorded(text) for text in why.guards]
+    parts += [
+        say("{name} did not run: {why}", name=name, why=_stop(reason))
+        for name, reason in why.skipped.items()
+    ]
+    return sentences(parts)
 
 
 def _failures(summary: Summary) -> Sentence | None:
     bad = [row for row in summary.rows if row.failures]
     if not bad:
         return None
-    told = [f"{sum(r.failures.values())} of {r.runtime}" for r in bad]
+    told = [say("{n} of {name}", n=sum(r.failures.values()), name=r.runtime) for r in bad]
     short = [
-        f"{r.runtime}: {r.ok} of {plural(r.tried, 'measured start')} succeeded "
-        f"({percent(r.success.low)} to {percent(r.success.high)}, exact 95 %)."
+        say(
+            "{name}: {ok} of {starts} succeeded ({low} to {high}, exact 95 %).",
+            name=r.runtime,
+            ok=r.ok,
+            starts=plural(r.tried, "measured start"),
+            low=percent(r.success.low),
+            high=percent(r.success.high),
+        )
         for r in bad
         if r.success and r.ok < r.tried
     ]
     total = sum(sum(r.failures.values()) for r in bad)
-    head = f"{plural(total, 'trial')} did not succeed: {listed(told)}."
-    return Sentence("failures", head, " ".join([*short, "No time stands for a failed trial."]))
-
-
-def listed(parts: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    if len(parts) <= 2:
-        return " and ".join(parts)
-    return ", ".join(parts[:-1]) + " and " + parts[-1]
+    trials = plural(total, "trial")
+    head = say("{trials} did not succeed: {told}.", trials=trials, told=listed(told))
+    detail = sentences([*short, say("No time stands for a failed trial.")])
+    return Sentence("failures", head, detail)
 
 
 def _stop(text: str) -> str:
     """The beginning of a reason as the end of a sentence; the whole stands in a table."""
-    lines = text.splitlines() or ["no reason was recorded"]
+    lines = text.splitlines() or [say("no reason was recorded")]
     text = textwrap.shorten(lines[0], 120, placeholder=" \N{HORIZONTAL ELLIPSIS}")
     return text if text.endswith((".", "!", "?", "\N{HORIZONTAL ELLIPSIS}")) else f"{text}."

@@ -29,6 +29,7 @@ import pandas as pd
 from scipy import stats
 
 from harness.analysis import large
+from harness.analysis.language import say
 
 MIN_BLOCKS = 5
 """With fewer blocks nothing is said of a trend."""
@@ -173,7 +174,11 @@ def blocks_needed(confidence: float = CONFIDENCE) -> int:
 def why_absent(n: int, confidence: float) -> str:
     """Why n blocks give no interval; empty where they do."""
     needed = blocks_needed(confidence)
-    return "" if n >= needed else f"{n} of the {needed} blocks that an interval needs"
+    return (
+        ""
+        if n >= needed
+        else say("{n} of the {needed} blocks that an interval needs", n=n, needed=needed)
+    )
 
 
 def bounds(

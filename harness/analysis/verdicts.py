@@ -32,6 +32,7 @@ import pandas as pd
 from scipy import stats
 
 from harness.analysis import effects, statistics
+from harness.analysis.language import say
 from harness.analysis.statistics import CONFIDENCE, Estimate
 from harness.analysis.units import digits, percent
 
@@ -106,9 +107,9 @@ def judge(
     verdict, why = decide(ratio, margin, better)
     found = replace(found, verdict=verdict, why=why)
     if floor is not None and _is_below(floor, base, new, margin, verdict):
-        return found.refused("the difference is below the channel's round trip")
+        return found.refused(say("the difference is below the channel's round trip"))
     if verdict.is_difference and (found.p is None or found.p > 1 - confidence):
-        return found.refused(f"chance may explain it{_told(found.p)}")
+        return found.refused(say("chance may explain it{p}", p=_told(found.p)))
     return found
 
 
@@ -119,15 +120,19 @@ def decide(ratio: Estimate, margin: float, better: str) -> tuple[Verdict, str]:
     low, high = ratio.interval.low, ratio.interval.high
     differs = low > 1 or high < 1
     if margin > 1 and 1 / margin <= low and high <= margin:
-        small = f"a difference is there, and within the margin of {margin_text(margin)}"
+        small = say(
+            "a difference is there, and within the margin of {margin}", margin=margin_text(margin)
+        )
         return Verdict.EQUIVALENT, small if differs else ""
     if not differs:
-        return Verdict.NO_CONCLUSION, "the interval includes both answers"
+        return Verdict.NO_CONCLUSION, say("the interval includes both answers")
     if better not in ("lower", "higher"):
-        return Verdict.NO_CONCLUSION, "nobody said which direction is better"
+        return Verdict.NO_CONCLUSION, say("nobody said which direction is better")
     verdict = Verdict.BETTER if (high < 1) == (better == "lower") else Verdict.WORSE
     may_be_small = margin > 1 and (low < margin if low > 1 else high > 1 / margin)
-    exceeds = f"whether it exceeds the margin of {margin_text(margin)} is not decided"
+    exceeds = say(
+        "whether it exceeds the margin of {margin} is not decided", margin=margin_text(margin)
+    )
     return verdict, exceeds if may_be_small else ""
 
 
@@ -139,9 +144,10 @@ def control(judgements: Sequence[Judgement], cutoff: float | None = None) -> tup
     """
     tested = [each.p for each in judgements if each.p is not None]
     limit = cutoff_of(tested) if cutoff is None else cutoff
-    among = f" among {len(tested)} comparisons" if cutoff is None and len(tested) > 1 else ""
+    many = cutoff is None and len(tested) > 1
+    among = say(" among {n} comparisons", n=len(tested)) if many else ""
     return tuple(
-        each.refused(f"chance may explain it{among}{_told(each.p)}")
+        each.refused(say("chance may explain it{among}{p}", among=among, p=_told(each.p)))
         if each.verdict.is_difference and (each.p is None or each.p > limit)
         else each
         for each in judgements
@@ -175,9 +181,9 @@ def _is_below(
 def _no_ratio(base: pd.Series[float], new: pd.Series[float], paired: bool) -> str:
     old, fresh = effects.samples(base, new, paired=paired)
     if min(len(old), len(fresh)) == 0:
-        return "no block has both" if paired else "one of the two has no value"
-    return "a value is not positive, so there is no ratio"
+        return say("no block has both") if paired else say("one of the two has no value")
+    return say("a value is not positive, so there is no ratio")
 
 
 def _told(p: float | None) -> str:
-    return "" if p is None else f" (p {digits(p, 2)})"
+    return "" if p is None else say(" (p {p})", p=digits(p, 2))

@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.analysis import conditions, statistics
 from harness.analysis.frames import NOT_RUN, RunData
-from harness.analysis.language import later, say
+from harness.analysis.language import later, recorded, say, strung
 from harness.analysis.summary import Summary
 from harness.analysis.units import MIB, MISSING, digits, percent, plural, quantity, span, times
 from harness.model import Outcome
@@ -105,8 +105,10 @@ def guards(run: RunData) -> Table:
         conditions.guards(run),
         key=lambda g: order.index(g.severity) if g.severity in order else len(order),
     )
-    rows = tuple((g.name, say(SEVERITY_WORDS.get(g.severity, g.severity)), g.value, g.text)
-                 for g in found)  # fmt: skip
+    rows = tuple(
+        (g.name, say(SEVERITY_WORDS.get(g.severity, g.severity)), g.value, recorded(g.text))
+        for g in found
+    )
     return Table("Guards", ("Guard", "Severity", "Value", "What it means"), rows)
 
 
@@ -255,7 +257,7 @@ def limits_text(run: RunData) -> str:
         parts.append(say("{size} of memory", size=size))
     if limits.get("pids"):
         parts.append(say("{n} processes", n=limits["pids"]))
-    return ", ".join(parts) or say("no limits")
+    return strung(parts) or say("no limits")
 
 
 def conditions_of(run: RunData) -> Conditions:
@@ -272,11 +274,11 @@ def conditions_of(run: RunData) -> Conditions:
             "n = {blocks}, one trial a runtime in each. Each instance: {limits}. Host: {host}. "
             "Run: {run}, tarebench {version}.",
             blocks=blocks, limits=limits_text(run), run=run.run, version=version,
-            host=", ".join([*machine, *kernel]) or unknown,
+            host=strung([*machine, *kernel]) or unknown,
         ),
         say(
             "n = {blocks}. Each instance: {limits}. Host: {host}.",
-            blocks=blocks, limits=limits_text(run), host=", ".join(machine) or unknown,
+            blocks=blocks, limits=limits_text(run), host=strung(machine) or unknown,
         ),
     )  # fmt: skip
 

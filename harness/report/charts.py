@@ -16,7 +16,7 @@ from matplotlib.figure import FigureBase
 from harness.analysis import phases, statistics
 from harness.analysis.export import write_whole
 from harness.analysis.frames import RunData
-from harness.analysis.language import later, say
+from harness.analysis.language import later, say, strung
 from harness.analysis.phases import Timeline
 from harness.analysis.summary import CPU, IDLE, READY, RuntimeRow, Summary
 from harness.analysis.units import quantity
@@ -103,7 +103,7 @@ class Chart:
                 self._publish(folder / style.name / f"{self.name}{end}", style, layout, conditions)
 
     def _publish(self, stem: Path, style: Style, layout: Layout, conditions: Conditions) -> None:
-        with settings(), alone(style, self.title, conditions) as chart:
+        with alone(style, self.title, conditions) as chart, settings():
             while chart.page < chart.pages:
                 self.draw(layout)
                 assert chart.root is not None
@@ -196,9 +196,9 @@ def dots(name: str, plot: DotPlot, title: str) -> Made:
         if row.estimate
     ]
     hollow = [row.subject.name for row in plot.rows if row.subject.emulated]
-    alt = say("{title}. Medians: {medians}.", title=title, medians=", ".join(told))
+    alt = say("{title}. Medians: {medians}.", title=title, medians=strung(told))
     if hollow:
-        alt += say(" Hatched, because emulated in software: {names}.", names=", ".join(hollow))
+        alt += say(" Hatched, because emulated in software: {names}.", names=strung(hollow))
     return name, alt, lambda layout: draw_dots(plot, layout), plot.numbers
 
 
@@ -274,7 +274,7 @@ def _memory(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made:
         for r in found
         if (e := r.estimates[ledger.CHARGED]) is not None
     ]
-    alt = say("Memory of one idle instance by runtime. Charged: {told}.", told=", ".join(told))
+    alt = say("Memory of one idle instance by runtime. Charged: {told}.", told=strung(told))
     numbers = ledger.ledger_numbers(found)
     return "memory", alt, lambda layout: ledger.draw_ledger(found, layout), numbers
 
@@ -304,7 +304,7 @@ def _told(bars: Sequence[Bar], unit: str) -> str:
     """Bars in words."""
     texts = []
     for bar in bars:
-        parts = ", ".join(f"{p.label} {quantity(p.value, unit)}" for p in bar.parts)
+        parts = strung([f"{p.label} {quantity(p.value, unit)}" for p in bar.parts])
         texts.append(f"{bar.subject.name}: {parts}")
     return "; ".join(texts)
 

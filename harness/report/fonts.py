@@ -7,13 +7,16 @@ their packages bring.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from matplotlib import font_manager
 
 from harness.analysis.language import spoken
 from harness.errors import HarnessError
+from harness.report.sheet import is_alone
 
 _LATIN = ("Inter", "Helvetica Neue", "Arial", "Liberation Sans", "DejaVu Sans")
 
@@ -42,7 +45,8 @@ def families() -> list[str]:
 
     Raises HarnessError where Chinese is spoken and no font has its letters.
     """
-    latin = _known(_LATIN) or ["sans-serif"]
+    latin = [name for name in _known(_LATIN) if not (is_alone() and _is_postscript(name))]
+    latin = latin or ["DejaVu Sans"]
     if spoken() != "zh":
         return latin
     chinese = _known(_CHINESE) or _searched()
@@ -52,6 +56,24 @@ def families() -> list[str]:
             "install one (Debian: apt install fonts-wqy-microhei), or use --lang en",
         )
     return [*latin, chinese[0]]
+
+
+def _is_postscript(name: str) -> bool:
+    """Whether a family's outlines are PostScript's, which matplotlib does not embed cleanly."""
+    files = (font.fname for font in font_manager.fontManager.ttflist if font.name == name)
+    return any(Path(file).suffix == ".otf" for file in files)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without matplotlib's word on a font that has no bold: it is drawn as it is."""
+    log = logging.getLogger("matplotlib.font_manager")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _known(names: Sequence[str]) -> list[str]:

@@ -21,7 +21,7 @@ from markupsafe import Markup
 from harness import __version__
 from harness.analysis import embedded
 from harness.analysis.export import samples_parquet, to_csv
-from harness.analysis.language import LANGUAGES, spoken
+from harness.analysis.language import LANGUAGES, recorded, say, spoken
 from harness.analysis.thin import thinned
 from harness.report.charts import Chart
 from harness.report.theme import themed
@@ -39,6 +39,8 @@ def render(views: Sequence[View]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["_"] = say
+    environment.globals["recorded"] = recorded
     environment.filters["picture"] = picture
     environment.filters["tied"] = tied
     environment.filters["numbers"] = numbers

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from harness import __version__
-from harness.analysis.language import spoken
+from harness.analysis.language import recorded, say, spoken
 from harness.report.view import View
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$])")
@@ -24,11 +24,13 @@ def render(views: Sequence[View], charts: Sequence[str | None]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["_"] = say
+    environment.globals["recorded"] = recorded
     environment.filters["md"] = escape
     environment.filters["address"] = quote
     template = environment.get_template("report.md.j2")
     return template.render(
-        views=views, charts=charts, version=__version__, prose=f"prose.{spoken()}.j2"
+        views=views, charts=charts, version=__version__, lang=spoken(), prose=f"prose.{spoken()}.j2"
     )
 
 

@@ -19,7 +19,7 @@ from matplotlib import rcParams
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.gridspec import GridSpec
 
-from harness.analysis.language import say
+from harness.analysis.language import say, sentences
 
 _SMALL_PT, _TITLE_PT = 7.0, 9.5
 _SMALL_LINE_IN, _TITLE_LINE_IN = 0.135, 0.18
@@ -196,7 +196,7 @@ def _foot(layout: Layout, chart: Alone, reading: str, emulated: bool) -> list[st
     if chart.pages > 1:
         told.append(say("Page {page} of {pages}.", page=chart.page + 1, pages=chart.pages))
     conditions = chart.conditions.brief if chart.style.slide else chart.conditions.full
-    text = " ".join([*told, conditions])
+    text = sentences([*told, conditions])
     return wrapped(text, _room(layout, _SMALL_PT))
 
 

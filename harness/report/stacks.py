@@ -143,7 +143,7 @@ def _draw_bar(
                 if bar.subject.emulated else None,
             )  # fmt: skip
         start += share
-    axes.barh(y, start, height=0.42, facecolor="none", edgecolor=FAINT, linewidth=0.5, zorder=2.5)
+    axes.barh(y, start, height=high, facecolor="none", edgecolor=FAINT, linewidth=0.5, zorder=2.5)
 
 
 def on(colour: str) -> str:

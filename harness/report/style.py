@@ -8,8 +8,8 @@ that it is told apart in black and white too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from matplotlib import rc_context
@@ -20,7 +20,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from harness.analysis.language import say
 from harness.analysis.units import quantity
 from harness.model import RuntimeClass
-from harness.report.fonts import families
+from harness.report.fonts import families, quiet
 from harness.report.sheet import Layout, Page, sheet
 
 INK = "#1c2024"
@@ -92,33 +92,38 @@ class Subject:
         return f"{kind} ({self.accel.upper()})" if self.accel not in ("", "none") else kind
 
 
-def settings() -> AbstractContextManager[None]:
+@contextmanager
+def settings() -> Iterator[None]:
     """matplotlib's settings for the time of one drawing; nothing global is left changed.
 
     Raises HarnessError where no font has the letters of the language that is spoken.
     """
-    return rc_context(
-        {
-            "font.family": families(),
-            "font.size": 9.0,
-            "text.color": INK,
-            "axes.edgecolor": FAINT,
-            "axes.labelcolor": QUIET,
-            "axes.linewidth": 0.6,
-            "axes.titlelocation": "left",
-            "axes.titlesize": 9.0,
-            "axes.titleweight": "bold",
-            "xtick.color": FAINT,
-            "xtick.labelcolor": QUIET,
-            "ytick.color": FAINT,
-            "ytick.labelcolor": INK,
-            "hatch.linewidth": 0.5,
-            "svg.fonttype": "path",
-            "pdf.fonttype": 42,
-            "svg.hashsalt": "tarebench",
-            "figure.dpi": 96,
-        }
-    )
+    with (
+        quiet(),
+        rc_context(
+            {
+                "font.family": families(),
+                "font.size": 9.0,
+                "text.color": INK,
+                "axes.edgecolor": FAINT,
+                "axes.labelcolor": QUIET,
+                "axes.linewidth": 0.6,
+                "axes.titlelocation": "left",
+                "axes.titlesize": 9.0,
+                "axes.titleweight": "bold",
+                "xtick.color": FAINT,
+                "xtick.labelcolor": QUIET,
+                "ytick.color": FAINT,
+                "ytick.labelcolor": INK,
+                "hatch.linewidth": 0.5,
+                "svg.fonttype": "path",
+                "pdf.fonttype": 42,
+                "svg.hashsalt": "tarebench",
+                "figure.dpi": 96,
+            }
+        ),
+    ):
+        yield
 
 
 def rows_figure(

@@ -164,7 +164,7 @@ def cpu(run: RunData, summary: Summary) -> Table:
 def _checked(found: CpuCheck | None) -> tuple[str, str, str]:
     if found is None:
         return MISSING, MISSING, say("not checked")
-    return quantity(found.host.value, "s"), quantity(found.own.value, "s"), say(found.verdict)
+    return quantity(found.host.value, "s"), quantity(found.own.value, "s"), found.verdict
 
 
 def channel(run: RunData, summary: Summary) -> Table:

@@ -11,12 +11,20 @@ from pathlib import Path
 import pytest
 from jinja2 import Environment, PackageLoader
 from jinja2.nodes import Macro
+from matplotlib import font_manager
 
+from harness.analysis.frames import load_run
 from harness.analysis.language import LANGUAGES, say, speaking, spoken
 from harness.analysis.units import percent, plural
-from harness.errors import UsageError
-from tests.messages import called, catalogue, compiled, literals, paths
+from harness.errors import HarnessError, UsageError
+from harness.model import Outcome
+from harness.report import html, markdown
+from harness.report.fonts import families
+from harness.report.view import view
+from tests.messages import ROOT, Recorder, called, catalogue, compiled, literals, paths
+from tests.synthetic import QUICK, Plan, make_run
 
+REFERENCES = sorted(path.parent for path in ROOT.glob("results/reference/*/*/manifest.json"))
 OTHERS = [name for name in LANGUAGES if name != "en"]
 
 
@@ -89,3 +97,44 @@ def test_a_language_that_there_is_not_is_refused_with_those_that_there_are() -> 
         pass
     assert "'tlh'" in refused.value.message
     assert re.search(r"en.*zh", refused.value.hint)
+
+
+def lacking(language: str, folder: Path) -> list[str]:
+    """What a run's reports look up and the catalogue has not."""
+    with speaking(language):
+        try:
+            families()
+        except HarnessError as error:  # `make test` installs a font where it may
+            pytest.skip(f"{error.message}: {error.hint}")
+    with speaking(language) as own:
+        recorder = Recorder(own)
+    with speaking(language, recorder):
+        run = load_run(folder)
+        shown = view(run)
+        assert "</html>" in html.render([shown])
+        assert markdown.render([shown], [None])
+    return sorted(recorder.lacking - set(run.trials["runtime"]))
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_no_label_of_a_report_is_left_in_english(language: str, tmp_path: Path) -> None:
+    fail = {33: (Outcome.FAILED, "no reply"), 34: (Outcome.TIMEOUT, "no READY")}
+    plan = Plan(runtimes=(*QUICK, "docker,network=none"), fail=fail)
+    assert lacking(language, make_run(tmp_path / "run", plan)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", OTHERS)
+@pytest.mark.parametrize("folder", REFERENCES, ids=lambda folder: folder.name)
+def test_no_label_of_a_shipped_run_is_left_in_english(language: str, folder: Path) -> None:
+    assert lacking(language, folder) == []
+
+
+def test_without_a_font_there_is_a_sentence_and_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(font_manager, "get_font_names", lambda: ["DejaVu Sans"])
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [])
+    assert families() == ["DejaVu Sans"]
+    with speaking("zh"), pytest.raises(HarnessError) as refused:
+        families()
+    assert "no font with Chinese letters" in refused.value.message
+    assert "apt install fonts-wqy-microhei" in refused.value.hint

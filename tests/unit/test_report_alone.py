@@ -97,7 +97,7 @@ def drawn(run: RunData, chart: Chart, style: object) -> list[list[Text]]:
     pages = []
     for each in STYLES:
         for layout in each.layouts if each is style else ():
-            with settings(), alone(each, chart.title, conditions_of(run)) as sheet:
+            with alone(each, chart.title, conditions_of(run)) as sheet, settings():
                 while sheet.page < sheet.pages:
                     chart.draw(layout)
                     assert sheet.root is not None

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from harness.analysis.frames import RunData
-from harness.analysis.language import later, say
+from harness.analysis.language import later, listed, say
 from harness.analysis.relative import Relative, beside_bare, condition
-from harness.analysis.sentences import listed
 from harness.analysis.summary import BARE, Summary, is_emulated
 from harness.analysis.units import MISSING, digits, plural, quantity, span, times
 from harness.report.charts import Chart, render, subject
@@ -144,10 +143,14 @@ def _release(kernel: str) -> str:
 _WORDS = Words(
     kind="computing",
     equal=lambda names: (
-        f"{listed(names)} {'computes' if len(names) == 1 else 'compute'} as fast as bare metal"
+        say("{names} computes as fast as bare metal", names=listed(names))
+        if len(names) == 1
+        else say("{names} compute as fast as bare metal", names=listed(names))
     ),
-    differs=lambda name, told: f"{name} computes at {told} times bare metal’s speed",
-    undecided="Whether a box slows plain computing is not decided",
+    differs=lambda name, told: say(
+        "{name} computes at {told} times bare metal’s speed", name=name, told=told
+    ),
+    undecided=later("Whether a box slows plain computing is not decided"),
     variant=lambda found: _threads(found),
 )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from harness.analysis import density, statistics
 from harness.analysis.density import Density, curves, densities
 from harness.analysis.frames import RunData
-from harness.analysis.language import say
+from harness.analysis.language import listed, say, sentences
 from harness.analysis.sentences import Sentence
 from harness.analysis.statistics import Estimate
 from harness.analysis.summary import RuntimeRow, Summary
@@ -189,7 +189,7 @@ def _answers(run: RunData, found: Ramped) -> Iterator[Sentence]:
         return
     held = [f"{each.furthest.instances} {row.runtime}" for row, each in plain]
     ends = [f"{row.runtime}: {each.furthest.text}" for row, each in plain]
-    detail = [f"Why the ramps ended: {'; '.join(ends)}."]
+    detail = [say("Why the ramps ended: {ends}.", ends=say("; ").join(ends))]
     sure = statistics.simultaneous(len(plain))
     slopes = [(r.runtime, run.values(density.SLOPE, r.runtime)) for r, _ in plain]
     known = [(name, e) for name, values in slopes if (e := statistics.median(values, sure))]
@@ -197,18 +197,19 @@ def _answers(run: RunData, found: Ramped) -> Iterator[Sentence]:
         costs = [f"{name} {quantity(e.value, 'bytes')} ({_told(e)})" for name, e in known]
         touched = quantity(plain[0][1].touched_bytes, "bytes")
         detail.append(
-            f"One more instance costs, its touched set of {touched} included: {', '.join(costs)}."
+            say(
+                "One more instance costs, its touched set of {touched} included: {costs}.",
+                touched=touched,
+                costs=listed(costs),
+            )
         )
         if len(known) > 1 and any(e.interval for _, e in known):
-            detail.append("The intervals hold together with 95 %.")
-    yield Sentence("density", f"This host held {_list(held)} instances at once.", " ".join(detail))
+            detail.append(say("The intervals hold together with 95 %."))
+    head = say("This host held {held} instances at once.", held=listed(held))
+    yield Sentence("density", head, sentences(detail))
 
 
 def _told(estimate: Estimate) -> str:
     if estimate.interval is None:
-        return f"{plural(estimate.n, 'ramp')}: too few for an interval"
+        return say("{ramps}: too few for an interval", ramps=plural(estimate.n, "ramp"))
     return f"{beside(estimate, 'bytes')}"
-
-
-def _list(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from harness.analysis import statistics
 from harness.analysis.frames import RunData
-from harness.analysis.language import later, say
+from harness.analysis.language import later, listed, say, sentences
 from harness.analysis.relative import Relative, beside_bare, condition
-from harness.analysis.sentences import Sentence, listed
+from harness.analysis.sentences import Sentence
 from harness.analysis.summary import BARE, Summary
 from harness.analysis.units import MISSING, digits, quantity, span, times
 from harness.analysis.verdicts import Verdict
@@ -289,14 +289,20 @@ def notes(run: RunData, summary: Summary) -> tuple[str, ...]:
     unknown = [name for name in names if not condition(run, name, "device")]
     if unknown:
         notes.append(
-            f"No block device is known below {listed(unknown)}: only what the box itself asked "
-            "for was checked."
+            say(
+                "No block device is known below {names}: only what the box itself asked for was "
+                "checked.",
+                names=listed(unknown),
+            )
         )
     cached = [name for name in names if _cached(run, name)]
     if cached:
         notes.append(
-            f"{listed(cached)}: {CACHED}, as was asked for. Its figures tell of memory as much "
-            "as of the disk, and are compared with nothing."
+            say(
+                "{names}: the host's page cache lay in between, as was asked for. Its figures "
+                "tell of memory as much as of the disk, and are compared with nothing.",
+                names=listed(cached),
+            )
         )
     busy = [
         name
@@ -305,19 +311,29 @@ def notes(run: RunData, summary: Summary) -> tuple[str, ...]:
     ]
     if busy:
         notes.append(
-            f"While {listed(busy)} read, the device moved over {MUCH_MORE:g} times what fio did in "
-            "at least one job, though the box asked for no more: somebody else used it too, and "
-            "latencies hold their waiting."
+            say(
+                "While {names} read, the device moved over {factor} times what fio did in at least "
+                "one job, though the box asked for no more: somebody else used it too, and "
+                "latencies hold their waiting.",
+                names=listed(busy),
+                factor=f"{MUCH_MORE:g}",
+            )
         )
     unsafe = [n for n in names if (r := _flush_ratio(run, n)) is not None and r < 0.95]
     if unsafe:
         notes.append(
-            f"The device was flushed less often than {listed(unsafe)} synced: either it has no "
-            "cache to flush, or data was not made safe."
+            say(
+                "The device was flushed less often than {names} synced: either it has no cache to "
+                "flush, or data was not made safe.",
+                names=listed(unsafe),
+            )
         )
     if run.manifest.get("host", {}).get("hypervisor"):
         notes.append(
-            "This host is itself a virtual machine: what caches lie behind its device is unknown."
+            say(
+                "This host is itself a virtual machine: what caches lie behind its device is "
+                "unknown."
+            )
         )
     return tuple(notes)
 
@@ -349,17 +365,34 @@ def answers(run: RunData, summary: Summary) -> tuple[Sentence, ...]:
     other = [r for r in sure if r.verdict.is_difference]
     parts = []
     if equal:
-        parts.append(f"as many in {listed(equal)} as on bare metal, {within(sure[0].margin)}")
-    parts += [f"{times(r.ratio.value)} times as many in {r.row.runtime}" for r in other if r.ratio]
-    head = f"Of random reads, {depths[0]} at a time, a second sees "
-    detail = [
-        f"{r.row.runtime}: {span(r.ratio.interval, '1')} times bare metal (95 %, all {len(told)} "
-        f"at once){'' if r.verdict is not Verdict.NO_CONCLUSION else ', no conclusion: ' + r.why}."
-        for r in sure
-        if r.ratio and r.ratio.interval
+        parts.append(
+            say(
+                "as many in {names} as on bare metal, {within}",
+                names=listed(equal), within=within(sure[0].margin),
+            )
+        )  # fmt: skip
+    parts += [
+        say("{ratio} times as many in {name}", ratio=times(r.ratio.value), name=r.row.runtime)
+        for r in other
+        if r.ratio
     ]
+    head = say(
+        "Of random reads, {depth} at a time, a second sees {parts}.",
+        depth=depths[0], parts=say("; ").join(parts),
+    )  # fmt: skip
+    detail = [_interval(r, len(told)) for r in sure if r.ratio and r.ratio.interval]
     if not parts:
-        head = "Whether a box slows single random reads is not decided"
-        detail = detail or [f"{sure[0].why}." if sure else "Nothing could be paired."]
-    headline = f"{head}{'; '.join(parts)}."
-    return (Sentence("disk", headline, " ".join(detail), decided=bool(parts)),)
+        head = say("Whether a box slows single random reads is not decided.")
+        why = say("{clauses}.", clauses=sure[0].why) if sure else say("Nothing could be paired.")
+        detail = detail or [why]
+    return (Sentence("disk", head, sentences(detail), decided=bool(parts)),)
+
+
+def _interval(found: Relative, family: int) -> str:
+    told = later("{name}: {span} times bare metal (95 %, all {n} at once).")
+    if found.verdict is Verdict.NO_CONCLUSION:
+        told = later(
+            "{name}: {span} times bare metal (95 %, all {n} at once), no conclusion: {why}."
+        )
+    ratio = span(found.ratio.interval, "1") if found.ratio else MISSING
+    return say(told, name=found.row.runtime, span=ratio, n=family, why=found.why)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from harness.analysis import statistics
 from harness.analysis.frames import RunData
-from harness.analysis.language import later, say
-from harness.analysis.sentences import Sentence, listed
+from harness.analysis.language import later, listed, say
+from harness.analysis.sentences import Sentence
 from harness.analysis.statistics import Estimate
 from harness.analysis.summary import RuntimeRow, Summary
 from harness.analysis.units import MISSING, beside, digits, quantity, span
@@ -201,12 +201,19 @@ def _answers(run: RunData, summary: Summary) -> tuple[Sentence, ...]:
     if not known:
         return ()
     touched = quantity(_size(run, TAKEN, "touched"), "bytes")
-    told = [f"{quantity(e.value, 'bytes')} in {name}" for name, e in known.items()]
+    told = [
+        say("{value} in {name}", value=quantity(e.value, "bytes"), name=name)
+        for name, e in known.items()
+    ]
     ranges = [f"{name} {span(e.interval, 'bytes')}" for name, e in known.items()]
     return (
         Sentence(
             "returned",
-            f"Of {touched} that an instance wrote and freed, there came back {listed(told)}.",
-            f"Intervals: {listed(ranges)} (95 %, all at once).",
+            say(
+                "Of {size} that an instance wrote and freed, there came back {told}.",
+                size=touched,
+                told=listed(told),
+            ),
+            say("Intervals: {ranges} (95 %, all at once).", ranges=listed(ranges)),
         ),
     )

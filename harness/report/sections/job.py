@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.analysis.frames import RunData
-from harness.analysis.language import later, say
+from harness.analysis.language import later, listed, say
 from harness.analysis.relative import Relative, beside_bare
-from harness.analysis.sentences import Sentence, listed
+from harness.analysis.sentences import Sentence
 from harness.analysis.summary import BARE, Summary, direction
 from harness.analysis.units import MISSING, quantity, span, times
 from harness.report.charts import Chart, render, subject
@@ -113,15 +113,30 @@ def _answers(run: RunData, summary: Summary, found: Sequence[Relative]) -> tuple
     metric = found[0].metric
     words = Words(
         kind="job",
-        equal=lambda names: f"{metric} in {listed(names)} equals that of bare metal",
-        differs=lambda name, told: f"{metric} in {name} is {told} times that of bare metal",
-        undecided=f"Whether {metric} differs from bare metal is not decided",
+        equal=lambda names: say(
+            "{metric} in {names} equals that of bare metal", metric=metric, names=listed(names)
+        ),
+        differs=lambda name, told: say(
+            "{metric} in {name} is {told} times that of bare metal",
+            metric=metric,
+            name=name,
+            told=told,
+        ),
+        undecided=say("Whether {metric} differs from bare metal is not decided", metric=metric),
         variant=lambda r: ", ".join(f"{key} {value}" for key, value in r.dimensions.items()),
     )
     told = answers(run, summary, found, metric, words)
     if told:
         return told
     values = [
-        f"{quantity(r.value.value, r.unit)} in {label(r.row)}" for r in found if r.metric == metric
+        say("{value} in {name}", value=quantity(r.value.value, r.unit), name=label(r.row))
+        for r in found
+        if r.metric == metric
     ]
-    return (Sentence("job", f"{metric}: {listed(values)}.", "Medians of all trials."),)
+    return (
+        Sentence(
+            "job",
+            say("{metric}: {values}.", metric=metric, values=listed(values)),
+            say("Medians of all trials."),
+        ),
+    )

@@ -8,7 +8,7 @@ from harness.analysis import ladder, layers
 from harness.analysis.derived import READY
 from harness.analysis.frames import RunData
 from harness.analysis.ladder import Ladder, Step
-from harness.analysis.language import later, say
+from harness.analysis.language import later, listed, say
 from harness.analysis.sentences import Sentence, around
 from harness.analysis.statistics import CONFIDENCE, Estimate, simultaneous
 from harness.analysis.summary import Summary
@@ -86,14 +86,20 @@ def _answers(run: RunData, summary: Summary) -> tuple[Sentence, ...]:
     first, last = chain[0].ready, chain[-1].ready
     if not most or first is None or last is None:
         return ()
-    told = ", ".join(f"{name} ({signed(estimate.value)})" for name, estimate, _ in most)
-    ranges = ", ".join(f"{name} {span(interval, 's')}" for name, _, interval in most)
-    head = (
-        f"From {chain[0].name} ({quantity(first.value, 's')}) to {chain[-1].name} "
-        f"({quantity(last.value, 's')}), most is added by {told}."
+    told = listed(
+        [
+            say("{name} ({value})", name=say(name), value=signed(estimate.value))
+            for name, estimate, _ in most
+        ]
     )
-    together = f"all {family} behind these sentences at once"
-    detail = f"Intervals: {ranges} (95 %, {together})."
+    ranges = listed([f"{say(name)} {span(interval, 's')}" for name, _, interval in most])
+    head = say(
+        "From {low} ({first}) to {high} ({last}), most is added by {told}.",
+        low=say(chain[0].name), first=quantity(first.value, "s"), high=say(chain[-1].name),
+        last=quantity(last.value, "s"), told=told,
+    )  # fmt: skip
+    together = say("all {n} behind these sentences at once", n=family)
+    detail = say("Intervals: {ranges} (95 %, {once}).", ranges=ranges, once=together)
     engine = around(layers.read(run, names, READY, confidence), together)
     return (Sentence("ladder", head, detail), *([engine] if engine else ()))
 

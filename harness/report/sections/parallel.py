@@ -9,7 +9,7 @@ import pandas as pd
 
 from harness.analysis import statistics
 from harness.analysis.frames import RunData
-from harness.analysis.language import later, say
+from harness.analysis.language import later, listed, say
 from harness.analysis.sentences import Sentence
 from harness.analysis.statistics import Estimate
 from harness.analysis.summary import CONTAINERS, RuntimeRow, Summary
@@ -91,10 +91,12 @@ def _answer(run: RunData, summary: Summary, rows: Sequence[_Row]) -> tuple[Sente
         for r in told
         if (found := statistics.median(r.rates, sure)) is not None and found.interval
     ]
-    detail = f"95 % intervals, all at once: {'; '.join(ranges)}." if ranges else (
-        "Too few blocks for intervals."
-    )  # fmt: skip
-    headline = f"Launches a second, {told[0].launchers} at a time: {', '.join(parts)}."
+    detail = say("Too few blocks for intervals.")
+    if ranges:
+        detail = say("Intervals: {ranges} (95 %, all at once).", ranges=say("; ").join(ranges))
+    headline = say(
+        "Launches a second, {n} at a time: {parts}.", n=told[0].launchers, parts=listed(parts)
+    )
     return (Sentence("parallel", headline, detail),)
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from harness.analysis import statistics
 from harness.analysis.frames import RunData
+from harness.analysis.language import listed, say, sentences
 from harness.analysis.relative import Relative, beside_bare
-from harness.analysis.sentences import Sentence, listed
+from harness.analysis.sentences import Sentence
 from harness.analysis.summary import Summary
 from harness.analysis.units import span, times
 from harness.analysis.verdicts import Verdict, margin_text
@@ -29,15 +30,15 @@ class Words:
 def verdict(found: Relative) -> str:
     """One verdict for a table."""
     if found.verdict is Verdict.EQUIVALENT:
-        return f"equivalent {within(found.margin)}"
+        return say("equivalent {within}", within=within(found.margin))
     if found.verdict.is_difference:
-        return str(found.verdict)
-    return f"no conclusion: {found.why or 'bare metal is not in the run'}"
+        return say(str(found.verdict))
+    return say("no conclusion: {why}", why=found.why or say("bare metal is not in the run"))
 
 
 def within(margin: float) -> str:
     """The margin of an equivalence."""
-    return f"within {margin_text(margin)}"
+    return say("within {margin}", margin=margin_text(margin))
 
 
 def answers(
@@ -56,17 +57,20 @@ def answers(
     own = {name: [r for r in sure if r.row.runtime == name] for name in names}
     equal = [n for n in names if all(r.verdict is Verdict.EQUIVALENT for r in own[n])]
     other = [n for n in names if any(r.verdict.is_difference for r in own[n])]
-    parts = [f"{words.equal(equal)}, {within(sure[0].margin)}"] if equal else []
+    parts = []
+    if equal:
+        margin = within(sure[0].margin)
+        parts.append(say("{equal}, {within}", equal=words.equal(equal), within=margin))
     parts += [words.differs(name, _told(own[name], words)) for name in other]
-    head = "; ".join(parts) or words.undecided
+    head = say("; ").join(parts) or say(words.undecided)
     detail = [_intervals(sure, words)] if equal or other else []
     detail += [
-        f"{name}: no conclusion ({own[name][0].why})."
+        say("{name}: no conclusion ({why}).", name=name, why=own[name][0].why)
         for name in names
         if name not in equal and name not in other
     ]
-    told = f"{head[:1].upper()}{head[1:]}."
-    return (Sentence(words.kind, told, " ".join(detail), decided=bool(parts)),)
+    told = say("{clauses}.", clauses=f"{head[:1].upper()}{head[1:]}")
+    return (Sentence(words.kind, told, sentences(detail), decided=bool(parts)),)
 
 
 def _is_told(found: Relative) -> bool:
@@ -78,7 +82,9 @@ def _told(found: Sequence[Relative], words: Words) -> str:
     for each in found:
         if each.verdict.is_difference and each.ratio is not None:
             variant = words.variant(each)
-            told.append(times(each.ratio.value) + (f" ({variant})" if variant else ""))
+            told.append(
+                times(each.ratio.value) + (say(" ({variant})", variant=variant) if variant else "")
+            )
     return listed(told)
 
 
@@ -88,5 +94,7 @@ def _intervals(found: Sequence[Relative], words: Words) -> str:
         if each.ratio is not None and each.ratio.interval is not None:
             name = ", ".join(filter(None, (each.row.runtime, words.variant(each))))
             told.append(f"{name}: {span(each.ratio.interval, '1')}")
-    together = f"all {len(found)} at once" if len(found) > 1 else "bootstrap"
-    return f"Intervals: {'; '.join(told)} (95 %, {together})."
+    ranges, n = say("; ").join(told), len(found)
+    if n < 2:
+        return say("Intervals: {ranges} (95 %, {once}).", ranges=ranges, once=say("bootstrap"))
+    return say("Intervals: {ranges} (95 %, all {n} at once).", ranges=ranges, n=n)
