@@ -314,7 +314,8 @@ def _less_canary(made: Comparison, canary: _Canary) -> Comparison:
         return made
     why = Unlike(
         likeness.CANARY, True, canary.unlike.base, canary.unlike.new,
-        f"the host's own fixed work changed as much ({times(canary.ratio)} times)",
+        f"The host's own fixed work changed as much ({times(canary.ratio)} times).",
+        made.runtime, (made.metric,),
     )  # fmt: skip
     return _refused(replace(made, unlike=(*made.unlike, why)))
 

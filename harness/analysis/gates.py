@@ -8,8 +8,9 @@ also what a condition forbids to compare, what only one of the runs has, and a d
 what the channel can tell.
 
 The intervals are simultaneous (Bonferroni) over every series that all the expressions of one
-command select: with 95 % confidence none of them fails while its true change is within its limit,
-as far as the blocks of a run tell (see harness/analysis/compare.py on variation between runs).
+command select and that may be compared: with 95 % confidence none of them fails while its true
+change is within its limit, as far as the blocks of a run tell (see harness/analysis/compare.py on
+variation between runs).
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def evaluate(expressions: Sequence[Expression], found: Sequence[Beside]) -> tupl
         for expression in expressions
         for each in found
         for c in each.comparisons
-        if _selects(expression, c)
+        if _selects(expression, c) and not c.refusing
     }
     confidence = statistics.simultaneous(len(chosen))
     return tuple(_gate(expression, found, confidence) for expression in expressions)
@@ -98,7 +99,7 @@ def _gate(expression: Expression, found: Sequence[Beside], confidence: float) ->
 
 def _finding(expression: Expression, c: Comparison, confidence: float) -> Finding:
     if c.refusing or c.values is None:
-        return Finding(c, Outcome.UNDECIDED, c.judgement.ratio, c.judgement.why)
+        return Finding(c, Outcome.UNDECIDED, None, c.judgement.why)
     old, fresh = c.values
     ratio = statistics.ratio(fresh, old, confidence, paired=False)
     if ratio is None or ratio.interval is None:

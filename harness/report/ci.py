@@ -204,8 +204,7 @@ def _rows(metric: str, rows: Sequence[Comparison]) -> str:
 def _conditions(each: Beside) -> Sequence[str]:
     found = words.conditions(each)
     lines = [
-        f"- {'✗' if one.refuses else '!'} {_plain(one.name)}: {_plain(one.base or 'none')} → "
-        f"{_plain(one.new or 'none')}{f' ({_plain(scope)})' if scope else ''}. {_plain(one.text)}"
+        f"- {'✗' if one.refuses else '!'} {_plain(words.condition(one, scope))}"
         for one, scope in found
     ]
     lines += [f"- left out: {left.count} series, {_plain(left.reason)}" for left in each.left_out]

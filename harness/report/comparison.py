@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -208,26 +208,36 @@ def _table(rows: Sequence[Comparison], notes: Notes) -> Table:
 
 
 def conditions(each: Beside) -> Sequence[tuple[Unlike, str]]:
-    """Each condition that differs, once, with what it does to which verdicts; gravest first."""
+    """Each condition that stands beside a comparison, once, with what it concerns; those first
+    that refuse."""
     groups: dict[tuple[str, str, str], list[Unlike]] = {}
-    for one in each.unlike:
+    for one in dict.fromkeys(u for c in each.comparisons for u in c.unlike):
         groups.setdefault((one.name, one.base, one.new), []).append(one)
     told = []
     for group in groups.values():
         refusing = [one for one in group if one.refuses]
-        told.append((refusing[0] if refusing else group[0], _scope(refusing or group)))
+        told.append(((refusing or group)[0], _scope(refusing or group, each.comparisons)))
     return sorted(told, key=lambda pair: not pair[0].refuses)
 
 
-def _scope(group: Sequence[Unlike]) -> str:
-    names = list(dict.fromkeys(one.runtime for one in group if one.runtime))
-    if any(not one.runtime for one in group):
-        names = []
-    prefixes = list(dict.fromkeys(p for one in group for p in one.metrics))
-    if any(not one.metrics for one in group):
-        prefixes = []
-    metrics = [f"{p}*" if p.endswith(".") else p for p in prefixes]
-    return visible(" of ".join(filter(None, (", ".join(metrics), ", ".join(names)))))
+def _scope(group: Sequence[Unlike], comparisons: Sequence[Comparison]) -> str:
+    """Whom a condition concerns, among what was compared; empty for everything."""
+    names = list(dict.fromkeys(one.runtime for one in group))
+    metrics = [
+        metric
+        for one in group
+        for metric in one.metrics
+        if any(replace(one, metrics=(metric,)).concerns(c.metric, c.runtime) for c in comparisons)
+    ]
+    parts = (
+        [] if any(not one.metrics for one in group) else [_starred(m) for m in metrics],
+        [] if "" in names else names,
+    )
+    return visible(" of ".join(", ".join(dict.fromkeys(part)) for part in parts if part))
+
+
+def _starred(metric: str) -> str:
+    return f"{metric}*" if metric.endswith(".") else metric
 
 
 def _conditions(each: Beside) -> Iterator[RenderableType]:
@@ -237,11 +247,14 @@ def _conditions(each: Beside) -> Iterator[RenderableType]:
         return
     yield Text("Conditions that differ (✗ takes verdicts away, ! stands beside them)")
     for one, scope in found:
-        sides = f"{visible(one.base or 'none')} → {visible(one.new or 'none')}"
-        where = f" ({scope})" if scope else ""
         sign = Text("  ✗ ", "red") if one.refuses else Text("  ! ", "yellow")
-        sides = "" if one.base == one.new else f": {sides}"
-        yield _hanging(sign, f"{visible(one.name)}{sides}{where}. {visible(one.text)}")
+        yield _hanging(sign, condition(one, scope))
+
+
+def condition(one: Unlike, scope: str) -> str:
+    """One condition in words."""
+    sides = "" if one.base == one.new else f": {one.base or 'none'} → {one.new or 'none'}"
+    return visible(f"{one.name}{sides}{f' ({scope})' if scope else ''}. {one.text}")
 
 
 def _closing(found: Sequence[Beside]) -> Iterator[RenderableType]:
@@ -267,30 +280,30 @@ def _gate(gate: Gate) -> RenderableType:
 def gate_text(gate: Gate) -> str:
     """The answer to an expression in one sentence; of many series the first that tell."""
     telling = [each for each in gate.findings if each.outcome is gate.outcome]
-    told = [_finding_text(each) for each in telling[:3]]
+    several = len({each.comparison.new_run for each in gate.findings if each.comparison}) > 1
+    told = [_finding_text(each, several) for each in telling[:3]]
     more = f"; {len(telling) - 3} more" if len(telling) > 3 else ""
     heads = {
         Outcome.HOLDS: "holds for",
         Outcome.DOES_NOT_HOLD: "does not hold for",
         Outcome.UNDECIDED: "not decided for",
     }
-    return f"{heads[gate.outcome]} {'; '.join(told).rstrip('.')}{more}."
+    return f"{heads[gate.outcome]} {'; '.join(told)}{more}."
 
 
-def _finding_text(found: Finding) -> str:
+def _finding_text(found: Finding, several: bool) -> str:
     c = found.comparison
     if c is None:
         return f"anything: {found.why}"
-    text = f"{series(c)} ({visible(c.new_run)})"
-    if found.ratio is None:
+    text = f"{series(c)} of {visible(c.new_run)}" if several else series(c)
+    if c.refusing:
+        return f"{text}: {visible(', '.join(dict.fromkeys(u.name for u in c.refusing)))} refuses"
+    if found.ratio is None or found.ratio.interval is None:
         return f"{text}: {visible(found.why)}"
-    text += f": {change(found.ratio.value)}"
-    if found.ratio.interval is not None:
-        sure = f"{found.ratio.interval.confidence:.2%}".replace(".00%", "%").replace("%", " %")
-        text += f", {change_range(found.ratio)} with {sure}"
-        if not c.refusing:
-            return text
-    return f"{text}: {visible(found.why)}"
+    sure = f"{found.ratio.interval.confidence:.2%}".replace(".00%", "%").replace("%", " %")
+    text += f": {change(found.ratio.value)}, {change_range(found.ratio)} with {sure}"
+    text += f", although unlike in {visible(', '.join(c.guards))}" if c.guards else ""
+    return f"{text}: {visible(found.why)}" if found.why else text
 
 
 def _hanging(lead: str | Text, text: str) -> Table:

@@ -55,6 +55,11 @@ def few(record: dict[str, Any]) -> None:
     record["samples"] = [s for s in record["samples"] if s["metric"] in METRICS]
 
 
+def fewer(record: dict[str, Any]) -> None:
+    """Ready and the first job alone."""
+    record["samples"] = [s for s in record["samples"] if s["metric"] in METRICS[:2]]
+
+
 class Pair:
     """A base and a new run of the same plan with other dice."""
 
@@ -82,7 +87,7 @@ def pair(tmp_path: Path) -> Pair:
 def small(tmp_path: Path) -> Pair:
     """Where only conditions matter."""
     plan = Plan(runtimes=("crun", "docker"), blocks=6, phases=False, memory=False)
-    return Pair(tmp_path, plan)
+    return Pair(tmp_path, plan, fewer)
 
 
 def test_a_known_change_is_found_where_it_is_and_nowhere_else(pair: Pair) -> None:
@@ -136,10 +141,10 @@ def test_a_run_beside_itself_has_no_verdict(pair: Pair) -> None:
 
 
 def test_the_margin_is_the_bases_and_else_the_default(small: Pair) -> None:
-    edited(small.base, lambda m: m["scenario"].update(thresholds={"startup.cpu": {"ratio": 1.3}}))
+    edited(small.base, lambda m: m["scenario"].update(thresholds={"startup.job": {"ratio": 1.3}}))
     found = small.compared()
-    assert one(found, "startup.cpu", "crun").margin == 1.3
-    assert one(found, "startup.cpu", "crun").margin_declared
+    assert one(found, "startup.job", "crun").margin == 1.3
+    assert one(found, "startup.job", "crun").margin_declared
     assert one(found, "startup.ready", "crun").margin == DEFAULT_MARGIN
     assert not one(found, "startup.ready", "crun").margin_declared
 
@@ -172,11 +177,12 @@ def test_what_makes_it_another_quantity_refuses(small: Pair, name: str) -> None:
     edited(small.base, lambda m: m["host"].update(architecture="x86_64"))
     edited(small.new, lambda m: m["host"].update(architecture="x86_64"))
     edited(small.new, change, scaled(3.0))
-    found = one(small.compared(), metric, "docker")
+    beside = small.compared()
+    found = one(beside, metric, "docker")
     assert name in found.guards
     assert found.verdict is Verdict.NO_CONCLUSION
     assert found.judgement.why
-    (gate,) = gates.evaluate([parse(f"{metric}[docker] > +10%")], [small.compared()])
+    (gate,) = gates.evaluate([parse(f"{metric}[docker] > +10%")], [beside])
     assert gate.outcome is gates.Outcome.UNDECIDED
 
 
@@ -290,7 +296,7 @@ def test_what_one_run_lacks_is_counted(small: Pair) -> None:
     assert {c.runtime for c in found.comparisons} == {"crun"}
     (left,) = found.left_out
     assert left.reason == "only the base has"
-    assert left.count == 3
+    assert left.count == 2
     (gate,) = gates.evaluate([parse("startup.ready[docker] > +10%")], [found])
     assert gate.outcome is gates.Outcome.UNDECIDED
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from xml.etree import ElementTree
 import pytest
 
 from harness.cli import main
+from harness.exchange.importing import import_file
 from harness.report.comparison import change
 from tests.command import Place, Said
 from tests.synthetic import Plan, make_run
@@ -108,6 +110,31 @@ def test_what_an_expression_decides_is_the_exit_code(compare: Compare, runs: Run
     both = compare(runs.base, runs.slower, "--fail-if", "startup.ready[crun] > +100%", *gate)
     assert both.status == 1
     assert "FAIL" in both.out
+
+
+def test_a_limit_that_was_exceeded_names_the_unlike_conditions(
+    compare: Compare, runs: Runs, tmp_path: Path
+) -> None:
+    moved = Plan(**{**vars(PLAN), "seed": 2, "host": {"cpu_model": "Another CPU"}})
+    new = edited(make_run(tmp_path / "moved", moved), keep, scaled(1.6, "docker", "startup.ready"))
+    said = compare(runs.base, new, "--fail-if", "startup.ready[docker] > +10%")
+    assert said.status == 1
+    assert "although unlike in cpu" in " ".join(said.out.split())
+
+
+def test_what_another_tool_measured_is_compared_too(compare: Compare, tmp_path: Path) -> None:
+    dice = random.Random(1)
+    folders = []
+    for name, seconds in (("old", 0.100), ("new", 0.150)):
+        times = [dice.gauss(seconds, 0.004) for _ in range(20)]
+        result = {"command": "sleep 0.1, b", "times": times, "exit_codes": [0] * 20}
+        (tmp_path / f"{name}.json").write_text(json.dumps({"results": [result]}))
+        folders.append(import_file(tmp_path / f"{name}.json", tmp_path, tmp_path / name)[0])
+    said = compare(*folders, "--json", "--fail-if", 'imported.wall["sleep 0.1, b"] > +10%')
+    assert said.status == 1, said.err
+    (comparison,) = json.loads(said.out)["comparisons"]
+    assert comparison["verdict"] == "worse"
+    assert "imported" in comparison["guards"]
 
 
 def test_several_new_runs_are_each_compared(compare: Compare, runs: Runs) -> None:
