@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 from harness.analysis.compare import Beside, Comparison
 from harness.analysis.gates import Finding, Gate, Outcome
-from harness.analysis.units import MISSING, plural, quantity
+from harness.analysis.units import MISSING, plural
 from harness.analysis.unlike import Unlike
 from harness.analysis.verdicts import Verdict
 from harness.report import comparison as words
@@ -159,7 +159,7 @@ def _line(c: Comparison) -> str:
     apart = f"{words.change(ratio.value)} ({words.change_range(ratio)})" if ratio else MISSING
     guards = f"; guards: {', '.join(c.guards)}" if c.guards else ""
     return (
-        f"{quantity(c.base, c.unit)} → {quantity(c.new, c.unit)}, {apart}: "
+        f"{words.amount(c.base, c.unit)} → {words.amount(c.new, c.unit)}, {apart}: "
         f"{words.WORDS[c.verdict]}{guards}"
     )
 
@@ -193,7 +193,7 @@ def _rows(metric: str, rows: Sequence[Comparison]) -> str:
         ratio = c.judgement.ratio
         verdict = words.WORDS[c.verdict]
         cells = (
-            words.series(c), quantity(c.base, c.unit), quantity(c.new, c.unit),
+            words.series(c), words.amount(c.base, c.unit), words.amount(c.new, c.unit),
             words.change(ratio.value) if ratio else MISSING, words.change_range(ratio),
             f"{verdict}: {c.judgement.why}" if c.judgement.why else verdict, ", ".join(c.guards),
         )  # fmt: skip

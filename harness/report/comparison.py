@@ -42,11 +42,20 @@ _GATE_STYLES = {Outcome.HOLDS: "bold red", Outcome.UNDECIDED: "yellow"}
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _P_VALUE = re.compile(r" \(p [^)]*\)$")
 _PERCENT_BELOW = 2.0
+_RATES = ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k"))
 
 
 def visible(text: object) -> str:
     """Text of somebody's file on one line, without what a terminal would obey."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
+
+
+def amount(value: float | None, unit: str) -> str:
+    """A value in a cell: a large rate in thousands, millions or billions a second."""
+    if value is None or unit != "1/s":
+        return quantity(value, unit)
+    found = [(factor, prefix) for least, factor, prefix in _RATES if abs(value) >= least]
+    return f"{digits(value / found[0][0])} {found[0][1]}/s" if found else quantity(value, unit)
 
 
 def change(ratio: float) -> str:
@@ -200,7 +209,7 @@ def _table(rows: Sequence[Comparison], notes: Notes) -> Table:
         ratio = c.judgement.ratio
         mark = notes.mark(c).translate(_SUPERSCRIPTS)
         table.add_row(
-            Text(series(c)), quantity(c.base, c.unit), quantity(c.new, c.unit),
+            Text(series(c)), amount(c.base, c.unit), amount(c.new, c.unit),
             change(ratio.value) if ratio else MISSING, change_range(ratio),
             Text(f"{WORDS[c.verdict]} {mark}".strip(), _STYLES.get(c.verdict, "")),
         )  # fmt: skip

@@ -16,7 +16,7 @@ import pytest
 
 from harness.cli import main
 from harness.exchange.importing import import_file
-from harness.report.comparison import change
+from harness.report.comparison import amount, change
 from tests.command import Place, Said
 from tests.synthetic import Plan, make_run
 from tests.unit.test_compare import edited, few, keep, scaled
@@ -342,3 +342,12 @@ def test_the_real_command(runs: Runs, tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_ratio_is_told_as_a_change(ratio: float, text: str) -> None:
     assert change(ratio) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [(1.25e9, "1/s", "1.25 G/s"), (80450, "1/s", "80.4 k/s"), (3526, "1/s", "3526/s"),
+     (0.02, "s", "20.0 ms"), (None, "1/s", "–")],
+)  # fmt: skip
+def test_a_large_rate_is_short(value: float | None, unit: str, text: str) -> None:
+    assert amount(value, unit) == text
