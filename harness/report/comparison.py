@@ -183,14 +183,13 @@ def _beside(each: Beside, name: str, every: bool) -> Iterator[RenderableType]:
 
 def _run_line(name: str, manifest: Mapping[str, object], run: str, width: int) -> Text:
     began = str(manifest.get("started_utc") or "")[:16].replace("T", " ")
-    text = Text(f"{name:<{max(width, 4)}}  ", "bold")
-    text.append(visible(run))
+    text = Text.assemble((f"{name:<{max(width, 4)}}  ", "bold"), visible(run))
     text.append(f"  {visible(began)} UTC" if began else "", "dim")
     return text
 
 
 def _heading(metric: str, first: Comparison) -> Text:
-    text = Text(visible(metric), "bold")
+    text = Text.assemble((visible(metric), "bold"))
     known = METRICS.get(metric)
     aim = f"{first.better} is better, " if first.better else ""
     margin = f"margin {margin_text(first.margin)}{'' if first.margin_declared else ' (default)'}"
