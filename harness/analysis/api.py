@@ -9,7 +9,6 @@ missing, never 0.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ import pandas as pd
 from harness import resources
 from harness.analysis import ladder, phases, published, relative, statistics
 from harness.analysis.frames import RunData, load_run
+from harness.analysis.rows import Series
 from harness.analysis.statistics import Estimate
 from harness.analysis.summary import BARE, class_of, is_emulated, runtimes, summarise
 from harness.analysis.units import MISSING, quantity, times
@@ -218,7 +218,7 @@ def _with_units(table: pd.DataFrame, units: Mapping[str, str]) -> pd.DataFrame:
 
 
 def _unit(run: RunData, metric: str) -> str:
-    return str(run.samples.loc[run.samples["metric"] == metric, "unit"].iloc[0])
+    return run.series(metric)[0].unit
 
 
 def _need(run: RunData, metric: str, dimensions: Mapping[str, str]) -> None:
@@ -226,24 +226,23 @@ def _need(run: RunData, metric: str, dimensions: Mapping[str, str]) -> None:
 
     A name mistyped must not become a blank, nor two states of a thing one number.
     """
-    rows = run.samples[run.samples["metric"] == metric]
-    if not len(rows):
-        hint = f"it has {', '.join(sorted(set(run.samples['metric'])))}"
+    every = run.series(metric)
+    if not every:
+        hint = f"it has {', '.join(dict.fromkeys(series.metric for series in run.series()))}"
         raise UsageError(f"the run {run.run} holds no {metric}", hint)
-    kinds = {text: json.loads(text) for text in rows["dimensions"].unique()}
-    chosen = [text for text, kind in kinds.items() if dimensions.items() <= kind.items()]
+    chosen = [each for each in every if dimensions.items() <= each.dimensions.items()]
     if not chosen:
         told = ", ".join(f"{name}={value}" for name, value in dimensions.items())
-        raise UsageError(f"no {metric} of the run {run.run} has {told}", f"it has {_listed(kinds)}")
-    series = rows[rows["dimensions"].isin(chosen)].groupby("runtime")["dimensions"].unique()
-    for name, several in series.items():
+        raise UsageError(f"no {metric} of the run {run.run} has {told}", f"it has {_listed(every)}")
+    for name in dict.fromkeys(each.runtime for each in chosen):
+        several = [each for each in chosen if each.runtime == name]
         if len(several) > 1:
             raise UsageError(
                 f"{metric} of {name} has several series", f"choose among {_listed(several)}"
             )
 
 
-def _listed(kinds: Iterable[str]) -> str:
+def _listed(several: Iterable[Series]) -> str:
     """Dimensions in words: `state=idle n=8, state=touched n=8`."""
-    told = [" ".join(f"{name}={value}" for name, value in json.loads(k).items()) for k in kinds]
+    told = {" ".join(f"{n}={v}" for n, v in each.dimensions.items()) for each in several}
     return ", ".join(sorted(told))

@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+
+import pandas as pd
 
 from harness import resources
 from harness.analysis import statistics
 from harness.analysis.frames import RunData
+from harness.analysis.language import say
 from harness.analysis.statistics import Estimate
 from harness.analysis.summary import IDLE, MEMORY, READY, RuntimeRow, Summary
 from harness.errors import UsageError
@@ -136,25 +139,53 @@ def beside(
     its readers want to know, but never its own number.
     """
     everything = read() if figures is None else figures
-    return tuple(found for figure in everything if (found := _beside(run, summary, figure)))
+    measured = _Measured(run, summary)
+    return tuple(found for figure in everything if (found := _beside(measured, figure)))
 
 
-def _beside(run: RunData, summary: Summary, figure: Published) -> Beside | None:
-    measured = [row for row in summary.rows if any(_own(run, row, figure))]
-    if not measured:
+class _Measured:
+    """What the run has measured, each series read once, however many figures ask for it."""
+
+    def __init__(self, run: RunData, summary: Summary) -> None:
+        self._run, self._rows = run, summary.rows
+        self._metrics = frozenset(series.metric for series in run.series())
+        self._known: dict[tuple[str, str], pd.Series[float]] = {}
+
+    def rows(self, figure: Published) -> Sequence[RuntimeRow]:
+        """The runtimes with a value that may stand beside the figure."""
+        return [row for row in self._rows if self.first(row, figure)]
+
+    def first(self, row: RuntimeRow, figure: Published) -> tuple[str, pd.Series[float]] | None:
+        """The metric that is most like the figure, with its values; None without any."""
+        for metric, dimensions in _candidates(figure):
+            if metric not in self._metrics:
+                continue
+            key = (row.runtime, metric)
+            if key not in self._known:
+                self._known[key] = self._run.values(metric, row.runtime, **dimensions)
+            if len(self._known[key]):
+                return metric, self._known[key]
         return None
-    classes = {row.runtime_class for row in measured}
+
+
+def _beside(measured: _Measured, figure: Published) -> Beside | None:
+    rows = measured.rows(figure)
+    classes = {row.runtime_class for row in rows}
     machine = RuntimeClass.MACHINE.value
-    if figure.runtime_class == machine and any(row.emulated for row in measured):
+    if figure.runtime_class == machine and any(row.emulated for row in rows):
         classes.add(machine)
     if figure.runtime_class not in classes:
         return None
-    row = _nearest(measured, figure)
+    row = _nearest(rows, figure)
     if row is None:
         return Beside(figure, None, False, "")
     if row.emulated:
-        return Beside(figure, None, False, f"{row.runtime} (emulated)")
-    own = next(_own(run, row, figure))
+        return Beside(figure, None, False, say("{runtime} (emulated)", runtime=row.runtime))
+    found = measured.first(row, figure)
+    estimate = statistics.median(found[1]) if found else None
+    if found is None or estimate is None:
+        return Beside(figure, None, False, "")
+    own = Own(row.runtime, found[0], estimate)
     return Beside(figure, own, bool(figure.same_as) and row.runtime == figure.nearest, "")
 
 
@@ -166,14 +197,6 @@ def _nearest(measured: Sequence[RuntimeRow], figure: Published) -> RuntimeRow | 
     if found is None and figure.runtime_class == RuntimeClass.MACHINE.value:
         return next((row for row in measured if row.emulated), None)
     return found
-
-
-def _own(run: RunData, row: RuntimeRow, figure: Published) -> Iterator[Own]:
-    """What the run measured of this runtime that is most like the figure."""
-    for metric, dimensions in _candidates(figure):
-        found = statistics.median(run.values(metric, row.runtime, **dimensions))
-        if found is not None:
-            yield Own(row.runtime, metric, found)
 
 
 def asked(figure: Published) -> str:

@@ -116,7 +116,7 @@ class Chart:
 
 def draw_charts(run: RunData, summary: Summary) -> dict[str, Chart]:
     """All charts that the run's data can fill, by name."""
-    return {each[0]: render(*each) for each in _charts(run, summary)}
+    return {each[0]: render(*each) for each in drawings(run, summary)}
 
 
 def subject(row: RuntimeRow) -> Subject:
@@ -129,7 +129,8 @@ def render(name: str, alt: str, draw: Draw, numbers: Numbers) -> Chart:
     return Chart(name, alt, draw, numbers)
 
 
-def _charts(run: RunData, summary: Summary) -> Iterator[tuple[str, str, Draw, Numbers]]:
+def drawings(run: RunData, summary: Summary) -> Iterator[tuple[str, str, Draw, Numbers]]:
+    """What `render` needs for each of them, in the order of the report."""
     rows = summary.rows
     makers = (_startup, _phases, _teardown, _ecdf, _memory, _machine_memory, _cpu)
     for make in makers:

@@ -45,7 +45,7 @@ def make(run: RunData, summary: Summary) -> Section | None:
         return None
     return Section(
         name="ladder", title="What does each mechanism add?", link="The cost ladder",
-        exhibits=shown, answers=_answers(run, summary),
+        exhibits=shown, answers=_answers(run, summary, found),
     )  # fmt: skip
 
 
@@ -65,13 +65,12 @@ def _rungs(found: Ladder, summary: Summary) -> Sequence[Exhibit]:
     ]
 
 
-def _answers(run: RunData, summary: Summary) -> tuple[Sentence, ...]:
+def _answers(run: RunData, summary: Summary, plain: Ladder | None) -> tuple[Sentence, ...]:
     """What the longest chain takes as far as it was measured, the most of it, and what of an
     engine is the engine.
 
     The intervals are simultaneous over all rungs and shares.
     """
-    plain = ladder.read(run)
     if plain is None or summary.blocking:
         return ()
     names = list(dict.fromkeys(step.runtime for step in plain.steps))
