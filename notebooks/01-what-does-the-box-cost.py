@@ -259,8 +259,9 @@ pd.DataFrame(
 #
 # A container is no single thing that the kernel has. It is a stack of small mechanisms. Another
 # run of ours climbs them one at a time: first nothing but fork and exec, then one more mechanism
-# at each rung. A rung's bar begins where the one below ends, so its length is what that
-# mechanism adds.
+# at each rung. A rung's bar begins where the one before it ends, so its length is what that
+# mechanism adds. (Hatched is a branch: nothing is built upon it. Green took less time than the rung
+# before.)
 
 # %%
 ladder = demo("ladder")
@@ -280,6 +281,10 @@ readable(by_ourselves.nlargest(3, "added")[["over", "added", "low", "high"]])
 # folders. *Moving a process into it* is the slow part: the kernel has to be sure that no
 # processor still looks at the old group, and so it waits until every one of them has passed a
 # point at which it cannot (an *RCU grace period*). In that time nobody works for the box.
+#
+# And the last two rungs, one of which seems to *save* time? Look at their intervals: both cross
+# zero. The same wait comes out longer in one start and shorter in the next, and what little these
+# rungs cost is lost in it. The data do not decide; a picture without intervals would have lied.
 
 # %% [markdown]
 # ## 5 · Predict again: Docker without its network

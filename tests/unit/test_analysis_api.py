@@ -160,7 +160,7 @@ def test_a_mistyped_name_is_one_sentence_and_no_blank_table(run: RunData, tmp_pa
         medians(run, "startup.redy")
     with pytest.raises(UsageError, match="has state=asleep"):
         by_block(run, "memory.charged", state="asleep")
-    with pytest.raises(UsageError, match="of bare has several series"):
+    with pytest.raises(UsageError, match="has several series"):
         medians(load(make_run(tmp_path / "states", Plan(states=True))), "memory.charged")
     with pytest.raises(UsageError, match="climbed no ladder"):
         rung_table(run)

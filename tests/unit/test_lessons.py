@@ -125,6 +125,11 @@ def test_what_the_first_lesson_says_of_the_ladder_is_true() -> None:
     own = table[table["runtime"].str.startswith("spawn") & table["main"]]
     assert own["added"].idxmax() == "control group"
     assert own["low"]["control group"] > 0
+    last = own.iloc[-2:]
+    assert list(last.index) == ["capabilities", "seccomp"]
+    assert (last["low"] < 0).all()
+    assert (last["high"] > 0).all()
+    assert last["added"].min() < 0
     assert table["added"]["network namespace"] < 0.1 * table["ready"]["Docker, bridge"]
 
 
