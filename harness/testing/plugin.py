@@ -83,7 +83,7 @@ def box(request: pytest.FixtureRequest, box_runtime: str, box_trial: int) -> Ite
     from harness.errors import HarnessError, RuntimeUnavailable
 
     session, nodeid = request.config.stash[_SESSION], request.node.nodeid
-    benchmark = None
+    benchmark, refused = None, None
     try:
         with session.box(nodeid) as made:
             benchmark = _benchmark(request)
@@ -95,8 +95,11 @@ def box(request: pytest.FixtureRequest, box_runtime: str, box_trial: int) -> Ite
         if benchmark is not None:
             benchmark.extra_info["identical"] = made.identity().identical
     except HarnessError as error:
-        text = f"{box_runtime}: {error.message}{f' ({error.hint})' if error.hint else ''}"
-        if isinstance(error, RuntimeUnavailable) and not session.is_named(box_runtime):
+        refused = error
+    if refused is not None:
+        hint = f" ({refused.hint})" if refused.hint else ""
+        text = f"{box_runtime}: {refused.message}{hint}"
+        if isinstance(refused, RuntimeUnavailable) and not session.is_named(box_runtime):
             pytest.skip(text)
         pytest.fail(text, pytrace=False)
 
@@ -158,6 +161,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     boxed = [item for item in session.items if _RUNTIME in _params(item)]
     if not boxed or session.config.option.collectonly:
         return
+    from harness.errors import UsageError
     from harness.testing import names
     from harness.testing.session import Session, Wish, checked
 
@@ -166,10 +170,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     command = ["pytest", *map(str, config.invocation_params.args)]
     if trials > 1 and config.getoption("box_seed") is None:
         command.append(f"--box-seed={_seed(config)}")
+    try:
+        packages = checked(config.getoption("box_packages"))
+    except UsageError as error:
+        raise pytest.UsageError(f"--box-packages: {error.message}\n  {error.hint}") from None
     wish = Wish(
         named=names.chosen(config.getoption("box_runtimes"))[1], trials=trials,
-        seed=_seed(config), packages=checked(config.getoption("box_packages")),
-        command=tuple(command),
+        seed=_seed(config), packages=packages, command=tuple(command),
     )  # fmt: skip
     config.stash[_SESSION] = Session(wish, [_planned(item) for item in boxed])
 

@@ -17,9 +17,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from harness import events, paths
 from harness.clock import now_ns
-from harness.errors import DeadlineExceeded, HarnessError, RuntimeUnavailable
+from harness.errors import DeadlineExceeded, HarnessError, RuntimeUnavailable, UsageError
 from harness.imagecheck import is_owned, provide
 from harness.inventory import Inventory, sweep
 from harness.lineup import Entrant, Lineup, assemble, prove
@@ -30,7 +32,7 @@ from harness.probes.conditions import Value, Weather
 from harness.probes.guards import Guard
 from harness.process import become_subreaper
 from harness.runner import Request, new_run_id
-from harness.scenario import ImageText, Scenario, checked_packages
+from harness.scenario import ImageText, Scenario
 from harness.settings import Experiments
 from harness.stopping import Rule
 from harness.testing.box import Box, Key
@@ -290,5 +292,11 @@ def _undisturbed() -> Iterator[None]:
 
 
 def checked(packages: Sequence[str]) -> tuple[str, ...]:
-    """Names of packages from the command line. Raises UsageError."""
-    return checked_packages([name for text in packages for name in text.split(",") if name])
+    """Names of packages from the command line, in lists. Raises UsageError."""
+    names = [name.strip() for text in packages for name in text.split(",")]
+    try:
+        return msgspec.convert({"packages": [n for n in names if n]}, ImageText).packages
+    except msgspec.ValidationError as error:
+        raise UsageError(
+            f"{', '.join(names)} holds what is no package's name", "give names such as zstd"
+        ) from error

@@ -18,7 +18,9 @@ import pytest
 from harness.analysis.frames import RunData, load_run
 from harness.imagecheck import built
 from harness.model import Outcome
-from tests.command import PROGRAM, Place
+from tests.command import Place
+from tests.conftest import runtime_or_skip
+from tests.lab import open_lab
 
 pytestmark = [
     pytest.mark.integration,
@@ -34,6 +36,53 @@ SORT = """
         done = benchmark(box.run, ["sort", "-n", "/etc/passwd"])
         assert b"root" in done.stdout.read()
 """
+MINE = """
+    import pytest
+    from harness.testing.box import WorkloadFailed
+
+    def test_status(box, benchmark):
+        benchmark(box.run, ["/bin/busybox", "sh", "-c", "echo so it goes >&2; exit 3"])
+
+    def test_late(box):
+        with pytest.raises(WorkloadFailed, match="did not end within 0.2 s"):
+            box.run(["sleep", "30"], timeout_s=0.2)
+        assert box.run(["true"]).exit_status == 0
+
+    def test_judged(box):
+        assert box.run(["false"], check=False).exit_status == 1
+
+    def test_missing(box):
+        box.run(["no-such-program"])
+
+    def test_text(box):
+        box.run("true")
+
+    def test_launch(box, benchmark):
+        benchmark.pedantic(box.start, setup=box.stop, rounds=4)
+        assert 0 < box.ready_s <= benchmark.stats.stats.max
+
+    def test_first_job(box, benchmark):
+        benchmark.pedantic(box.run, (["true"],), setup=box.fresh, rounds=3)
+
+    def test_twice(box):
+        box.start()
+
+    def test_outside(box, benchmark):
+        benchmark.pedantic(box.run, (["cat", "/etc/hostname"],), rounds=2)
+
+    def test_elsewhere(box, benchmark):
+        benchmark(sorted, [2, 1])
+
+    def test_skipped(box, benchmark):
+        pytest.skip("not today")
+
+    @pytest.mark.parametrize("n", [1, 2])
+    class TestMany:
+        def test_seq(self, box, benchmark, n):
+            benchmark(box.run, ["seq", str(n)])
+"""
+ABSENT = "fake,fail=probe"
+"""A runtime that cannot work anywhere."""
 
 
 @dataclass
@@ -79,71 +128,166 @@ def project(tmp_path: Path) -> Project:
     return Project(Place(tmp_path))
 
 
+@dataclass(frozen=True)
+class Done:
+    """A session that has ended: what it printed, and the run that it stored."""
+
+    project: Project
+    said: str
+    run: RunData
+
+    def trial(self, test: str) -> dict[str, Any]:
+        """The only trial of a test."""
+        rows = [
+            {str(key): value for key, value in row.items()}
+            for row in self.run.trials.to_dict(orient="records")
+            if row["conditions"]["test"].startswith(f"test_mine.py::{test}[")
+        ]
+        (row,) = rows
+        return row
+
+
+def session(folder: Path, source: str, *arguments: str, status: int = 0) -> Done:
+    project = Project(Place(folder))
+    project.write(source)
+    said = project.pytest(*SHORT, *arguments, status=status)
+    return Done(project, said, project.stored())
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """The example of the documentation, on every box that is surely here."""
+    source = (TOP / "docs" / "examples" / "test_sorting.py").read_text()
+    asked = ["--box-runtimes", ",".join(BOXES), "--benchmark-json=out.json"]
+    return session(tmp_path_factory.mktemp("example"), source, *asked)
+
+
+@pytest.fixture(scope="module")
+def trials(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """Six trials on two boxes, as far as there are two."""
+    asked = ["-v", "--box-runtimes", ",".join(BOXES[:2]), "--box-trials=6", "--box-seed=5"]
+    return session(tmp_path_factory.mktemp("trials"), SORT, *asked)
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """Tests that go well and tests that do not, where a named runtime does not work."""
+    asked = ["-v", f"--box-runtimes=bare,{ABSENT}"]
+    return session(tmp_path_factory.mktemp("mixed"), MINE, *asked, status=1)
+
+
 def rows(table: str, test: str) -> set[str]:
-    """The runtimes that have a row in pytest-benchmark's table."""
+    """The ids that have a row in pytest-benchmark's table."""
     heads = [line.split()[0] for line in table.splitlines() if line.startswith(f"{test}[")]
     return {head.removeprefix(f"{test}[").removesuffix("]") for head in heads}
 
 
-def test_every_box_has_a_row_in_the_table_and_a_trial_in_the_store(project: Project) -> None:
-    project.write(SORT)
-    said = project.pytest("--box-runtimes", ",".join(BOXES), "--benchmark-json=out.json", *SHORT)
-    assert rows(said, "test_sort") == set(BOXES)
-    assert f"benchmark 'test_mine.test_sort': {len(BOXES)} tests" in said or len(BOXES) == 1
-    run = project.stored()
+def test_every_box_has_a_row_in_the_table(example: Done) -> None:
+    assert rows(example.said, "test_sort") == {f"{name}-1000" for name in BOXES}
+    assert rows(example.said, "test_launch") == set(BOXES)
+    assert f"{3 * len(BOXES)} passed" in example.said
+    assert f"benchmark 'test_mine.test_sort lines=1000': {len(BOXES)} tests" in example.said
+
+
+def test_every_box_has_a_trial_in_the_store(example: Done) -> None:
+    run = example.run
     assert run.manifest["outcome"] == "complete"
     assert run.manifest["metrics"]["pytest.test_mine.test_sort"]["better"] == "lower"
     assert not run.notes
-    benchmarks = json.loads((project.place.folder / "out.json").read_text())["benchmarks"]
-    told = {each["extra_info"]["runtime"]: each for each in benchmarks}
-    assert set(told) == set(BOXES)
-    for runtime in BOXES:
-        (value,) = run.values("pytest.test_mine.test_sort", runtime)
-        assert value == told[runtime]["stats"]["median"] > 0
-        assert told[runtime]["extra_info"]["image"] == run.manifest["image"]["digest"]
-        assert told[runtime]["extra_info"]["identical"] is True
+    told = json.loads((example.project.place.folder / "out.json").read_text())["benchmarks"]
+    sorting = {b["extra_info"]["runtime"]: b for b in told if b["name"].startswith("test_sort")}
+    assert set(sorting) == set(BOXES)
+    for runtime, row in sorting.items():
+        (value,) = run.values("pytest.test_mine.test_sort", runtime, lines="1000")
+        assert value == row["stats"]["median"] > 0
+        assert row["extra_info"]["image"] == run.manifest["image"]["digest"]
+        assert row["extra_info"]["identical"] is True
+        assert row["extra_info"]["emulated"] is False
         assert run.manifest["runtimes"][runtime]["verified"]["identical"] is True
-        assert run.last_conditions("pytest", runtime)["rounds"] == told[runtime]["stats"]["rounds"]
-    assert project.left_behind() == ""
+        assert run.manifest["channel"][runtime]["round_trip_ns"]
 
 
-def test_the_stored_run_is_reported_and_exported(project: Project) -> None:
-    project.write(SORT)
-    project.pytest("--box-runtimes=bare", "--box-trials=6", "--box-seed=1", *SHORT)
-    report = project.place.tarebench("report", "latest", "--format", "md")
+def test_a_session_leaves_nothing_and_says_where_the_run_is(example: Done) -> None:
+    assert example.project.left_behind() == ""
+    assert example.run.folder is not None
+    assert str(example.run.folder) in example.said.replace("\n", "")
+    listed = json.loads(example.project.place.tarebench("list", "runs", "--json").out)
+    assert [run["outcome"] for run in listed] == ["complete"]
+
+
+def test_the_stored_run_is_reported_and_exported(trials: Done) -> None:
+    place = trials.project.place
+    report = place.tarebench("report", "latest", "--format", "md")
     assert report.status == 0, report.err
     text = Path(report.out.strip()).read_text().replace("\\_", "_")
     assert "pytest.test_mine.test_sort" in text
-    assert "Tests of one's own in every box" in text
-    assert "pytest --box" not in text or "--seed" not in text.replace("--box-seed", "")
-    exported = project.place.tarebench("export", "latest", "--to", "csv").out
-    assert exported.count("pytest.test_mine.test_sort") == 6
-    refused = project.place.tarebench("resume", "latest")
+    assert "A trial’s value is the median of its rounds" in text
+    assert "--box-seed=5" in text
+    assert "--seed 5" not in text
+    exported = place.tarebench("export", "latest", "--to", "csv").out
+    assert exported.count("pytest.test_mine.test_sort") == 6 * len(BOXES[:2])
+    refused = place.tarebench("resume", "latest")
     assert refused.status == 2
     assert "Traceback" not in refused.err
 
 
 @pytest.mark.skipif(len(BOXES) < 2, reason="needs a second runtime, and so root")
-def test_trials_are_blocks_in_random_order(project: Project) -> None:
-    project.write(SORT)
-    names = ",".join(BOXES[:2])
-    said = project.pytest("-v", "--box-runtimes", names, "--box-trials=6", "--box-seed=5", *SHORT)
-    trials = project.stored().trials
-    assert list(trials["block"]) == [n for n in range(6) for _ in range(2)]
-    assert all(set(own["runtime"]) == set(BOXES[:2]) for _, own in trials.groupby("block"))
-    firsts = trials.groupby("block")["runtime"].first()
-    assert set(firsts) == set(BOXES[:2])
-    assert "test_sort[bare-trial5] PASSED" in said
+def test_trials_are_blocks_in_random_order(trials: Done) -> None:
+    stored = trials.run.trials
+    assert list(stored["block"]) == [n for n in range(6) for _ in range(2)]
+    assert all(set(own["runtime"]) == set(BOXES[:2]) for _, own in stored.groupby("block"))
+    assert set(stored.groupby("block")["runtime"].first()) == set(BOXES[:2])
+    assert "test_sort[bare-trial5] PASSED" in trials.said
 
 
-def test_a_runtime_that_was_named_must_work(project: Project) -> None:
-    project.write(SORT)
-    said = project.pytest("--box-runtimes=bare,fake,fail=probe", *SHORT, status=1)
-    assert "1 passed, 1 error" in said
-    assert "this fake was told to be unavailable (ask for another)" in said
-    assert "Traceback" not in said
-    assert list(project.stored().trials["runtime"]) == ["bare"]
-    assert project.stored().manifest["skipped"]["fake,fail=probe"]["reason"]
+def test_a_runtime_that_was_named_must_work(mixed: Done) -> None:
+    assert f"test_late[{ABSENT}] ERROR" in mixed.said
+    assert f"{ABSENT}: this fake was told to be unavailable (ask for another)" in mixed.said
+    assert set(mixed.run.trials["runtime"]) == {"bare"}
+    assert mixed.run.manifest["skipped"][ABSENT]["reason"]
+
+
+def test_what_fails_inside_fails_the_test_with_the_end_of_its_output(mixed: Done) -> None:
+    failed = ["test_status[bare] FAILED", "test_missing[bare] FAILED", "test_text[bare] FAILED"]
+    passed = ["test_late[bare] PASSED", "test_judged[bare] PASSED"]
+    assert all(f"test_mine.py::{test}" in mixed.said for test in [*failed, *passed])
+    assert "WorkloadFailed: /bin/busybox ended with exit status 3" in mixed.said
+    assert "the end of its output: so it goes" in mixed.said
+    assert "the image has no program no-such-program" in mixed.said
+    assert "channel.py" not in mixed.said
+    assert "During handling" not in mixed.said
+    trial = mixed.trial("test_status")
+    assert trial["outcome"] == Outcome.FAILED.value
+    assert "so it goes" in trial["reason"]
+
+
+def test_launches_can_be_timed(mixed: Done) -> None:
+    assert "the box on bare is running already" in mixed.said
+    for test, launches, rounds in (("test_launch", 5, 4), ("test_first_job", 4, 3)):
+        trial = mixed.trial(test)
+        assert trial["outcome"] == Outcome.OK.value
+        assert trial["conditions"]["launches"] == launches
+        assert trial["conditions"]["rounds"] == rounds
+        assert trial["identity"]["identical"] is True
+        assert trial["marks"]["request"] < trial["marks"]["ready"] < trial["marks"]["removed"]
+
+
+def test_what_bare_metal_opens_beyond_the_image_is_told(mixed: Done) -> None:
+    assert "bare: not proven to run the identical image" in mixed.said
+    assert mixed.trial("test_outside")["identity"]["outside"] == ["/etc/hostname"]
+    assert mixed.trial("test_outside")["identity"]["identical"] is False
+
+
+def test_only_what_is_measured_in_the_box_is_a_trial(mixed: Done) -> None:
+    stored = {conditions["test"] for conditions in mixed.run.trials["conditions"]}
+    assert not [test for test in stored if "elsewhere" in test or "skipped" in test]
+    assert mixed.run.manifest["outcome"] == "complete"
+
+
+def test_parameters_of_the_test_are_dimensions(mixed: Done) -> None:
+    assert "test_mine.testmany.test_seq n=2" in mixed.said
+    for n in ("1", "2"):
+        assert len(mixed.run.values("pytest.test_mine.testmany.test_seq", n=n)) == 1
 
 
 def test_a_runtime_that_was_not_named_is_skipped_with_its_reason(project: Project) -> None:
@@ -157,122 +301,27 @@ def test_a_runtime_that_was_not_named_is_skipped_with_its_reason(project: Projec
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("given", "status", "words"),
     [
-        ("--box-runtimes=dokcer", ["there is no runtime 'dokcer'", "did you mean docker?"]),
-        ("--box-runtimes=docker,net=none", ["docker has no parameter 'net'", "its parameters"]),
+        ("--box-runtimes=dokcer", 2, ["there is no runtime 'dokcer'", "did you mean docker?"]),
+        ("--box-packages=zstd,-evil", 4, ["-evil holds what is no package's name"]),
+        ("--box-trials=0", 4, ["argument --box-trials"]),
     ],
 )
-def test_an_unknown_runtime_is_one_sentence(
-    project: Project, given: str, words: Sequence[str]
+def test_bad_usage_is_one_sentence(
+    project: Project, given: str, status: int, words: Sequence[str]
 ) -> None:
     project.write(SORT)
-    said = project.pytest(given, status=2)
+    said = project.pytest(given, status=status)
     assert all(word in said for word in words)
     assert "Traceback" not in said
+    assert "harness/testing" not in said
 
 
-def test_what_fails_inside_fails_the_test_with_the_end_of_its_output(project: Project) -> None:
-    project.write("""
-        import pytest
-        from harness.testing.box import WorkloadFailed
-
-        def test_status(box, benchmark):
-            benchmark(box.run, ["/bin/busybox", "sh", "-c", "echo so it goes >&2; exit 3"])
-
-        def test_late(box):
-            with pytest.raises(WorkloadFailed, match="did not end within 0.2 s"):
-                box.run(["sleep", "30"], timeout_s=0.2)
-            assert box.run(["true"]).exit_status == 0
-
-        def test_judged(box):
-            assert box.run(["false"], check=False).exit_status == 1
-
-        def test_missing(box):
-            box.run(["no-such-program"])
-
-        def test_text(box):
-            box.run("true")
-    """)
-    said = project.pytest("--box-runtimes=bare", status=1)
-    assert "WorkloadFailed: /bin/busybox ended with exit status 3" in said
-    assert "the end of its output: so it goes" in said
-    assert "the image has no program no-such-program" in said
-    assert "3 failed, 2 passed" in said
-    assert "channel.py" not in said
-    trials = project.stored().trials
-    assert list(trials["outcome"]) == [Outcome.FAILED.value]
-    assert "so it goes" in trials["reason"].iloc[0]
-    assert project.left_behind() == ""
-
-
-def test_launches_can_be_timed(project: Project) -> None:
-    project.write("""
-        def test_launch(box, benchmark):
-            benchmark.pedantic(box.start, setup=box.stop, rounds=4)
-            assert 0 < box.ready_s <= benchmark.stats.stats.max
-
-        def test_first_job(box, benchmark):
-            benchmark.pedantic(box.run, (["true"],), setup=box.fresh, rounds=3)
-
-        def test_twice(box):
-            box.start()
-    """)
-    said = project.pytest("--box-runtimes=bare", status=1)
-    assert "2 passed" in said
-    assert "the box on bare is running already" in said
-    trials = project.stored().trials
-    assert [c["launches"] for c in trials["conditions"]] == [5, 4]
-    assert [c["rounds"] for c in trials["conditions"]] == [4, 3]
-    assert all(marks["request"] < marks["ready"] < marks["removed"] for marks in trials["marks"])
-    assert [i["identical"] for i in trials["identity"]] == [True, True]
-
-
-def test_what_bare_metal_opens_beyond_the_image_is_told(project: Project) -> None:
-    project.write("""
-        def test_outside(box, benchmark):
-            benchmark.pedantic(box.run, (["cat", "/etc/hostname"],), rounds=2)
-    """)
-    said = project.pytest("--box-runtimes=bare")
-    assert "bare: not proven to run the identical image" in said
-    assert "/etc/hostname" in said
-    assert project.stored().trials["identity"].iloc[0]["identical"] is False
-
-
-def test_only_what_is_measured_in_the_box_is_stored(project: Project) -> None:
-    project.write("""
-        import pytest
-
-        def test_elsewhere(box, benchmark):
-            benchmark(sorted, [2, 1])
-
-        def test_skipped(box, benchmark):
-            pytest.skip("not today")
-
-        def test_plain(box):
-            box.run(["true"])
-    """)
-    said = project.pytest("--box-runtimes=bare", *SHORT)
-    assert "2 passed, 1 skipped" in said
-    assert not project.runs()
+def test_a_disabled_benchmark_stores_nothing(project: Project) -> None:
     project.write(SORT)
     assert "1 passed" in project.pytest("--box-runtimes=bare", "--benchmark-disable")
     assert not project.runs()
-
-
-def test_parameters_of_the_test_are_dimensions(project: Project) -> None:
-    project.write("""
-        import pytest
-
-        @pytest.mark.parametrize("n", [1, 2])
-        class TestMany:
-            def test_seq(self, box, benchmark, n):
-                benchmark(box.run, ["seq", str(n)])
-    """)
-    said = project.pytest("--box-runtimes=bare", *SHORT)
-    assert "test_mine.testmany.test_seq n=2" in said
-    for n in (1, 2):
-        assert len(project.stored().values("pytest.test_mine.testmany.test_seq", n=str(n))) == 1
 
 
 def test_sessions_without_boxes_are_left_alone(project: Project) -> None:
@@ -310,9 +359,11 @@ HANGING = """
     def test_first(box, benchmark):
         benchmark.pedantic(box.run, (["true"],), rounds=1)
 
-    def test_hangs(box, benchmark):
+    def tell():
         os.write(int(os.environ["TOLD"]), b"here")
-        benchmark(box.run, ["sleep", "100"], timeout_s=200)
+
+    def test_hangs(box, benchmark):
+        benchmark.pedantic(box.run, (["sleep", "100"],), {"timeout_s": 200}, setup=tell)
 """
 
 
@@ -352,13 +403,20 @@ def test_what_a_killed_session_leaves_is_cleaned(project: Project) -> None:
     assert project.left_behind() == ""
 
 
-def test_the_example_runs(project: Project) -> None:
-    shutil.copy(TOP / "docs" / "examples" / "test_sorting.py", project.place.folder)
-    said = project.pytest("--box-runtimes", BOXES[-1], *SHORT)
-    assert "3 passed" in said
-    listed = subprocess.run(
-        [PROGRAM, "list", "runs", "--json"], cwd=project.place.folder, text=True,
-        capture_output=True, check=True,
-    )  # fmt: skip
-    found: list[dict[str, Any]] = json.loads(listed.stdout)
-    assert [run["outcome"] for run in found] == ["complete"]
+@pytest.mark.slow
+def test_docker_and_an_emulated_machine(project: Project) -> None:
+    with open_lab() as lab:  # closed before the session: only one private engine can run
+        for name in ("docker", "qemu"):
+            runtime_or_skip(lab, name)
+    project.write("""
+        def test_seq(box, benchmark):
+            assert box.emulated == (box.runtime == "qemu")
+            done = benchmark.pedantic(box.run, (["seq", "3"],), rounds=3)
+            assert done.stdout.read().split() == [b"1", b"2", b"3"]
+    """)
+    said = project.pytest("--box-runtimes=docker,network=none,qemu")
+    assert rows(said, "test_seq") == {"docker,network=none", "qemu(emulated)"}
+    run = project.stored()
+    assert list(run.trials["outcome"]) == ["ok", "ok"]
+    assert all(proof["identical"] for proof in run.trials["identity"])
+    assert project.left_behind() == ""
