@@ -80,8 +80,8 @@ class Ramps:
 
 
 def draw_ramps(ramps: Ramps, layout: Layout) -> FigureBase:
-    """Two panels side by side, or one below the other on a phone."""
-    columns = 1 if layout.narrow or len(ramps.panels) == 1 else 2
+    """Two panels side by side; one below the other on a phone, and a slide each."""
+    columns = 1 if layout.few or len(ramps.panels) == 1 else 2
     rows = math.ceil(len(ramps.panels) / columns)
     page = sheet(
         layout, _KEY_IN + 0.2, rows=rows, row_in=_PANEL_IN, least_in=_LEAST_PANEL_IN,
@@ -92,7 +92,7 @@ def draw_ramps(ramps: Ramps, layout: Layout) -> FigureBase:
     panel_in = (height - _KEY_IN - 0.2) / (page.last - page.first)
     for number, panel in enumerate(ramps.panels[page.first * columns : page.last * columns]):
         row, column = divmod(number, columns)
-        left, right = (0.62, 0.14) if layout.narrow else (0.68, 0.22)
+        left, right = (0.62, 0.14) if layout.few else (0.68, 0.22)
         width = layout.width_in / columns
         bottom = height - _KEY_IN - (row + 1) * panel_in + 0.32
         axes = figure.add_axes(

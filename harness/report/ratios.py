@@ -99,6 +99,11 @@ def draw_ratios(
         if layout.few and not logarithmic:
             axes.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
         top -= high + _ABOVE_IN + _BELOW_IN if stacked else 0.0
+        if columns > 1 and layout.few:  # too narrow for one label each
+            axes.set_xlabel("")
+    if columns > 1 and layout.few:
+        page.figure.text(0.5, 0.03 / total, say(axis), size=8, color=QUIET, ha="center",
+                         va="bottom")  # fmt: skip
     return page.figure
 
 

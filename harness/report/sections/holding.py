@@ -85,7 +85,11 @@ def _flow_chart(run: RunData, rows: list[RuntimeRow]) -> Chart | None:
         ) for row in found
     )  # fmt: skip
     size = quantity(touched, "bytes")
-    alt = say("Of {size} that an instance wrote and freed: {told}.", size=size, told=told)
+    alt = say(
+        "What an instance gave back of {size} that it wrote and freed. {told}.",
+        size=size,
+        told=told,
+    )
     return render("holding", alt, lambda layout: draw_bars(bars, layout), bars.numbers)
 
 
