@@ -346,7 +346,7 @@ def test_a_ratio_is_told_as_a_change(ratio: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "unit", "text"),
-    [(1.25e9, "1/s", "1.25 G/s"), (80450, "1/s", "80.4 k/s"), (3526, "1/s", "3526/s"),
+    [(1.25e9, "1/s", "1.25 G/s"), (80_460, "1/s", "80.5 k/s"), (3526, "1/s", "3526/s"),
      (0.02, "s", "20.0 ms"), (None, "1/s", "–")],
 )  # fmt: skip
 def test_a_large_rate_is_short(value: float | None, unit: str, text: str) -> None:
