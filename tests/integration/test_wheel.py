@@ -107,3 +107,15 @@ def test_demo_report_is_made_from_the_wheel(installed: Path, tmp_path: Path) -> 
         [installed / "tarebench", "report", "demo", "--out", report], cwd=tmp_path, check=True
     )
     assert "<html" in report.read_text()[:200].lower()
+
+
+def test_the_plugin_of_pytest_waits_for_pytest(installed: Path, tmp_path: Path) -> None:
+    """It is declared, and costs nothing where pytest is not installed."""
+    code = (
+        "from importlib.metadata import entry_points; from importlib.util import find_spec; "
+        "print(*[e.value for e in entry_points(group='pytest11')], find_spec('pytest'))"
+    )
+    said = subprocess.run(
+        [installed / "python", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert said.stdout.split() == ["harness.testing.plugin", "None"]
