@@ -24,6 +24,8 @@ ATTRIBUTE = "data-tarebench"
 _PLAIN = "!$()*,/:;=?@[]{}|"
 """What may stand in an address in quotes as it is, beside letters, digits and `_.-~`."""
 
+_QUOTED = {byte: quote(bytes([byte]), safe=_PLAIN) for byte in range(256)}
+
 MANIFEST = "manifest"
 SAMPLES = "samples"
 
@@ -42,7 +44,7 @@ def data_address(media_type: str, content: bytes) -> str:
 
 def text_address(media_type: str, content: bytes) -> str:
     """UTF-8 text as a `data:` address, which is shorter this way than as Base64."""
-    return f"data:{media_type};charset=utf-8,{quote(content, safe=_PLAIN)}"
+    return f"data:{media_type};charset=utf-8,{content.decode('latin-1').translate(_QUOTED)}"
 
 
 def read(path: Path) -> tuple[bytes, bytes]:

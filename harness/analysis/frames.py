@@ -38,6 +38,17 @@ from harness.analysis.rows import (
     Table,
     Words,
 )
+from harness.analysis.tables import (
+    CONTRACT,
+    EXTRA,
+    PLANNED,
+    STORED,
+    factorised,
+    planned,
+    rows_of,
+    samples_frame,
+    trials_frame,
+)
 from harness.analysis.told import Told
 from harness.errors import UsageError, brief
 from harness.model import Outcome, TrialRecord
@@ -50,22 +61,9 @@ __all__ = [
 
 SAMPLES = "samples.parquet"
 
-CONTRACT = (
-    "run", "scenario", "experiment", "runtime", "runtime_class", "accel", "trial", "block",
-    "outcome", "reason", "metric", "value", "unit", "dimensions",
-)  # fmt: skip
-"""Columns of the CSV export, in order: one row a sample. See DESIGN, the command line."""
-
-EXTRA = ("position", "warmup_of", "started_utc")
-"""Columns that follow `CONTRACT` in an export."""
-
-STORED = ("marks", "identity", "conditions")
-"""JSON columns that only `samples.parquet` has, filled on the rows `trial.wall`."""
-
 ABOUT = b"tarebench.run"
 """Metadata of `samples.parquet`: the notes of the run, and the journal that it was made of."""
 
-_PLANNED = ("experiment", "runtime", "runtime_class", "accel", "warmup", "outcome", "reason")
 _AT_ONCE = 4
 _EAGER = 200_000
 """A table up to this many rows is read whole at once, so that damage is known at once."""
@@ -115,16 +113,16 @@ class RunData:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            make = {"samples": _samples_frame, "trials": _trials_frame}.get(name)
-            if make is None or "rows" not in self.__dict__:
+            if name not in ("samples", "trials") or "rows" not in self.__dict__:
                 raise AttributeError(name)
-            self.__dict__[name] = found = make(self)
-            return found
+            made = samples_frame(self.rows) if name == "samples" else self.trials_at(None)
+            self.__dict__[name] = made
+            return made
 
     @cached_property
     def rows(self) -> Rows:
         """The rows of `samples` by column."""
-        return _rows_of(self.trials, self.samples)
+        return rows_of(self.trials, self.samples)
 
     def values(
         self, metric: str, runtime: str | None = None, **dimensions: str
@@ -134,8 +132,16 @@ class RunData:
         Only samples that have these `dimensions`, whatever others they have. A metric belongs
         to the experiment of its prefix, so warm-ups are never among them.
         """
-        at = self.rows.index.rows(metric, runtime, dimensions)
-        return pd.Series(self.rows.numbers("value")[at], index=self.rows.numbers("block")[at])
+        key = (metric, runtime, *sorted(dimensions.items()))
+        if key not in self._values:
+            at = self.rows.index.rows(metric, runtime, dimensions)
+            values, blocks = self.rows.numbers("value")[at], self.rows.numbers("block")[at]
+            self._values[key] = pd.Series(values, index=blocks)
+        return self._values[key].copy()
+
+    @cached_property
+    def _values(self) -> dict[tuple[Any, ...], pd.Series[float]]:
+        return {}
 
     def exactly(self, series: Series) -> pd.Series[float]:
         """The same of the samples that have the dimensions of a series, and no others."""
@@ -192,11 +198,11 @@ class RunData:
             return None
         return float(self.rows.numbers("value")[found[0]])
 
-    def trials_at(self, places: Positions) -> pd.DataFrame:
-        """These rows of `trials`, without making the others."""
+    def trials_at(self, places: Positions | None) -> pd.DataFrame:
+        """These rows of `trials`, without making the others; all of them for None."""
         if "trials" in self.__dict__:
-            return self.trials.iloc[places]
-        return _trials_frame(self, places)
+            return self.trials if places is None else self.trials.iloc[places]
+        return trials_frame(self.rows, self._kinds, places)
 
     def numbers(self, name: str) -> npt.NDArray[Any]:
         """`block`, `position` or `wall_s`, a value a trial."""
@@ -251,14 +257,34 @@ class RunData:
         """The columns of `tally`, a value a trial."""
         if "trials" in self.__dict__:
             frame = self.trials.assign(warmup=np.where(self.trials["warmup"], "yes", "no"))
-            return {name: _factorised(frame[name]) for name in _PLANNED}
-        found = {n: self.rows.words(n).at(self.rows.wall) for n in _PLANNED if n != "warmup"}
+            return {name: factorised(frame[name]) for name in PLANNED}
+        found = {n: self.rows.words(n).at(self.rows.wall) for n in PLANNED if n != "warmup"}
         warm = found["experiment"].among(WARMUP)
         found["warmup"] = Words(warm.astype(np.uint8), ["no", "yes"])
-        found["experiment"] = _planned(
+        found["experiment"] = planned(
             found["experiment"], self.rows.words("warmup_of").at(self.rows.wall), warm
         )
-        return {name: found[name] for name in _PLANNED}
+        return {name: found[name] for name in PLANNED}
+
+    def marks(self, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """A mark in nanoseconds, a value a trial, and which trials have it."""
+        if name not in self._marks:
+            told = self.told("marks", name)
+            found = np.zeros(len(self.kinds("runtime").codes), dtype=np.int64)
+            there = np.zeros(len(found), dtype=bool)
+            found[told.index], there[told.index] = told.to_numpy(), True
+            self._marks[name] = found, there
+        return self._marks[name]
+
+    @cached_property
+    def _marks(self) -> dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]]:
+        return {}
+
+    def name(self, place: int) -> str:
+        """The trial at this place."""
+        if "trials" in self.__dict__:
+            return str(self.trials["trial"].iloc[place])
+        return str(self.rows.texts("trial", np.array([place]))[0])
 
     def told_at(self, column: str, place: int) -> Mapping[str, Any]:
         """All plain values that one trial tells, by key."""
@@ -437,54 +463,3 @@ def about(table: Parquet) -> About:
         return msgspec.json.decode(table.metadata.get(ABOUT, b"{}"), type=About)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return About()
-
-
-def _planned(experiment: Words, warmup_of: Words, warm: npt.NDArray[np.bool_]) -> Words:
-    """The experiment that a trial was planned for."""
-    shift = len(experiment.values)
-    codes = np.where(warm, warmup_of.codes.astype(np.int64) + shift, experiment.codes)
-    return Words(codes, [*experiment.values, *warmup_of.values])
-
-
-def _factorised(column: pd.Series[Any]) -> Words:
-    codes, values = pd.factorize(column.astype(str))
-    return Words(codes, [str(value) for value in values])
-
-
-def _samples_frame(run: RunData) -> pd.DataFrame:
-    rows = run.rows
-    rows.need([*CONTRACT, *EXTRA])
-    return pd.DataFrame({
-        name: rows.numbers(name) if name in NUMBERS else rows.words(name).pandas()
-        for name in (*CONTRACT, *EXTRA)
-    })  # fmt: skip
-
-
-def _trials_frame(run: RunData, places: Positions | None = None) -> pd.DataFrame:
-    rows = run.rows
-    at = np.arange(len(rows.wall)) if places is None else places
-    wall = rows.wall[at]
-    plain = {name: run.kinds(name).at(at).pandas() for name in _PLANNED}
-    frame = pd.DataFrame({
-        "trial": pd.Series(rows.texts("trial", places).to_pylist(), dtype=str),
-        **{name: plain[name] for name in _PLANNED[:4]},
-        "block": rows.numbers("block")[wall], "position": rows.numbers("position")[wall],
-        "warmup": run.kinds("warmup").at(at).among("yes"), "outcome": plain["outcome"],
-        "reason": plain["reason"], "started_utc": rows.words("started_utc").at(wall).pandas(),
-        "wall_s": rows.numbers("value")[wall],
-        **{name: Told(rows.texts(name, places)) for name in STORED},
-    })  # fmt: skip
-    return frame if places is None else frame.set_axis(places)
-
-
-def _rows_of(trials: pd.DataFrame, samples: pd.DataFrame) -> Rows:
-    """The rows of two tables that were made by other hands."""
-    table = pa.Table.from_pandas(samples[[*CONTRACT, *EXTRA]], preserve_index=False)
-    order = samples.loc[samples["metric"] == WALL, "trial"]
-    place = pd.Index(trials["trial"]).get_indexer(order)
-    texts = {
-        name: Told._from_sequence(trials[name].array).take(place, allow_fill=True).texts
-        for name in STORED
-    }
-    ids = pa.chunked_array([pa.array(order.astype(str).tolist(), pa.string())])
-    return Rows(Table(table, {"trial": ids, **texts}))

@@ -81,9 +81,9 @@ def spans(run: RunData, runtime: str, first: str, last: str, warmup: bool) -> Se
 
 def lengths(run: RunData, places: Positions, first: str, last: str) -> pd.Series[int]:
     """`last` less `first` in nanoseconds, by place, of those of these trials that have both."""
-    begin, end = run.told("marks", first), run.told("marks", last)
-    here = begin.index.intersection(end.index).intersection(pd.Index(places))
-    return end.loc[here] - begin.loc[here]
+    (begin, begun), (end, ended) = run.marks(first), run.marks(last)
+    here = places[begun[places] & ended[places]]
+    return pd.Series(end[here] - begin[here], index=here)
 
 
 def _timeline(
@@ -96,5 +96,6 @@ def _timeline(
     order = np.argsort(totals.to_numpy(), kind="stable")
     place = int(totals.index[order[(len(order) - 1) // 2]])
     phases = between(run.told_at("marks", place), first.value, last.value)
-    trial = str(run.trials_at(np.array([place]))["trial"].iloc[0])
-    return Timeline(runtime, trial, len(places), phases, instrumented=experiment != "startup")
+    return Timeline(
+        runtime, run.name(place), len(places), phases, instrumented=experiment != "startup"
+    )

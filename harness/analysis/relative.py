@@ -150,6 +150,8 @@ def _unfair(run: RunData, row: RuntimeRow) -> str:
 def condition(run: RunData, runtime: str, name: str) -> str:
     """A condition of a runtime's trials that does not change from trial to trial."""
     told = run.told("conditions", name)
+    if not len(told):
+        return ""
     own = told[run.kinds("runtime").among(runtime)[told.index]]
     return next((str(value) for value in own.unique() if value), "")
 

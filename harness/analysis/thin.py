@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from harness.analysis.frames import CONTRACT, EXTRA, STORED, RunData
-from harness.analysis.rows import NUMBERS, Positions, Rows, Table
+from harness.analysis.rows import NUMBERS, Positions, Rows, Table, Words
 
 MOST_SAMPLES = 20_000
 
@@ -49,10 +49,15 @@ def _drawn(blocks: npt.NDArray[np.int64], most: int, seed: int) -> Positions:
 
 
 def _part(rows: Rows, chosen: Positions) -> Rows:
-    columns: dict[str, Any] = {
-        name: rows.numbers(name)[chosen] if name in NUMBERS else rows.words(name).at(chosen).arrow()
-        for name in (*CONTRACT, *EXTRA)
-    }
     places = np.flatnonzero(np.isin(rows.wall, chosen))
     texts = {name: rows.texts(name, places) for name in ("trial", *STORED)}
+    columns: dict[str, Any] = {}
+    for name in (*CONTRACT, *EXTRA):
+        if name in NUMBERS:
+            columns[name] = rows.numbers(name)[chosen]
+        elif name == "trial":  # of all columns the one whose words do not repeat
+            of = np.searchsorted(rows.wall[places], chosen, side="right") - 1
+            columns[name] = Words(of, texts["trial"].to_pylist()).arrow()
+        else:
+            columns[name] = rows.words(name).at(chosen).arrow()
     return Rows(Table(pa.table(columns), texts))

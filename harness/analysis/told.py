@@ -8,7 +8,6 @@ an object a trial (`column`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from io import BytesIO
 from typing import Any
 
 import msgspec
@@ -72,11 +71,12 @@ def _batch(batch: pa.Array, key: str | None) -> Iterator[tuple[str, pd.Series[An
 
 def _fast(batch: pa.Array) -> pa.Table | None:
     """Arrow's own reader, where the texts are as plain as we write them."""
-    text = "\n".join(each or "{}" for each in batch.to_pylist()).encode("utf-8", "replace")
-    if text.count(b"\n") != len(batch) - 1:
-        return None
     try:
-        table = pj.read_json(BytesIO(text), pj.ReadOptions(block_size=len(text) + 1))
+        short = batch.cast(pa.string())
+        lines = pc.if_else(pc.equal(pc.binary_length(short), 0), "{}", short)
+        whole = pa.ListArray.from_arrays(pa.array([0, len(lines)], pa.int32()), lines)
+        text = pc.binary_join(whole, "\n")[0].as_buffer()
+        table = pj.read_json(pa.BufferReader(text), pj.ReadOptions(block_size=text.size + 1))
     except (pa.ArrowException, OSError, ValueError):
         return None
     plain = all(any(test(field.type) for test in _FLAT) for field in table.schema)
@@ -84,20 +84,17 @@ def _fast(batch: pa.Array) -> pa.Table | None:
 
 
 def _slow(batch: pa.Array, key: str | None) -> Iterator[tuple[str, pd.Series[Any]]]:
-    found: dict[str, tuple[list[int], list[Any]]] = {}
-    known: dict[str, dict[str, Any]] = {}
-    for place, text in enumerate(batch.to_pylist()):
-        said = known.get(text)
-        if said is None:
-            said = known[text] = decode(text)
-        for name in said if key is None else (key,) if key in said else ():
-            value = said[name]
-            if value is not None and not isinstance(value, (dict, list)):
-                places, values = found.setdefault(name, ([], []))
-                places.append(place)
-                values.append(value)
-    for name, (places, values) in found.items():
-        yield name, pd.Series(values, index=np.array(places, dtype=np.int64))
+    """Each distinct text is parsed by itself."""
+    distinct = batch.dictionary_encode()
+    codes = distinct.indices.to_numpy(zero_copy_only=False)
+    said = [decode(text) for text in distinct.dictionary.to_pylist()]
+    keys = dict.fromkeys(name for each in said for name in each) if key is None else (key,)
+    for name in keys:
+        values = [each.get(name) for each in said]
+        plain = np.array([v is not None and not isinstance(v, (dict, list)) for v in values])
+        places = np.flatnonzero(plain[codes]) if len(codes) else codes
+        if len(places):
+            yield name, pd.Series([values[code] for code in codes[places]], index=places)
 
 
 class ToldDtype(ExtensionDtype):

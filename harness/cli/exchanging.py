@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.terminal_io import Json, app, print_json, say, width
+from harness.cli.terminal_io import Json, app, print_json, say, tell_left_out, width
 
 
 @app.command()
@@ -36,6 +36,7 @@ def export(
     from harness.runs import find_run
 
     loaded = load_run(find_run(run))
+    tell_left_out(loaded)
     if to == "reference":
         from harness import paths
         from harness.analysis import reference

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.terminal_io import app
+from harness.cli.terminal_io import app, tell_left_out
 from harness.errors import UsageError
 
 
@@ -33,14 +33,10 @@ def report(
 
     found = [find_run(name) for name in runs]
     target = (out or _default_report(runs[0], found[0], format_)).absolute()
-    build(
-        [load_run(path) for path in found],
-        target,
-        charts,
-        format_,
-        alone=charts is not None,
-        lang=lang,
-    )
+    loaded = [load_run(path) for path in found]
+    for run in loaded:
+        tell_left_out(run)
+    build(loaded, target, charts, format_, alone=charts is not None, lang=lang)
     typer.echo(target)
 
 

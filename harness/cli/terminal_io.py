@@ -9,6 +9,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from harness.analysis.frames import RunData
+
 INTERRUPTED = 130
 
 app = typer.Typer(
@@ -52,6 +54,12 @@ def say(text: str) -> None:
         c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
     )
     typer.echo(shown, err=True)
+
+
+def tell_left_out(run: RunData) -> None:
+    """What of a run could not be read, or is not in the file that it was read from."""
+    for note in run.notes:
+        say(f"{run.run}: {note}")
 
 
 def print_json(value: object) -> None:

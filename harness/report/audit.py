@@ -152,7 +152,6 @@ def failures(run: RunData) -> Table:
     failed = ~run.kinds("outcome").among(Outcome.OK.value) & ~run.kinds("reason").among(NOT_RUN)
     places = np.flatnonzero(failed)
     bad = run.trials_at(places[:MOST_FAILURES])
-    more = len(places) - len(bad)
     rows = tuple(
         (
             str(t["trial"]),
@@ -165,7 +164,9 @@ def failures(run: RunData) -> Table:
         for t in bad.to_dict(orient="records")
     )
     headings = ("Trial", "Runtime", "Experiment", "Block", "Outcome", "Reason")
-    caption = f"Trials that did not succeed{f', the first of {len(places)}' if more else ''}"
+    caption = "Trials that did not succeed"
+    if len(bad) < len(places):
+        caption = say("Trials that did not succeed, the first of {count}", count=len(places))
     return Table(caption, headings, rows)
 
 
@@ -267,7 +268,7 @@ def conditions_of(run: RunData) -> Conditions:
     machine += [plural(int(host["threads"]), "CPU")] if host.get("threads") else []
     machine += [say("itself a virtual machine")] if host.get("hypervisor") is True else []
     kernel = [f"Linux {host['kernel']}"] if host.get("kernel") else []
-    blocks = plural(int(run.trials.loc[~run.trials["warmup"], "block"].nunique()), "block")
+    blocks = plural(len(np.unique(run.numbers("block")[run.kinds("warmup").among("no")])), "block")
     unknown, version = say("not recorded"), run.manifest.get("tarebench", MISSING)
     return Conditions(
         say(

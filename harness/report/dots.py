@@ -29,7 +29,7 @@ from harness.report.style import (
 
 Point = TypeVar("Point")
 
-MOST = 1000
+MOST = 500
 """Points of one row that are drawn at most; the box and the median are always of all."""
 
 _MANY, _FEWEST = 60, 5

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from harness.analysis import statistics
 from harness.analysis.frames import RunData
 from harness.analysis.language import later, listed, say, sentences
 from harness.analysis.relative import Relative, beside_bare, condition
 from harness.analysis.sentences import Sentence
+from harness.analysis.statistics import Floats
 from harness.analysis.summary import BARE, Summary
 from harness.analysis.units import MISSING, digits, quantity, span, times
 from harness.analysis.verdicts import Verdict
@@ -252,26 +255,26 @@ _KINDS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def _shares(run: RunData, runtime: str) -> Mapping[tuple[str, str], Sequence[float]]:
+def _shares(run: RunData, runtime: str) -> Mapping[tuple[str, str], Floats]:
     """Other counters' bytes over fio's, by counter and job."""
-    found: dict[tuple[str, str], list[float]] = {}
+    found: dict[tuple[str, str], list[Floats]] = {}
     for each in run.series("io.bytes"):
         if each.runtime != runtime:
             continue
         own = run.by_trial(each)
         for who in ("box", "device"):
-            seen = run.by_trial(replace(each, metric=f"io.{who}_bytes"))
-            both = own[own != 0].index.intersection(seen.index)
-            shares = found.setdefault((who, each.dimensions["job"]), [])
-            shares += [float(share) for share in seen[both] / own[both]]
-    return {key: shares for key, shares in found.items() if shares}
+            seen = run.by_trial(replace(each, metric=f"io.{who}_bytes")).reindex(own.index)
+            shares = np.asarray((seen / own)[own != 0].dropna(), dtype=np.float64)
+            if len(shares):
+                found.setdefault((who, each.dimensions["job"]), []).append(shares)
+    return {key: np.concatenate(shares) for key, shares in found.items()}
 
 
-def _extent(shares: Mapping[tuple[str, str], Sequence[float]], who: str, kind: str) -> str:
-    all_ = [share for job in _KINDS[kind] for share in shares.get((who, job), ())]
-    if not all_:
+def _extent(shares: Mapping[tuple[str, str], Floats], who: str, kind: str) -> str:
+    found = [shares[who, job] for job in _KINDS[kind] if (who, job) in shares]
+    if not found:
         return MISSING
-    low, high = f"{min(all_):.2f}", f"{max(all_):.2f}"
+    low, high = f"{min(each.min() for each in found):.2f}", f"{max(map(np.max, found)):.2f}"
     return low if low == high else say("{low} to {high}", low=low, high=high)
 
 
@@ -284,7 +287,8 @@ def _flush_ratio(run: RunData, runtime: str) -> float | None:
 
 def notes(run: RunData, summary: Summary) -> tuple[str, ...]:
     """What of the audit the reader must know before the figures."""
-    names = [row.runtime for row in summary.rows if _shares(run, row.runtime)]
+    told = {row.runtime: _shares(run, row.runtime) for row in summary.rows}
+    names = [name for name, shares in told.items() if shares]
     notes = []
     unknown = [name for name in names if not condition(run, name, "device")]
     if unknown:
@@ -304,11 +308,7 @@ def notes(run: RunData, summary: Summary) -> tuple[str, ...]:
                 names=listed(cached),
             )
         )
-    busy = [
-        name
-        for name in names
-        if name not in cached and max(_reads_of_device(run, name), default=1.0) > MUCH_MORE
-    ]
+    busy = [name for name in names if name not in cached and _most_read(told[name]) > MUCH_MORE]
     if busy:
         notes.append(
             say(
@@ -338,9 +338,10 @@ def notes(run: RunData, summary: Summary) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _reads_of_device(run: RunData, runtime: str) -> Sequence[float]:
-    shares = _shares(run, runtime)
-    return [share for job in _KINDS["reads"] for share in shares.get(("device", job), ())]
+def _most_read(shares: Mapping[tuple[str, str], Floats]) -> float:
+    """The largest share of the device's bytes over fio's in a job that reads."""
+    found = [shares["device", job] for job in _KINDS["reads"] if ("device", job) in shares]
+    return max((float(each.max()) for each in found), default=1.0)
 
 
 def answers(run: RunData, summary: Summary) -> tuple[Sentence, ...]:
