@@ -154,11 +154,13 @@ def _may_be_wanted(path: Path, wanted: Wanted) -> bool:
 
 
 def _deciding(run: RunData) -> Sequence[str]:
-    """The one metric of each experiment that its medians are judged by."""
-    experiments = [str(name) for name in run.tally["experiment"].unique()]
-    headlines = {name: HEADLINES.get(name, ())[:1] for name in experiments}
-    found = [DECIDING.get(name) or next(iter(headlines[name]), "") for name in experiments]
-    return [*(name for name in found if name), "imported.wall"]
+    """The one metric of each experiment that its medians are judged by, and what the run's own
+    scenario declares."""
+    found = ["imported.wall", *(run.manifest.get("metrics") or ())]
+    for name in run.tally["experiment"].unique():
+        headlines = HEADLINES.get(str(name), ())[:1]
+        found += [DECIDING[str(name)]] if str(name) in DECIDING else headlines
+    return found
 
 
 def _key(run: RunData, each: Measured) -> tuple[str, ...]:

@@ -21,6 +21,11 @@ from harness.report.style import FAINT, HAIRLINE, INK, QUIET, Subject, settings,
 MOST_PANELS = 30
 _WIDTH_IN, _PANEL_IN, _HEAD_IN, _FOOT_IN = 9.0, 1.15, 0.62, 0.42
 _FORMS = {".svg": "svg", ".png": "png", ".pdf": "pdf"}
+_NOTE_IN = 0.25
+NOTE = (
+    "A point is the median of one run, the bar its 95 % interval; runs stand in order, evenly. "
+    "Hollow: emulated in software, or not judged."
+)
 _DATES = 8
 """Dates below a panel, at most."""
 
@@ -50,12 +55,13 @@ def save_trends(found: History, out: Path) -> None:
 def draw_trends(trends: Sequence[Trend]) -> Figure:
     """The panels below each other."""
     each = _HEAD_IN + _PANEL_IN + _FOOT_IN
-    height = each * len(trends)
+    height = each * len(trends) + _NOTE_IN
     figure = Figure(figsize=(_WIDTH_IN, height))
     for number, trend in enumerate(trends):
         bottom = height - (number + 1) * each + _FOOT_IN
         axes = figure.add_axes((0.085, bottom / height, 0.885, _PANEL_IN / height))
         _panel(axes, trend)
+    figure.text(0.085, 0.1 / height, NOTE, size=7, color=QUIET)
     return figure
 
 
@@ -112,12 +118,14 @@ def _scale(axes: Axes, trend: Trend) -> None:
 
 def _levels(axes: Axes, trend: Trend) -> None:
     """The level on each side of a step, and how large the step is."""
+    left = -0.5
     for change, after in zip_longest(trend.changes, trend.changes[1:]):
         x = change.position - 0.5
         end = after.position - 0.5 if after else len(trend.points) - 0.4
         axes.axvline(x, color=INK, linewidth=0.9, linestyle=(0, (3, 2)), zorder=1)
-        axes.plot([x - change.runs_before, x], [change.before] * 2, color=FAINT, zorder=1)
+        axes.plot([left, x], [change.before] * 2, color=FAINT, zorder=1)
         axes.plot([x, end], [change.after] * 2, color=FAINT, zorder=1)
+        left = x
         ratio = f"{times(change.ratio)} ×, " if change.ratio is not None else ""
         axes.text(x, 1.0, f" {ratio}{change.verdict}", size=7.5, color=INK, va="bottom",
                   transform=axes.get_xaxis_transform())  # fmt: skip
