@@ -19,11 +19,17 @@ _LONGEST_NAME = 200
 
 @dataclass(frozen=True)
 class Measurement:
-    """One execution: its values by metric; with a `failure`, it has none."""
+    """One execution: its values by metric; with a `failure`, it has none. A time of 0 is one
+    that the tool could not tell, and is left out: `too_short`."""
 
     values: Mapping[str, float]
     failure: str = ""
     conditions: Mapping[str, str | float | int] = field(default_factory=dict)
+
+    @property
+    def too_short(self) -> bool:
+        """Whether the tool found no time in it."""
+        return not self.failure and WALL not in self.values
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,12 @@ def unique(names: Iterable[str]) -> Sequence[str]:
         seen[told] = seen.get(told, 0) + 1
         found.append(told if seen[told] == 1 else f"{told} #{seen[told]}")
     return found
+
+
+def untold(subjects: Iterable[Subject]) -> Sequence[str]:
+    """A sentence on the executions that have no time, where there are any."""
+    count = sum(each.too_short for subject in subjects for each in subject.measurements)
+    return (f"{count} times of 0, which are too short for the tool to tell",) if count else ()
 
 
 def checked(value: float, where: str) -> float:

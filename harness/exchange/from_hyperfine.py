@@ -2,7 +2,8 @@
 
 Each run of a command is a trial. A run that ended with another status than 0 (hyperfine tells
 them with `--ignore-failure`) is a failed trial, never a fast time. User and system time are
-means over all runs in that format, so they are facts of a command and no samples.
+means over all runs in that format, and no samples. What remains of a run when the shell's own
+time was taken off can be 0: that is a time which nobody knows, and it is left out.
 
 The format: hyperfine's `src/benchmark/benchmark_result.rs`; `memory_usage_byte` came with 1.19.
 """
@@ -22,6 +23,7 @@ from harness.exchange.foreign import (
     Subject,
     checked,
     unique,
+    untold,
 )
 
 ORDER = (
@@ -61,15 +63,17 @@ def read(document: object) -> Foreign:
     """Its values. Raises msgspec.ValidationError, or UsageError, when it is no such file."""
     found = msgspec.convert(document, File)
     names = unique(_name(result, found.results) for result in found.results)
+    subjects = [
+        Subject(name, _measurements(result, f"results[{number}]"))
+        for number, (name, result) in enumerate(zip(names, found.results, strict=True))
+    ]
     return Foreign(
         tool="hyperfine",
         version="",
-        subjects=[
-            Subject(name, _measurements(result, f"results[{number}]"))
-            for number, (name, result) in enumerate(zip(names, found.results, strict=True))
-        ],
+        subjects=subjects,
         order=ORDER,
         unknown=UNKNOWN,
+        left_out=untold(subjects),
     )
 
 
@@ -95,7 +99,8 @@ def _measurements(result: Result, where: str) -> Sequence[Measurement]:
             )
     found = []
     for number, time in enumerate(result.times):
-        values = {WALL: checked(time, f"{where}.times[{number}]")}
+        wall = checked(time, f"{where}.times[{number}]")
+        values = {WALL: wall} if wall else {}
         if memory:
             values[MEMORY] = checked(memory[number], f"{where}.memory_usage_byte[{number}]")
         code = result.exit_codes[number] if result.exit_codes else 0

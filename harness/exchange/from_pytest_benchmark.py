@@ -13,7 +13,16 @@ from typing import Any
 import msgspec
 
 from harness.errors import UsageError
-from harness.exchange.foreign import WALL, Foreign, Measurement, Subject, checked, plain, unique
+from harness.exchange.foreign import (
+    WALL,
+    Foreign,
+    Measurement,
+    Subject,
+    checked,
+    plain,
+    unique,
+    untold,
+)
 
 ORDER = (
     "pytest-benchmark runs its tests one after the other: no round of one is paired with a "
@@ -67,29 +76,29 @@ def read(document: object) -> Foreign:
         )
     names = [benchmark.name for _, benchmark in with_data]
     told = [b.fullname or b.name if names.count(b.name) > 1 else b.name for _, b in with_data]
+    subjects = [
+        Subject(name, _rounds(benchmark, f"benchmarks[{number}]"))
+        for name, (number, benchmark) in zip(unique(told), with_data, strict=True)
+    ]
+    saved = f"{without} benchmarks were saved without the values of their rounds"
     return Foreign(
         tool="pytest-benchmark",
         version=plain(found.version),
-        subjects=[
-            Subject(name, _rounds(benchmark, f"benchmarks[{number}]"))
-            for name, (number, benchmark) in zip(unique(told), with_data, strict=True)
-        ],
+        subjects=subjects,
         order=ORDER,
         unknown=UNKNOWN,
         host=_host(found.machine_info),
         measured_utc=plain(found.datetime),
-        left_out=(f"{without} benchmarks were saved without the values of their rounds",)
-        if without
-        else (),
+        left_out=[*([saved] if without else []), *untold(subjects)],
     )
 
 
 def _rounds(benchmark: Benchmark, where: str) -> list[Measurement]:
     conditions = {"iterations": benchmark.stats.iterations}
-    return [
-        Measurement({WALL: checked(v, f"{where}.stats.data[{n}]")}, conditions=conditions)
-        for n, v in enumerate(benchmark.stats.data or ())
+    times = [
+        checked(v, f"{where}.stats.data[{n}]") for n, v in enumerate(benchmark.stats.data or ())
     ]
+    return [Measurement({WALL: v} if v else {}, conditions=conditions) for v in times]
 
 
 def _host(said: Mapping[str, Any]) -> dict[str, str | int | float | bool]:

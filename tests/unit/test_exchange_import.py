@@ -102,6 +102,29 @@ def test_a_run_that_failed_is_a_failed_trial_and_no_time(stored: Stored, tmp_pat
     assert list(run.values("imported.wall")) == [TIMES[0], *TIMES[3:]]
 
 
+def test_a_time_of_nothing_is_no_time(stored: Stored, tmp_path: Path) -> None:
+    """hyperfine takes the shell's own time off, and nothing may remain."""
+    file = hyperfine({"times": [0.0, 0.001], "exit_codes": [0, 0]})
+    folder, left_out = import_file(stored(file), tmp_path / "runs")
+    run = load_run(folder)
+    assert list(run.trials["outcome"]) == ["ok", "ok"]
+    assert list(run.values("imported.wall")) == [0.001]
+    assert left_out == ("1 times of 0, which are too short for the tool to tell",)
+
+
+def test_the_report_claims_nothing_that_tarebench_did_not_do(
+    stored: Stored, tmp_path: Path
+) -> None:
+    run = load_run(import_file(stored(hyperfine({}, {})), tmp_path / "runs")[0])
+    for form in ("html", "md"):
+        build([run], tmp_path / "report", format=form)
+        text = (tmp_path / "report").read_text()
+        assert "not by tarebench" in text
+        assert "Nothing here is paired" in text
+        for claim in ("same root filesystem", "in random order", "digest", "The same seed"):
+            assert claim not in text, claim
+
+
 def test_commands_that_look_alike_are_told_apart(stored: Stored, tmp_path: Path) -> None:
     file = hyperfine(
         {"command": "sleep", "parameters": {"n": "1"}},
