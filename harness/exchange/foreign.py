@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from harness.analysis.units import plural
 from harness.errors import UsageError
 
 WALL, MEMORY = "imported.wall", "imported.memory"
@@ -75,7 +76,7 @@ def unique(names: Iterable[str]) -> Sequence[str]:
 def untold(subjects: Iterable[Subject]) -> Sequence[str]:
     """A sentence on the executions that have no time, where there are any."""
     count = sum(each.too_short for subject in subjects for each in subject.measurements)
-    return (f"{count} times of 0, which are too short for the tool to tell",) if count else ()
+    return (f"{plural(count, 'time')} of 0, too short for the tool to tell",) if count else ()
 
 
 def checked(value: float, where: str) -> float:

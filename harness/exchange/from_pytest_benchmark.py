@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from harness.analysis.units import plural
 from harness.errors import UsageError
 from harness.exchange.foreign import (
     WALL,
@@ -80,7 +81,7 @@ def read(document: object) -> Foreign:
         Subject(name, _rounds(benchmark, f"benchmarks[{number}]"))
         for name, (number, benchmark) in zip(unique(told), with_data, strict=True)
     ]
-    saved = f"{without} benchmarks were saved without the values of their rounds"
+    saved = f"{plural(without, 'benchmark')} saved without the values of rounds"
     return Foreign(
         tool="pytest-benchmark",
         version=plain(found.version),

@@ -28,7 +28,10 @@ from tests.synthetic import Plan, make_run
 BLOCKS = 8
 BAD = {20: (Outcome.FAILED, 'a "quoted"\nreason')}
 PLAN = Plan(runtimes=("bare", "runc", "qemu"), blocks=BLOCKS, fail=BAD, stop_after=70)
-REFERENCES = sorted(reference_runs())
+REFERENCES = [
+    pytest.param(name, marks=[] if name in ("quick", "io") else [pytest.mark.slow])
+    for name in sorted(reference_runs())
+]
 
 
 @pytest.fixture(scope="module")

@@ -109,7 +109,7 @@ def test_a_time_of_nothing_is_no_time(stored: Stored, tmp_path: Path) -> None:
     run = load_run(folder)
     assert list(run.trials["outcome"]) == ["ok", "ok"]
     assert list(run.values("imported.wall")) == [0.001]
-    assert left_out == ("1 times of 0, which are too short for the tool to tell",)
+    assert left_out == ("1 time of 0, too short for the tool to tell",)
 
 
 def test_the_report_claims_nothing_that_tarebench_did_not_do(
@@ -154,7 +154,7 @@ def test_benchmarks_without_rounds_are_left_out_and_counted(stored: Stored, tmp_
     file = rounds()
     file["benchmarks"].append({"name": "bare", "stats": {"median": 1.0}})
     folder, left_out = import_file(stored(file), tmp_path / "runs")
-    assert left_out == ("1 benchmarks were saved without the values of their rounds",)
+    assert left_out == ("1 benchmark saved without the values of rounds",)
     assert load_run(folder).manifest["imported"]["left_out"] == list(left_out)
 
 
