@@ -450,8 +450,8 @@ if MEASURE:
     folder = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
     mine = load(folder)
     both = {"the lesson's host": run, "mine": mine}
-    table = pd.concat({name: medians(one, "startup.ready") for name, one in both.items()})
-    display(table[["n", "median", "low", "high"]])
+    tables = {name: readable(medians(one, "startup.ready")) for name, one in both.items()}
+    display(pd.concat(tables)[["n", "median", "low", "high"]])
 
 # %% [markdown]
 # Two hosts, two runs: the difference between them is not only the box. Which conditions differ?
