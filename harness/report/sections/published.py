@@ -129,8 +129,7 @@ def _same(found: Sequence[Beside]) -> str:
             figures=figures,
         )
     return say(
-        "Of {figures}, {same} count what yours count, on another host; the others were timed or "
-        "counted between other points.",
+        "Of {figures}, {same} may be compared with yours: they count the same, on another host.",
         figures=figures, same=same,
     )  # fmt: skip
 
