@@ -53,7 +53,7 @@ def test_states_and_copies_are_told(made: Section) -> None:
     assert [row[-2:] for row in shared.rows] == [("4", "1.0"), ("4", "1.0"), ("4", "4.0")]
     charts = [exhibit.chart for exhibit in made.exhibits if exhibit.chart]
     assert [chart.name for chart in charts] == ["holding", "pagecache"]
-    assert "qemu 42.0 MiB and 42.0 MiB" in charts[1].alt
+    assert "qemu: 42.0 MiB, 42.0 MiB" in charts[1].alt
 
 
 def test_no_sentence_is_made_of_an_emulated_machine(made: Section) -> None:
