@@ -23,21 +23,21 @@ from harness.report import build
 
 @dataclass(frozen=True)
 class Picture:
-    """What to show: a reference run's report from the beginning of an element (or its top)."""
+    """What to show: an element of a reference run's report, or its first screen."""
 
     name: str
     scenario: str
-    height: int
     element: str = ""
     dark: bool = False
 
 
 PICTURES = (
-    Picture("first-screen", "quick", 940),
-    Picture("startup-dark", "quick", 760, "section[id^=startup]", dark=True),
-    Picture("ladder", "ladder", 1000, "section[id^=ladder]"),
+    Picture("first-screen", "quick"),
+    Picture("startup-dark", "quick", "section[id^=startup] picture", dark=True),
+    Picture("ladder", "ladder", "section[id^=ladder] picture"),
 )
-WIDTH, SCALE, COLOURS = 1000, 1.6, 128
+WIDTH, HEIGHT, SCALE, COLOURS = 1000, 940, 1.6, 256
+DITHER = Image.Dither.NONE
 
 
 def main(folder: Path) -> None:
@@ -50,21 +50,21 @@ def main(folder: Path) -> None:
             if not page.exists():
                 build([load_run(resources.reference_runs()[picture.scenario])], page)
             shot = Image.open(BytesIO(_take(browser, page, picture)))
-            small = shot.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+            small = shot.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=DITHER)
             small.save(folder / f"{picture.name}.png", optimize=True)
         browser.close()
 
 
 def _take(browser: Browser, page: Path, picture: Picture) -> bytes:
     with browser.new_context(
-        viewport={"width": WIDTH, "height": picture.height}, device_scale_factor=SCALE,
+        viewport={"width": WIDTH, "height": HEIGHT}, device_scale_factor=SCALE,
         color_scheme="dark" if picture.dark else "light",
     ) as context:  # fmt: skip
         shown = context.new_page()
         shown.goto(page.as_uri())
-        if picture.element:
-            shown.locator(picture.element).first.evaluate("e => e.scrollIntoView()")
         shown.wait_for_function("[...document.images].every(i => i.complete)")
+        if picture.element:
+            return shown.locator(picture.element).first.screenshot()
         return shown.screenshot()
 
 

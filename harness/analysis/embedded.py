@@ -1,8 +1,8 @@
 """A run inside its own HTML report, as links that a reader can save and that we can read back.
 
-The manifest, the samples and a CSV are `data:` addresses of ordinary download links: the
-report needs no network and no second file, and the same bytes serve the person who
-clicks and `load_run`.
+The manifest, the samples, the time series and a CSV are `data:` addresses of ordinary download
+links: the report needs no network and no second file, and the same bytes serve the person who
+clicks and `load_run`. A report of several runs has these links once a run.
 
 Such a file may come from anybody. It is searched as bytes, once from its beginning to its end
 and never as a document, and what is in it is read up to a size.
@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from harness.errors import UsageError
 
 ATTRIBUTE = "data-tarebench"
-"""Marks a link whose address holds data; its value is one of `MANIFEST`, `SAMPLES`."""
+"""Marks a link whose address holds data; its value is `MANIFEST`, `SAMPLES` or `SERIES`."""
 
 _PLAIN = "!$()*,/:;=?@[]{}|"
 """What may stand in an address in quotes as it is, beside letters, digits and `_.-~`."""
@@ -28,6 +29,7 @@ _QUOTED = {byte: quote(bytes([byte]), safe=_PLAIN) for byte in range(256)}
 
 MANIFEST = "manifest"
 SAMPLES = "samples"
+SERIES = "timeseries"
 
 MIB = 2**20
 LARGEST_FILE = 256 * MIB
@@ -35,6 +37,16 @@ LARGEST_TABLE = 1024 * MIB
 MOST_ROWS = 20_000_000
 
 _WORD = re.compile(rb'\s([a-z-]{1,40})="([^"]*)"')
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What a report holds of one run: the bytes of its manifest, its samples as Parquet, and its
+    time series as Parquet, or nothing."""
+
+    manifest: bytes
+    samples: bytes
+    series: bytes = b""
 
 
 def data_address(media_type: str, content: bytes) -> str:
@@ -47,34 +59,36 @@ def text_address(media_type: str, content: bytes) -> str:
     return f"data:{media_type};charset=utf-8,{content.decode('latin-1').translate(_QUOTED)}"
 
 
-def read(path: Path) -> tuple[bytes, bytes]:
-    """The manifest's and the Parquet's bytes that a report embeds.
+def read(path: Path) -> tuple[Carried, ...]:
+    """The runs that a report embeds.
 
-    Raises UsageError when there are none, or more than one run's, and OSError.
+    Raises UsageError when there are none, and OSError.
     """
     if path.stat().st_size > LARGEST_FILE:
         raise UsageError(
             f"{path} is larger than {LARGEST_FILE // MIB} MiB", "give the run folder instead"
         )
-    found: dict[str, list[bytes]] = {MANIFEST: [], SAMPLES: []}
+    groups: list[dict[str, bytes]] = [{}]
     for kind, address in _links(path.read_bytes()):
-        found.setdefault(kind, []).append(address)
-    count = len(found[MANIFEST])
-    if count > 1:
-        raise UsageError(
-            f"{path} holds {count} runs",
-            "give one run: a run folder, or a report of a single run",
-        )
-    if count == 0 or not found[SAMPLES]:
+        if kind in groups[-1]:
+            groups.append({})
+        groups[-1][kind] = address
+    found = [_carried(each, path) for each in groups if {MANIFEST, SAMPLES} <= set(each)]
+    if not found:
         raise UsageError(
             f"{path} holds no run", "give a run folder, or an HTML report that tarebench wrote"
         )
+    return tuple(found)
+
+
+def _carried(links: Mapping[str, bytes], path: Path) -> Carried:
     try:
-        return _content(found[MANIFEST][0]), _content(found[SAMPLES][0])
+        parts = [_content(links.get(kind, b"")) for kind in (MANIFEST, SAMPLES, SERIES)]
     except ValueError as error:
         raise UsageError(
             f"the data in {path} cannot be read: {error}", "give the run folder instead"
         ) from error
+    return Carried(*parts)
 
 
 def check_size(rows: int, unpacked_bytes: int, path: Path) -> None:

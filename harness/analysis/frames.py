@@ -56,7 +56,7 @@ from harness.paths import JOURNAL, MANIFEST
 
 __all__ = [
     "CONTRACT", "EXTRA", "JOURNAL", "MANIFEST", "NOT_RUN", "SAMPLES", "STORED", "WALL", "WARMUP",
-    "RunData", "from_records", "from_table", "load_run", "load_runs",
+    "RunData", "from_records", "from_table", "load_all", "load_run", "load_runs",
 ]  # fmt: skip
 
 SAMPLES = "samples.parquet"
@@ -78,7 +78,8 @@ class RunData:
     accel, block, position, warmup, outcome, reason, started_utc, wall_s, and the mappings
     marks (ns), identity and conditions. `notes` says what of the stored run was unreadable.
     `folder` is where the run is stored; None when it was read from a report. `journal` tells
-    which journal it was read from, if it was.
+    which journal it was read from, if it was. `sampled` is the time series that a report carried
+    (`timeseries.load`).
 
     Both tables are made when they are first asked for, and are never changed: what needs another
     table makes another run of it (`dataclasses.replace`). Of a run of a million trials they are
@@ -92,6 +93,7 @@ class RunData:
     notes: tuple[str, ...] = ()
     folder: Path | None = None
     journal: Fingerprint | None = None
+    sampled: bytes = b""
 
     @classmethod
     def of(
@@ -101,12 +103,13 @@ class RunData:
         notes: Sequence[str] = (),
         folder: Path | None = None,
         journal: Fingerprint | None = None,
+        sampled: bytes = b"",
     ) -> RunData:
         """A run whose tables are made of these rows when they are asked for."""
         made = object.__new__(cls)
         made.__dict__.update(
             run=str(manifest.get("run", "")), manifest=manifest, notes=tuple(notes),
-            folder=folder, journal=journal, rows=rows,
+            folder=folder, journal=journal, sampled=sampled, rows=rows,
         )  # fmt: skip
         return made
 
@@ -313,14 +316,25 @@ class RunData:
 def load_run(path: Path) -> RunData:
     """Read a run folder, or an HTML report that embeds its data.
 
-    Raises UsageError when the path is neither, or is of a newer schema than this version.
+    Raises UsageError when the path is neither, or is of a newer schema than this version, and
+    for a report of several runs.
     """
+    found = load_all(path)
+    if len(found) > 1:
+        raise UsageError(
+            f"{path} holds {len(found)} runs",
+            "give one run: a run folder, or a report of a single run",
+        )
+    return found[0]
+
+
+def load_all(path: Path) -> tuple[RunData, ...]:
+    """The run of a folder, or all runs that an HTML report embeds; raises as `load_run` does."""
     try:
         if path.is_dir():
-            return _from_folder(path)
+            return (_from_folder(path),)
         if path.is_file() and path.suffix.lower() in (".html", ".htm"):
-            manifest, parquet = embedded.read(path)
-            return _from_parquet(manifests.read(manifest, path), _opened(parquet, path))
+            return tuple(_from_report(each, path) for each in embedded.read(path))
     except OSError as error:
         raise UsageError(
             f"{path} cannot be read: {error.strerror or error}", "look at the file's permissions"
@@ -347,6 +361,11 @@ def load_runs(paths: Iterable[Path]) -> Iterator[RunData]:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def _from_report(found: embedded.Carried, path: Path) -> RunData:
+    manifest = manifests.read(found.manifest, path)
+    return _from_parquet(manifest, _opened(found.samples, path), sampled=found.series)
 
 
 def _from_folder(folder: Path) -> RunData:
@@ -422,7 +441,7 @@ def _check_columns(names: Sequence[str]) -> None:
 
 
 def _from_parquet(
-    manifest: manifests.Manifest, table: Parquet, folder: Path | None = None
+    manifest: manifests.Manifest, table: Parquet, folder: Path | None = None, sampled: bytes = b""
 ) -> RunData:
     _check_columns(table.names)
     said, rows = about(table), Rows(table)
@@ -433,7 +452,7 @@ def _from_parquet(
              for name in lost]  # fmt: skip
     return RunData.of(
         manifest.data, with_derived(manifest.data, rows), (*manifest.notes, *said.notes, *notes),
-        folder, said.journal,
+        folder, said.journal, sampled,
     )  # fmt: skip
 
 

@@ -34,7 +34,8 @@ _MACHINES = (RuntimeClass.MACHINE.value, RuntimeClass.EMULATED.value)
 @dataclass(frozen=True)
 class Relative:
     """One runtime in one metric. `dimensions` are those of its samples; the judgement is of its
-    values beside those of the base (bare metal, mostly), None for the base itself."""
+    values beside those of the base (bare metal, mostly), None for the base itself. `blocks` are
+    the ratios of single blocks, in those that have both."""
 
     row: RuntimeRow
     metric: str
@@ -43,6 +44,7 @@ class Relative:
     value: Estimate
     margin: float
     judgement: Judgement | None
+    blocks: tuple[float, ...] = ()
 
     @property
     def ratio(self) -> Estimate | None:
@@ -123,12 +125,14 @@ def _relative(
     made = Relative(row, metric, dimensions, unit, value, threshold(run, metric), None)
     if row.runtime == base:
         return made
+    measure = run.values(metric, base, **dimensions)
     judgement = verdicts.judge(
-        run.values(metric, base, **dimensions), values, better=direction(run, metric),
-        margin=made.margin, paired=True, confidence=confidence,
-        floor=floor_s(run, metric, row.runtime, base),
+        measure, values, better=direction(run, metric), margin=made.margin, paired=True,
+        confidence=confidence, floor=floor_s(run, metric, row.runtime, base),
     )  # fmt: skip
-    return replace(made, judgement=judgement)
+    below = statistics.by_block(measure)
+    paired = (statistics.by_block(values) / below[below > 0]).dropna()
+    return replace(made, judgement=judgement, blocks=tuple(map(float, paired)))
 
 
 def _unfair(run: RunData, row: RuntimeRow) -> str:

@@ -21,8 +21,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from harness.analysis import embedded
 from harness.analysis.export import write_whole
 from harness.analysis.frames import RunData
+from harness.errors import UsageError
 from harness.model import Outcome
 from harness.series import COUNTERS, HOST, PSS, RAW, Cost, Reader, Reading
 
@@ -31,7 +33,10 @@ NAMES = ("trial", "experiment", "runtime", "instance")
 CUMULATIVE = frozenset({
     "cpu_ns", "throttled_ns", "read_bytes", "write_bytes", "receive_bytes", "transmit_bytes",
 })  # fmt: skip
-_COSTS = b"tarebench.sampler"
+_COSTS, _WHOLE = b"tarebench.sampler", b"tarebench.readings"
+MOST_READINGS = 20_000
+"""Readings that travel in a report."""
+
 _ABSENT = -1
 _GRID = 240
 _FEWEST = 4
@@ -42,10 +47,14 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Series:
-    """All readings of a run as a table, and what each sampler has cost."""
+    """All readings of a run as a table, and what each sampler has cost.
+
+    `whole` is how many readings there were, where the table has only a part of them.
+    """
 
     table: pa.Table
     costs: tuple[Cost, ...]
+    whole: int | None = None
 
 
 @dataclass(frozen=True)
@@ -80,18 +89,68 @@ def store(folder: Path, run: str, complete: bool) -> None:
         raw.unlink()
 
 
-def load(folder: Path | None, run: str) -> Series | None:
-    """The series of a run folder; None where nothing was sampled, or the report travels alone."""
-    if folder is None:
-        return None
+def load(run: RunData) -> Series | None:
+    """The series of a run; None where nothing was sampled, or the report does not carry it.
+
+    Raises UsageError for a series that cannot be read.
+    """
+    if run.folder is None:
+        return _stored(run.sampled) if run.sampled else None
+    folder = run.folder
     if (folder / RAW).is_file():
         with (folder / RAW).open("rb") as lines:
-            return decode(lines, run)
+            return decode(lines, run.run)
     if (folder / STORED).is_file():
-        table = pq.read_table(folder / STORED)
-        said = json.loads((table.schema.metadata or {}).get(_COSTS, b"[]"))
-        return Series(table, tuple(msgspec.convert(said, list[Cost])))
+        return _stored((folder / STORED).read_bytes())
     return None
+
+
+def _stored(data: bytes) -> Series:
+    """A series from its Parquet, which may come from anybody."""
+    try:
+        file = pq.ParquetFile(BytesIO(data))
+        about = file.metadata
+        groups = (about.row_group(number) for number in range(about.num_row_groups))
+        embedded.check_size(about.num_rows, sum(g.total_byte_size for g in groups), Path(STORED))
+        table = file.read()
+        said = table.schema.metadata or {}
+        costs = msgspec.json.decode(said.get(_COSTS, b"[]"), type=list[Cost])
+        whole = int(said[_WHOLE]) if _WHOLE in said else None
+        missing = {*NAMES, "t_ns", *COUNTERS} - set(table.column_names)
+        if missing:
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+    except (OSError, ValueError, pa.ArrowException, msgspec.MsgspecError) as error:
+        raise UsageError(
+            f"the time series cannot be read: {error}",
+            f"the rest of the run does not need {STORED}",
+        ) from error
+    return Series(table, tuple(costs), whole)
+
+
+def portable(series: Series, most: int = MOST_READINGS) -> bytes:
+    """The series as Parquet, of at most so many readings.
+
+    Of each instance every second, third, … reading is kept, and its last; counters count, so
+    rates stay right and lose only their sharpness. Where that is still too much, the trials at
+    the end are left out.
+    """
+    table, rows = series.table, series.table.num_rows
+    if rows > most:
+        frame = table.select(["trial", "instance"]).to_pandas()
+        groups = frame.groupby(["trial", "instance"], observed=True, sort=False)
+        place = groups.cumcount().to_numpy()
+        last = groups.cumcount(ascending=False).to_numpy() == 0
+        kept = (place % -(-rows // most) == 0) | last
+        trial = pd.factorize(frame["trial"])[0]
+        fit = np.cumsum(np.bincount(trial[kept])) <= most
+        fit[0] = True
+        table = table.filter(pa.array(kept & fit[trial]))
+        known = table.schema.metadata or {}
+        whole = str(series.whole or rows).encode()
+        table = table.replace_schema_metadata({**known, _WHOLE: whole})
+    buffer = BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
 
 
 def decode(lines: Iterable[bytes], run: str) -> Series:

@@ -27,13 +27,13 @@ def report(
     """Make the report of one or more runs; `demo` is a shipped reference run."""
     if format_ not in ("html", "md"):
         raise UsageError(f"--format {format_!r} is not known", "choose html or md")
-    from harness.analysis.frames import load_run
+    from harness.analysis.frames import load_all
     from harness.report import build
     from harness.runs import find_run
 
     found = [find_run(name) for name in runs]
     target = (out or _default_report(runs[0], found[0], format_)).absolute()
-    loaded = [load_run(path) for path in found]
+    loaded = [run for path in found for run in load_all(path)]
     for run in loaded:
         tell_left_out(run)
     build(loaded, target, charts, format_, alone=charts is not None, lang=lang)

@@ -16,7 +16,8 @@ from matplotlib.lines import Line2D
 from harness.analysis.language import say
 from harness.analysis.statistics import Estimate
 from harness.analysis.units import beside, quantity
-from harness.report.numbers import Numbers, ends
+from harness.report.dots import drawn
+from harness.report.numbers import Cell, Numbers, ends
 from harness.report.sheet import Layout
 from harness.report.style import (
     INK,
@@ -34,10 +35,12 @@ _MARKERS = (("o", 5.5), ("D", 4.2), ("^", 4.6), ("s", 4.0))
 
 @dataclass(frozen=True)
 class Lane:
-    """`levels` by name, in the order of the key; the first must be there."""
+    """`levels` by name, in the order of the key; the first must be there, and `points` are its
+    values, one a trial."""
 
     label: str
     levels: Mapping[str, Estimate]
+    points: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,15 +62,20 @@ class LevelPlot:
 
     @property
     def numbers(self) -> Numbers:
-        """Every level of every lane with its interval."""
-        rows = tuple(
-            (row.subject.name, row.subject.kind, lane.label, name, *ends(estimate), self.unit)
-            for row in self.rows
-            for lane in row.lanes
-            for name, estimate in lane.levels.items()
-        )
-        headings = ("runtime", "class", "lane", "level", "value", "low", "high", "unit")
-        return Numbers(headings, rows)
+        """Every level of every lane with its interval, and the first level of every trial."""
+        rows: list[tuple[Cell, ...]] = []
+        for subject, lane in ((row.subject, lane) for row in self.rows for lane in row.lanes):
+            head = (subject.name, subject.kind, lane.label)
+            rows += [
+                (*head, "of trials", name, *ends(estimate), self.unit)
+                for name, estimate in lane.levels.items()
+            ]
+            rows += [
+                (*head, "trial", self.names[0], value, None, None, self.unit)
+                for value in drawn(lane.points)
+            ]
+        headings = ("runtime", "class", "lane", "what", "level", "value", "low", "high", "unit")
+        return Numbers(headings, tuple(rows))
 
 
 def draw_levels(plot: LevelPlot, layout: Layout) -> FigureBase:
@@ -82,6 +90,8 @@ def draw_levels(plot: LevelPlot, layout: Layout) -> FigureBase:
     ends = [e.interval.high for e in estimates if e.interval] + [e.value for e in estimates]
     starts = [e.interval.low for e in estimates if e.interval and e.interval.low > 0]
     starts += [e.value for e in estimates if e.value > 0]
+    points = [v for r in plot.rows for lane in r.lanes for v in drawn(lane.points) if v > 0]
+    starts, ends = [*starts, *points], [*ends, *points]
     low = min(starts, default=1e-6)
     if labelled:  # a lane's label stands to the left of it
         low /= 2.5 if layout.narrow else 1.6
@@ -119,6 +129,9 @@ def _draw_lane(
         left = max(min(first.interval.low, left), axes.get_xlim()[0])
         axes.plot([left, first.interval.high], [y, y], color=colour, linewidth=5.5, alpha=0.3,
                   solid_capstyle="butt", zorder=1)  # fmt: skip
+    points = drawn(lane.points)
+    axes.plot(points, [y] * len(points), marker="|", markersize=5.5, markeredgewidth=0.8,
+              color=colour, alpha=0.55, linestyle="none", zorder=2.5)  # fmt: skip
     for (marker, size), name in zip(_MARKERS, names, strict=False):
         if name in lane.levels:
             solid = name == names[0] and not subject.emulated

@@ -49,7 +49,7 @@ class Curve:
 
 
 def draw_ecdf(curves: tuple[Curve, ...], unit: str, axis: str, layout: Layout) -> FigureBase:
-    """Empirical distribution functions, each named where it ends."""
+    """Empirical distribution functions, each named above its median."""
     left, right = (0.115, 0.04) if layout.narrow else (0.54 / layout.width_in,) * 2
     everything = [v for c in curves for v in c.values if v > 0]
     levels = _levels(curves, everything, layout.width_in * (1 - left - right))
@@ -70,10 +70,17 @@ def draw_ecdf(curves: tuple[Curve, ...], unit: str, axis: str, layout: Layout) -
             np.concatenate([xs[:1], xs]), np.concatenate([[0.0], ys]), where="post",
             color=curve.subject.colour, linewidth=1.6, linestyle=style,
         )  # fmt: skip
-        lift = 1.02 + level * _LEVEL_IN / curves_in
+        colour, middle = curve.subject.colour, float(np.median(xs))
+        lift, above = 1.02 + level * _LEVEL_IN / curves_in, axes.get_xaxis_transform()
+        axes.plot([middle] * 2, [0.5, lift], color=colour, linewidth=0.6, alpha=0.45,
+                  transform=above, clip_on=False, zorder=1)  # fmt: skip
+        axes.plot([middle], [0.5], marker="o", markersize=3.6, markeredgewidth=1, zorder=3,
+                  markeredgecolor=colour, markerfacecolor="white" if curve.subject.emulated
+                  else colour)  # fmt: skip
         axes.text(
-            float(np.median(xs)), lift, curve.subject.name, color=curve.subject.colour, size=8,
-            weight="bold", ha="center", va="bottom", transform=axes.get_xaxis_transform(),
+            middle, lift, curve.subject.label, color=colour, size=8, weight="bold", ha="center",
+            va="bottom", transform=above, zorder=4,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3},
         )  # fmt: skip
     axes.set_ylim(0, 1.0)
     axes.set_yticks([0, 0.5, 1], ["0", "½", say("all")])
@@ -101,7 +108,7 @@ def _levels(curves: Sequence[Curve], everything: Sequence[float], width_in: floa
     levels = []
     for curve in curves:
         middle = (np.log(np.median(curve.values)) - low) / (high - low) * width_in
-        half = letters(curve.subject.name) * _LETTER_IN / 2 + _LETTER_IN
+        half = letters(curve.subject.label) * _LETTER_IN / 2 + _LETTER_IN
         place = (middle - half, middle + half)
         level = next(
             (n for n, row in enumerate(taken) if not any(_meet(place, other) for other in row)),

@@ -25,6 +25,7 @@ from harness.report.style import (
     INK,
     QUIET,
     Subject,
+    sizes,
     tick,
 )
 
@@ -168,22 +169,8 @@ def _scale(axes: Axes, panel: Panel, ramps: Ramps) -> None:
             axes.text(0.01, panel.line[0], panel.line[1], size=7, color=INK, va="top",
                       transform=axes.get_yaxis_transform())  # fmt: skip
         axes.set_ylim(min(0.0, *values), top * 1.08)
-        axes.yaxis.set_major_locator(_Binary(top) if ramps.unit == "bytes" else MaxNLocator(4))
+        axes.yaxis.set_major_locator(sizes(top, 4) if ramps.unit == "bytes" else MaxNLocator(4))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: tick(v, ramps.unit) if v else "0"))
-
-
-class _Binary(MaxNLocator):
-    """Ticks at round numbers of the size's own unit: 1.5 GiB and not 1431 MiB."""
-
-    def __init__(self, top: float) -> None:
-        super().__init__(4, steps=[1, 2, 2.5, 5, 10])
-        self._unit = next(u for u in (1024.0**3, 1024.0**2, 1024.0, 1.0) if top >= u or u == 1.0)
-
-    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
-        """Those of plain numbers, scaled."""
-        return [
-            float(v) * self._unit for v in super().tick_values(vmin / self._unit, vmax / self._unit)
-        ]
 
 
 def _draw_key(figure: FigureBase, ramps: Ramps, height: float, layout: Layout) -> None:

@@ -9,10 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from harness.analysis.language import say
+from harness.analysis.language import later, say
 from harness.analysis.statistics import Estimate
 from harness.analysis.units import times
-from harness.report.numbers import Numbers, ends
+from harness.report.dots import drawn
+from harness.report.numbers import Cell, Numbers, ends
 from harness.report.sheet import Layout, Page, sheet
 from harness.report.style import (
     EMULATED_GROUND,
@@ -29,15 +30,19 @@ _ABOVE_IN, _BELOW_IN = 0.32, 0.52
 _LEAST_HEADING_IN, _LEAST_LINE_IN = 0.2, 0.12
 _LINE_IN = 0.19
 _HEADING_IN = 0.27
+_READING = later(
+    "Point: ratio of medians; strokes: blocks; bar: 95 % interval; band: margin of equivalence."
+)
 _SMALL = 7.0
 
 
 @dataclass(frozen=True)
 class Line:
-    """One runtime's ratio."""
+    """One runtime's ratio, and those of single blocks."""
 
     subject: Subject
     ratio: Estimate
+    blocks: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,16 +68,15 @@ class Panel:
 
 
 def ratios_numbers(panels: Sequence[Panel]) -> Numbers:
-    """Every ratio with its interval, and the margin of its test."""
-    rows = tuple(
-        (panel.title, group.heading, line.subject.name, line.subject.kind, *ends(line.ratio),
-         group.margin if group.margin > 1 else None)
-        for panel in panels
-        for group in panel.groups
-        for line in group.lines
-    )  # fmt: skip
-    headings = ("panel", "test", "runtime", "class", "ratio", "low", "high", "margin")
-    return Numbers(headings, rows)
+    """Every ratio with its interval and the margin of its test, and those of single blocks."""
+    rows: list[tuple[Cell, ...]] = []
+    for panel, group, line in ((p, g, each) for p in panels for g in p.groups for each in g.lines):
+        head = (panel.title, group.heading, line.subject.name, line.subject.kind)
+        margin = group.margin if group.margin > 1 else None
+        rows.append((*head, "medians", *ends(line.ratio), margin))
+        rows += [(*head, "block", ratio, None, None, None) for ratio in drawn(line.blocks)]
+    headings = ("panel", "test", "runtime", "class", "what", "ratio", "low", "high", "margin")
+    return Numbers(headings, tuple(rows))
 
 
 def draw_ratios(
@@ -116,7 +120,7 @@ def _sheet(panels: Sequence[Panel], layout: Layout, stacked: bool) -> tuple[Page
     page = sheet(
         layout, (_ABOVE_IN + _BELOW_IN) * (len(panels) if stacked else 1), rows=count,
         row_in=high / count, least_in=_LEAST_HEADING_IN + most * _LEAST_LINE_IN,
-        reading=say("Point: ratio of medians; bar: 95 % interval; band: margin of equivalence."),
+        reading=say(_READING),
         emulated=any(line.subject.emulated for line in lines),
     )  # fmt: skip
     return page, [replace(p, groups=p.groups[page.first : page.last]) for p in panels]
@@ -129,7 +133,7 @@ def _limits(panels: Sequence[Panel], logarithmic: bool) -> tuple[float, float]:
             reach += [group.margin, 1 / group.margin]
             for line in group.lines:
                 interval = line.ratio.interval
-                reach += [line.ratio.value]
+                reach += [line.ratio.value, *drawn(line.blocks)]
                 reach += [interval.low, interval.high] if interval else []
     low, high = min(reach), max(reach)
     if logarithmic:
@@ -197,6 +201,9 @@ def _draw_line(axes: Axes, line: Line, y: float, named: bool) -> None:
     if interval is not None:
         axes.plot([interval.low, interval.high], [y, y], color=colour, linewidth=3.2, alpha=0.4,
                   solid_capstyle="butt", zorder=2)  # fmt: skip
+    blocks = drawn(line.blocks)
+    axes.plot(blocks, [y] * len(blocks), marker="|", markersize=5, markeredgewidth=0.8, zorder=2.5,
+              color=colour, alpha=0.55, linestyle="none")  # fmt: skip
     face = "white" if line.subject.emulated else colour
     axes.plot([line.ratio.value], [y], marker="o", markersize=4.2, markerfacecolor=face,
               markeredgecolor=colour, markeredgewidth=0.9, zorder=3)  # fmt: skip

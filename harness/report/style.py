@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from harness.analysis.language import say
 from harness.analysis.units import quantity
@@ -82,6 +82,11 @@ class Subject:
     def colour(self) -> str:
         """The colour of its class."""
         return CLASS_COLOUR.get(self.runtime_class, QUIET)
+
+    @property
+    def label(self) -> str:
+        """Its name where nothing stands beside it: it never stands alone where it was emulated."""
+        return say("{runtime} (emulated)", runtime=self.name) if self.emulated else self.name
 
     @property
     def kind(self) -> str:
@@ -252,6 +257,24 @@ def log_axis(axes: Axes, low: float, high: float, unit: str, sparse: bool = Fals
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: tick(x, unit)))
     axes.grid(axis="x", color=HAIRLINE, linewidth=0.7)
     axes.set_axisbelow(True)
+
+
+def sizes(top: float, bins: int) -> MaxNLocator:
+    """Ticks at round numbers of the unit that the top has: 1.5 GiB and not 1431 MiB."""
+    unit = next(u for u in (1024.0**3, 1024.0**2, 1024.0, 1.0) if top >= u or u == 1.0)
+    return _Sizes(unit, bins)
+
+
+class _Sizes(MaxNLocator):
+    def __init__(self, unit: float, bins: int) -> None:
+        super().__init__(bins, steps=[1, 2, 2.5, 5, 10])
+        self._unit = unit
+
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
+        """Those of plain numbers, scaled."""
+        return [
+            float(v) * self._unit for v in super().tick_values(vmin / self._unit, vmax / self._unit)
+        ]
 
 
 def tick(value: float, unit: str) -> str:

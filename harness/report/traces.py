@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from harness.analysis.language import say
-from harness.analysis.units import quantity
 from harness.report.numbers import Numbers
 from harness.report.sheet import Layout, sheet
-from harness.report.style import FAINT, HAIRLINE, QUIET, Subject, tick
+from harness.report.style import FAINT, HAIRLINE, QUIET, Subject, sizes, tick
 
 _PANEL_IN = 0.95
 _GAP_IN = 0.52
@@ -67,7 +67,7 @@ def draw_traces(panels: Sequence[Panel], unit: str, suffix: str, layout: Layout)
         axes = figure.add_axes((left, bottom, 1 - left - right, panel_in / height))
         _draw(axes, panel, unit, suffix)
         place = (left, 1 - (top - 0.07) / height)
-        figure.text(*place, panel.subject.name, weight="bold", color=panel.subject.colour)
+        figure.text(*place, panel.subject.label, weight="bold", color=panel.subject.colour)
         figure.text(
             1 - right, place[1], panel.note, size=7.5, color=QUIET, ha="right", va="baseline"
         )
@@ -89,7 +89,8 @@ def _draw(axes: Axes, panel: Panel, unit: str, suffix: str) -> None:
     top = max(float(values.max()) for values in seen) or 1.0
     low = min(0.0, *(float(values.min()) for values in seen))
     axes.set_ylim(low * _ROOM, top * _ROOM)
-    axes.set_yticks([0, top / 2, top], [_label(v, unit, suffix) for v in (0, top / 2, top)])
+    axes.yaxis.set_major_locator(sizes(top, 3) if unit == "bytes" else MaxNLocator(3))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: _label(v, unit, suffix)))
     axes.tick_params(axis="y", labelsize=7.5, length=0, pad=3)
     axes.tick_params(axis="x", labelsize=7.5, length=3, pad=2)
     axes.grid(axis="y", color=HAIRLINE, linewidth=0.7)
@@ -103,4 +104,4 @@ def _draw(axes: Axes, panel: Panel, unit: str, suffix: str) -> None:
 def _label(value: float, unit: str, suffix: str) -> str:
     if value == 0:
         return "0"
-    return (tick(value, unit) if unit == "bytes" else quantity(value, unit)) + suffix
+    return tick(value, unit) + suffix

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from harness.analysis.frames import load_run
 from harness.analysis.timeseries import load
 from harness.clock import Deadline
 from harness.imagecheck import built
@@ -126,7 +127,7 @@ def test_killed_run_is_cleaned_and_resumed(place: Place) -> None:
     said = place.tarebench("resume", run)
     assert said.status == 0, said.err
     assert said.folder == run
-    sampled = load(run, run.name)
+    sampled = load(load_run(run))
     assert sampled is not None
     assert len(sampled.costs) == 2, "the series of both parts"
     assert {part.trial for part in kept} <= set(sampled.table["trial"].to_pylist())

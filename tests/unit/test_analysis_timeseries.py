@@ -51,7 +51,7 @@ def test_every_reading_is_in_the_table(tmp_path: Path) -> None:
     folder = sampled_run(tmp_path / "run")
     timeseries.store(folder, "run", complete=True)
     assert not (folder / series.RAW).exists()
-    found = timeseries.load(folder, "run")
+    found = timeseries.load(load_run(folder))
     assert found is not None
     assert found.table.column_names == ["run", *timeseries.NAMES, "t_ns", *COUNTERS, PSS]
     assert found.table.num_rows == 31 + 31 + 11
@@ -74,7 +74,7 @@ def test_a_run_that_may_go_on_keeps_its_raw_series(tmp_path: Path) -> None:
 def test_rates_sizes_and_instances_are_what_they_were(tmp_path: Path) -> None:
     folder = sampled_run(tmp_path / "run")
     run = load_run(folder)
-    found = timeseries.load(folder, run.run)
+    found = timeseries.load(run)
     assert found is not None
     (trace,) = timeseries.traces(run, found)
     assert (trace.experiment, trace.runtime) == ("memory", "crun")
@@ -101,9 +101,9 @@ def test_the_report_draws_it_and_tells_what_the_sampler_took(tmp_path: Path) -> 
 
 def test_a_run_without_series_and_a_report_alone_have_no_such_section(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", Plan(runtimes=("bare",), blocks=2, memory=False))
-    assert timeseries.load(folder, "run") is None
-    assert timeseries.load(None, "run") is None
+    assert timeseries.load(load_run(folder)) is None
     timeseries.store(folder, "run", complete=True)
     assert not (folder / timeseries.STORED).exists()
     alone = load_run(build_folder(folder))
+    assert timeseries.load(alone) is None
     assert alone.folder is None

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from harness.analysis.frames import load_run
+from harness.analysis.frames import load_all, load_run
 from harness.errors import UsageError
 from harness.model import Outcome
 from harness.report import build, build_folder
@@ -182,6 +182,9 @@ def test_a_page_of_two_runs_is_refused_as_one(folder: Path, tmp_path: Path) -> N
     Page((tmp_path / "two.html").read_text())
     with pytest.raises(UsageError, match="2 runs"):
         load_run(tmp_path / "two.html")
+    both = load_all(tmp_path / "two.html")
+    assert [each.run for each in both] == [run.run, run.run]
+    assert both[1].samples.equals(run.samples)
 
 
 def test_charts_are_saved_as_svg_and_png(folder: Path) -> None:

@@ -77,7 +77,7 @@ def _panel(count: str, found: Sequence[Relative]) -> Panel:
     groups = []
     for metric, words in TESTS.items():
         own = [r for r in found if r.metric == metric]
-        lines = tuple(Line(subject(r.row), r.ratio) for r in own if r.ratio is not None)
+        lines = tuple(Line(subject(r.row), r.ratio, r.blocks) for r in own if r.ratio is not None)
         if lines:
             margin = 1.0 if own[0].row.emulated else own[0].margin  # no verdict, no margin
             groups.append(Group(words, margin, lines))

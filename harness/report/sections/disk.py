@@ -86,11 +86,12 @@ def make(run: RunData, summary: Summary) -> Section | None:
 def _rates(run: RunData, summary: Summary) -> Chart | None:
     metric, rows = f"{READS}.iops", []
     for row in summary.rows:
-        lanes = [
-            Lane(say("depth {depth}", depth=depth), {"median": estimate})
-            for depth in _depths(run, metric, row.runtime)
-            if (estimate := statistics.median(run.values(metric, row.runtime, depth=depth)))
-        ]
+        lanes = []
+        for depth in _depths(run, metric, row.runtime):
+            values = run.values(metric, row.runtime, depth=depth)
+            if estimate := statistics.median(values):
+                label = say("depth {depth}", depth=depth)
+                lanes.append(Lane(label, {"median": estimate}, tuple(values)))
         rows += [LevelRow(subject(row), tuple(lanes))] if lanes else []
     plot = LevelPlot(tuple(rows), ("median",), "1/s", "reads of 4 KiB a second, logarithmic scale")
     return _chart("disk-rates", say("Random reads a second by runtime"), plot)
@@ -108,7 +109,9 @@ def _latency(run: RunData, summary: Summary, job: str) -> Chart | None:
                     run.values(metric, row.runtime, depth=depth, quantile=quantile)
                 ))
             }  # fmt: skip
-            lanes += [Lane(say("depth {depth}", depth=depth), levels)] if "median" in levels else []
+            if "median" in levels:
+                values = run.values(metric, row.runtime, depth=depth, quantile="0.5")
+                lanes.append(Lane(say("depth {depth}", depth=depth), levels, tuple(values)))
         rows += [LevelRow(subject(row), tuple(lanes))] if lanes else []
     what = _TIMED[job]
     plot = LevelPlot(tuple(rows), tuple(LEVELS.values()), "s", what[0])
@@ -147,7 +150,7 @@ def _ratios(found: Sequence[Relative]) -> Chart | None:
         own = [r for r in shown if r.metric == metric]
         for depth in sorted({r.dimensions["depth"] for r in own}, key=int):
             lines = tuple(
-                Line(_short(subject(r.row)), r.ratio)
+                Line(_short(subject(r.row)), r.ratio, r.blocks)
                 for r in own
                 if r.ratio and r.dimensions["depth"] == depth
             )

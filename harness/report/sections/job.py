@@ -66,7 +66,7 @@ def _chart(
             Group(
                 heading,
                 1.0 if logarithmic else own[0].margin,
-                tuple(Line(subject(r.row), r.ratio) for r in own if r.ratio is not None),
+                tuple(Line(subject(r.row), r.ratio, r.blocks) for r in own if r.ratio is not None),
             )
             for heading, own in groups.items()
         ),

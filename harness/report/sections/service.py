@@ -9,8 +9,9 @@ from harness.analysis.frames import RunData
 from harness.analysis.language import say
 from harness.analysis.summary import READY, RuntimeRow, Summary
 from harness.analysis.units import MISSING, quantity, with_interval
-from harness.report.charts import Chart, dot_rows, dots, render
+from harness.report.charts import Chart, dot_rows, dots, render, subject
 from harness.report.dots import DotPlot
+from harness.report.lines import Curve, draw_ecdf, ecdf_numbers
 from harness.report.section import Exhibit, Section
 from harness.report.tables import Table, label
 
@@ -28,7 +29,10 @@ def make(run: RunData, summary: Summary) -> Section | None:
         name="service",
         title=say("How long until {name} answers?", name=name),
         link="Service",
-        exhibits=(Exhibit("service", chart=_chart(run, rows), table=_table(run, rows)),),
+        exhibits=(
+            Exhibit("service", chart=_chart(run, rows), table=_table(run, rows)),
+            *_curves(run, rows),
+        ),
     )
 
 
@@ -38,6 +42,21 @@ def _chart(run: RunData, rows: Sequence[RuntimeRow]) -> Chart | None:
     title = say("Time from request to the first answer of a service, by runtime")
     made = dots("service", plot, title)
     return render(*made) if made else None
+
+
+def _curves(run: RunData, rows: Sequence[RuntimeRow]) -> Sequence[Exhibit]:
+    """How many starts had answered by when; nothing where no runtime has two values."""
+    found = [(subject(row), tuple(run.values(_SERVED, row.runtime))) for row in rows]
+    curves = tuple(Curve(named, values) for named, values in found if len(values) >= 2)
+    if not curves:
+        return ()
+    title = say("Share of services that had answered by a time, a curve a runtime")
+    axis = "from request to the first answer, logarithmic scale"
+    chart = render(
+        "service-ecdf", f"{title}.", lambda layout: draw_ecdf(curves, "s", axis, layout),
+        ecdf_numbers(curves, "s"),
+    )  # fmt: skip
+    return (Exhibit("service_ecdf", say("How often has it answered by then?"), chart),)
 
 
 def _table(run: RunData, rows: Sequence[RuntimeRow]) -> Table:

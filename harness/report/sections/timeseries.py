@@ -15,11 +15,14 @@ from harness.analysis.language import later, say
 from harness.analysis.summary import RuntimeRow, Summary
 from harness.analysis.timeseries import Trace
 from harness.analysis.units import MISSING, percent, plural, quantity
+from harness.errors import UsageError
 from harness.report.charts import Chart, render, subject
 from harness.report.section import Exhibit, Section
 from harness.report.tables import Table, label
 from harness.report.traces import Panel, draw_traces, traces_numbers
 from harness.series import Cost
+
+_TITLE, _LINK = "What did the boxes do meanwhile?", "Over time"
 
 Floats = npt.NDArray[np.float64]
 Sum = Callable[[Mapping[str, Floats]], Floats | None]
@@ -67,7 +70,10 @@ VIEWS = (
 
 def make(run: RunData, summary: Summary) -> Section | None:
     """Charts over time of every experiment that was sampled; None where none was."""
-    series = timeseries.load(run.folder, run.run)
+    try:
+        series = timeseries.load(run)
+    except UsageError as error:
+        return Section("timeseries", _TITLE, _LINK, (), notes=(f"{error.message}.",))
     if series is None:
         return None
     rows = {row.runtime: row for row in summary.rows}
@@ -88,9 +94,11 @@ def make(run: RunData, summary: Summary) -> Section | None:
     if not exhibits:
         return None
     exhibits.append(Exhibit("timeseries-cost", table=_costs(series.costs)))
-    return Section(
-        "timeseries", "What did the boxes do meanwhile?", "Over time", tuple(exhibits),
-    )  # fmt: skip
+    left: tuple[str, ...] = ()
+    if series.whole is not None:
+        kept, whole = series.table.num_rows, series.whole
+        left = (say("This file has {kept} of the run’s {whole} readings.", kept=kept, whole=whole),)
+    return Section("timeseries", _TITLE, _LINK, tuple(exhibits), notes=left)
 
 
 def _typical(traces: Sequence[Trace]) -> Trace:
