@@ -60,7 +60,7 @@ def test_a_large_run_is_carried_in_part_and_says_so(large: Path, tmp_path: Path)
     assert "drawn at random" in part.notes[-1]
     assert "whole blocks, drawn at random" in page
     build([part], tmp_path / "again.html")
-    assert part.notes[-1] in (tmp_path / "again.html").read_text()
+    assert "of 120 blocks, drawn at random" in (tmp_path / "again.html").read_text()
     packed = address(page, "large.csv.zip")
     archive = zipfile.ZipFile(BytesIO(b64decode(packed.partition(",")[2])))
     assert archive.read("large.csv").count(b"\n") == len(part.samples) + 1
