@@ -1,12 +1,15 @@
 """Runtimes, and the cleaners of what they make, found by entry point and loaded lazily.
 
 A runtime is named `factory` or `factory,key=value,…`; the canonical form sorts the
-parameters and leaves defaults out, so that one box has one name.
+parameters and leaves defaults out, so that one box has one name. The parameter `label` is every
+runtime's and changes nothing: `bare,label=again` is `bare` under a second name, so that a run
+can set the same box beside itself.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
@@ -18,6 +21,9 @@ RUNTIMES_GROUP = "tarebench.runtimes"
 CLEANERS_GROUP = "tarebench.cleaners"
 HIDDEN = frozenset({"fake"})
 """Registered for tests alone, and never listed."""
+
+LABEL = "label"
+_LABELS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 
 EVERY = "all"
 BY_NAME_ONLY = frozenset({"oci", "spawn"})
@@ -61,6 +67,7 @@ def canonical(text: str) -> str:
     """The one name of a runtime; raises UsageError for an unknown runtime or parameter."""
     name, given = parse(text)
     known = factory(name).parameters
+    label = {} if LABEL in known else _label(given)
     for key, value in given.items():
         if key not in known:
             raise UsageError(
@@ -74,7 +81,8 @@ def canonical(text: str) -> str:
                 f"choose from {', '.join(known[key].choices)}{joined}",
             )
         given[key] = meant
-    kept = sorted((key, value) for key, value in given.items() if value != known[key].default)
+    kept = [(key, value) for key, value in given.items() if value != known[key].default]
+    kept = sorted([*kept, *label.items()])
     return ",".join([name, *(f"{key}={value}" for key, value in kept)])
 
 
@@ -86,7 +94,10 @@ def factory(name: str) -> RuntimeFactory:
 def create(text: str, context: Context) -> Runtime:
     """A runtime, ready to be probed. `text` may be any form that `canonical` accepts."""
     name, parameters = parse(canonical(text))
-    return factory(name)(canonical(text), parameters, context)
+    found = factory(name)
+    if LABEL not in found.parameters:
+        parameters.pop(LABEL, None)
+    return found(canonical(text), parameters, context)
 
 
 def cleaners() -> Mapping[str, Cleaner]:
@@ -94,6 +105,18 @@ def cleaners() -> Mapping[str, Cleaner]:
     return {
         point.name: cast("Cleaner", point.load()) for point in entry_points(group=CLEANERS_GROUP)
     }
+
+
+def _label(given: dict[str, str]) -> dict[str, str]:
+    """The label, taken out of what was given; raises UsageError for one that is no word."""
+    if LABEL not in given:
+        return {}
+    value = given.pop(LABEL)
+    if not _LABELS.fullmatch(value):
+        raise UsageError(
+            f"{value!r} is not a label", "up to 32 letters, digits, dots, dashes and underscores"
+        )
+    return {LABEL: value}
 
 
 def _point(group: str, name: str) -> EntryPoint:

@@ -23,9 +23,12 @@ from harness.analysis.measured import Measured, measured, metric_of
 from harness.analysis.reference import machine
 from harness.analysis.statistics import Estimate
 from harness.analysis.summary import MACHINES, blocking, threshold
-from harness.analysis.verdicts import cutoff_of
+from harness.analysis.verdicts import family
 from harness.errors import HarnessError, UsageError
 from harness.metrics import DECIDING, HEADLINES
+
+_FALSE_STEPS = 0.05
+"""The share of all steps shown that may be false."""
 
 _SETTINGS = ("ksm", "thp", "governor", "turbo", "smt", "mitigations", "clocksource")
 """Guards that tell a setting of the host, which stays until somebody changes it."""
@@ -252,7 +255,7 @@ def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ..
 def _controlled(trends: Sequence[Trend]) -> tuple[Trend, ...]:
     """The trends with their steps: those that stand among all that were looked for."""
     tested = [_tested(trend) for trend in trends]
-    cutoff = cutoff_of([each.p for each in tested if each.p is not None])
+    cutoff = family([each.p for each in tested if each.p is not None], _FALSE_STEPS).cutoff
     return tuple(
         _with_changes(
             replace(trend, p=each.p, why=each.why), each.p is not None and each.p <= cutoff

@@ -2,17 +2,18 @@
 
 A ratio is that of two medians, paired within blocks; harness/analysis/verdicts.py decides, at
 the margin that the scenario fixed before the run, and keeps false discoveries rare among all
-the comparisons made here. No conclusion is also every comparison that the run's own conditions
+the comparisons of the report. No conclusion is also every comparison that the run's own conditions
 make unfair.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.analysis import statistics, verdicts
+from harness.analysis import effects, statistics, verdicts
 from harness.analysis.frames import RunData
 from harness.analysis.language import say
 from harness.analysis.statistics import CONFIDENCE, Estimate
@@ -25,8 +26,10 @@ from harness.analysis.summary import (
     floor_s,
     threshold,
 )
-from harness.analysis.verdicts import Judgement, Verdict
+from harness.analysis.verdicts import Family, Judgement, Verdict
 from harness.model import RuntimeClass
+
+_COMPARED = re.compile(r"cpu\..*|io\.[a-z]+\.(iops|bandwidth)|io\.fsync\.latency|job\..*")
 
 _MACHINES = (RuntimeClass.MACHINE.value, RuntimeClass.EMULATED.value)
 
@@ -70,7 +73,7 @@ def beside_bare(
         for row in summary.rows
         if len(run.values(metric, row.runtime, **dimensions))
     ]
-    return _controlled(run, found)
+    return _controlled(run, tuple(found), summary.family)
 
 
 def beside(
@@ -88,7 +91,34 @@ def beside(
         if len(run.values(metric, row.runtime, **dimensions))
     ]
     against = [_unfair(run, row) for row in summary.rows if row.runtime == base]
-    return _controlled(run, found, next(filter(None, against), ""))
+    return _controlled(run, found, None, next(filter(None, against), ""))
+
+
+def p_values(run: RunData, rows: Sequence[RuntimeRow]) -> Sequence[float]:
+    """Those of every comparison beside bare metal that a report makes, whatever its sections
+    show: the family in which each must stand. What is unfair to compare is not among them."""
+    fair = [row for row in rows if row.runtime != BARE and not _unfair(run, row)]
+    found = [
+        effects.p_value(
+            run.values(metric, BARE, **dimensions),
+            run.values(metric, row.runtime, **dimensions),
+            paired=True,
+        )
+        for metric, dimensions, _ in series(run, compared(run))
+        for row in fair
+    ]
+    return [p for p in found if p is not None]
+
+
+def compared(run: RunData) -> Sequence[str]:
+    """The metrics of a run that its report sets beside bare metal: speeds of processor and
+    disk, and those of the user's own workload."""
+    names = dict.fromkeys(each.metric for each in run.series())
+    return [name for name in names if _COMPARED.fullmatch(name) or name in _declared(run)]
+
+
+def _declared(run: RunData) -> Mapping[str, Any]:
+    return run.manifest.get("metrics") or {}
 
 
 def series(run: RunData, metrics: Sequence[str]) -> Sequence[tuple[str, Mapping[str, str], str]]:
@@ -97,7 +127,7 @@ def series(run: RunData, metrics: Sequence[str]) -> Sequence[tuple[str, Mapping[
         (each.metric, tuple(sorted(each.dimensions.items()))): (
             each.metric, each.dimensions, each.unit
         )
-        for each in run.series(*metrics)
+        for each in (run.series(*metrics) if metrics else ())
     }  # fmt: skip
     return sorted(found.values(), key=lambda s: (metrics.index(s[0]), _natural(s[1])))
 
@@ -160,8 +190,11 @@ def condition(run: RunData, runtime: str, name: str) -> str:
     return next((str(value) for value in own.unique() if value), "")
 
 
-def _controlled(run: RunData, found: Sequence[Relative], against: str = "") -> tuple[Relative, ...]:
-    """Unfair comparisons get no verdict; the fair ones are controlled together.
+def _controlled(
+    run: RunData, found: Sequence[Relative], family: Family | None, against: str = ""
+) -> tuple[Relative, ...]:
+    """Unfair comparisons get no verdict; the fair ones must stand among all of the family, or
+    among themselves where there is none.
 
     `against` says why none is given at all, where none is.
     """
@@ -171,7 +204,7 @@ def _controlled(run: RunData, found: Sequence[Relative], against: str = "") -> t
         for each, unfair in zip(found, reasons, strict=True)
         if each.judgement and not unfair
     ]
-    standing = iter(verdicts.control(fair))
+    standing = iter(verdicts.control(fair, family))
     made = []
     for each, unfair in zip(found, reasons, strict=True):
         if each.judgement:

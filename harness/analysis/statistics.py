@@ -34,6 +34,9 @@ from harness.analysis.language import say
 MIN_BLOCKS = 5
 """With fewer blocks nothing is said of a trend."""
 
+_ENOUGH_FOR_T = 10
+"""From so many blocks on, Spearman's rho has its usual approximate p."""
+
 RESAMPLES = 9999
 RESAMPLES_OF_MANY = 1999
 """Where each draw holds every value of a run."""
@@ -268,14 +271,29 @@ def drift(values: pd.Series[float]) -> Drift | None:
     blocks = by_block(values)
     if len(blocks) < MIN_BLOCKS:
         return None
-    found = blocks.to_numpy(dtype=float)
+    found = _floats(blocks)
     half = len(found) // 2
     early, late = float(np.median(found[:half])), float(np.median(found[-half:]))
     change = late / early if early else math.nan
     if np.ptp(found) == 0:
         return Drift(len(found), 0.0, 1.0, 1.0)
-    test: Any = stats.spearmanr(blocks.index.to_numpy(dtype=float), found)
-    return Drift(len(found), float(test.statistic), float(test.pvalue), change)
+    order = _floats(blocks.index.to_series())
+    test: Any = stats.spearmanr(order, found)
+    p = float(test.pvalue) if len(found) >= _ENOUGH_FOR_T else _permuted(order, found)
+    return Drift(len(found), float(test.statistic), p, change)
+
+
+def _permuted(order: Floats, found: Floats) -> float:
+    """The p of Spearman's rho where the usual approximation is too bold, as with ties it is:
+    the ranks in every order, or in very many."""
+    first, second = (np.asarray(stats.rankdata(each)) for each in (order, found))
+    centred = first - first.mean()
+    test: Any = stats.permutation_test(
+        (second - second.mean(),), lambda ranks, axis: np.sum(ranks * centred, axis=axis),
+        permutation_type="pairings", vectorized=True, n_resamples=RESAMPLES,
+        rng=np.random.default_rng(0),
+    )  # fmt: skip
+    return float(test.pvalue)
 
 
 def _floats(values: pd.Series[float]) -> Floats:

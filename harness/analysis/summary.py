@@ -13,7 +13,7 @@ looking at the data costs nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -22,7 +22,7 @@ from harness.analysis import layers, statistics, verdicts
 from harness.analysis.frames import NOT_RUN, RunData
 from harness.analysis.layers import Layers
 from harness.analysis.statistics import Estimate, Interval
-from harness.analysis.verdicts import Judgement, Verdict
+from harness.analysis.verdicts import Family, Judgement, Verdict
 from harness.metrics import METRICS
 from harness.model import Outcome, RuntimeClass
 
@@ -126,8 +126,9 @@ class Summary:
     that was ready first. `ready` holds the medians of these and of bare metal, `memory` those
     of every box; their intervals are simultaneous, `ready_family` (ratios and medians, all
     pairs) and `memory_family` telling over how many. `layers` tells what is built around what;
-    its shares follow from ratios of the same family. `nested` are the compared machines when
-    the host is itself a machine.
+    its shares follow from ratios of the same family. `family` are all comparisons that the
+    report of this run makes, among which a difference must stand. `nested` are the compared
+    machines when the host is itself a machine.
     """
 
     run: str
@@ -141,6 +142,7 @@ class Summary:
     nested: tuple[str, ...]
     ready_family: int
     memory_family: int
+    family: Family
     floor: Estimate | None
     warmups: int
     blocking: tuple[str, ...]
@@ -157,6 +159,8 @@ class Summary:
 
 def summarise(run: RunData) -> Summary:
     """The answer that a run allows."""
+    from harness.analysis.relative import p_values  # which itself needs rows of a summary
+
     names = runtimes(run)
     classes = {name: class_of(run, name) for name in names}
     compared = [n for n in names if _is_comparable(run, n, classes[n])]
@@ -166,17 +170,21 @@ def summarise(run: RunData) -> Summary:
     confidence = statistics.simultaneous(family)
     sure = statistics.simultaneous(len(held))
     scenario = run.manifest.get("scenario", {})
+    rows = tuple(_row(run, name) for name in names)
+    ranking = _ranking(run, compared, confidence)
+    ranked = [each.judgement.p for each in ranking if each.judgement.p is not None]
+    whole = verdicts.family([*ranked, *p_values(run, rows)])
     return Summary(
         run=run.run,
         title=str(scenario.get("title") or scenario.get("name") or run.run),
         question=str(scenario.get("question", "")),
-        rows=tuple(_row(run, name) for name in names),
+        rows=rows,
         ready={
             name: estimate
             for name in single
             if (estimate := statistics.median(run.values(READY, name), confidence)) is not None
         },
-        ranking=_ranking(run, compared, confidence),
+        ranking=_controlled(run, ranking, whole),
         memory=tuple(_cost(run, name, classes[name], sure) for name in held),
         undecided=_undecided(run, classes),
         nested=tuple(
@@ -186,6 +194,7 @@ def summarise(run: RunData) -> Summary:
         ),
         ready_family=family,
         memory_family=len(held),
+        family=whole,
         floor=statistics.median(run.values(FLOOR)),
         warmups=int(run.tally.loc[run.tally["warmup"], "count"].sum()),
         blocking=tuple(g["text"] for g in blocking(run)),
@@ -311,16 +320,26 @@ def _counts(kinds: pd.DataFrame) -> Mapping[str, int]:
     return {str(reason): int(count) for reason, count in found.items()}
 
 
-def _ranking(run: RunData, names: Sequence[str], confidence: float) -> tuple[Comparison, ...]:
+def _ranking(run: RunData, names: Sequence[str], confidence: float) -> Sequence[Comparison]:
+    """Each with the one that is ready first, as its own data decide."""
     order = sorted(names, key=lambda n: float(run.values(READY, n).median()))
-    pairs = [(first, other) for first in order[:1] for other in order[1:]]
-    found = [_judged(run, *pair, confidence) for pair in pairs]
+    return [
+        Comparison(first, other, _judged(run, first, other, confidence))
+        for first in order[:1]
+        for other in order[1:]
+    ]
+
+
+def _controlled(
+    run: RunData, ranking: Sequence[Comparison], whole: Family
+) -> tuple[Comparison, ...]:
+    """The ranking as it stands among all comparisons of the report, and as the guards allow."""
+    found = verdicts.control([each.judgement for each in ranking], whole)
     stopped = blocking(run)
     if stopped:
-        found = [each.refused(str(stopped[0].get("text", ""))) for each in found]
+        found = tuple(each.refused(str(stopped[0].get("text", ""))) for each in found)
     return tuple(
-        Comparison(*pair, judgement)
-        for pair, judgement in zip(pairs, verdicts.control(found), strict=True)
+        replace(each, judgement=judgement) for each, judgement in zip(ranking, found, strict=True)
     )
 
 

@@ -36,8 +36,10 @@ from harness.analysis.language import say
 from harness.analysis.statistics import CONFIDENCE, Estimate
 from harness.analysis.units import digits, percent
 
-FALSE_DISCOVERIES = 0.05
-"""The share of a report's differences that may be false."""
+FALSE_DISCOVERIES = 0.02
+"""The share of a report's differences that may be false. Where there is nothing to find it is
+the share of reports that find something, and that is to be *shown* to be below 5 % by as many
+reports as a self-test can make (docs/statistics.md); hence less than the usual 5 %."""
 
 
 class Verdict(StrEnum):
@@ -136,31 +138,38 @@ def decide(ratio: Estimate, margin: float, better: str) -> tuple[Verdict, str]:
     return verdict, exceeds if may_be_small else ""
 
 
-def control(judgements: Sequence[Judgement], cutoff: float | None = None) -> tuple[Judgement, ...]:
+@dataclass(frozen=True)
+class Family:
+    """All the comparisons of one report: how many, and the largest p that stands among them
+    (below 0 if none does)."""
+
+    size: int
+    cutoff: float
+
+
+def family(p_values: Sequence[float], rate: float = FALSE_DISCOVERIES) -> Family:
+    """The comparisons with these p, at this false-discovery rate (Benjamini and Hochberg)."""
+    if not p_values:
+        return Family(0, -math.inf)
+    adjusted = stats.false_discovery_control(list(p_values))
+    standing = np.asarray(p_values)[adjusted <= rate]
+    return Family(len(p_values), float(standing.max()) if len(standing) else -math.inf)
+
+
+def control(judgements: Sequence[Judgement], among: Family | None = None) -> tuple[Judgement, ...]:
     """The same judgements with false discoveries kept rare among all of them.
 
-    A better or worse that does not stand becomes no conclusion. `cutoff` is that of a larger
-    family of which these are a part.
+    A better or worse that does not stand becomes no conclusion. `among` is the larger family of
+    which these are a part; without it they are the family themselves.
     """
-    tested = [each.p for each in judgements if each.p is not None]
-    limit = cutoff_of(tested) if cutoff is None else cutoff
-    many = cutoff is None and len(tested) > 1
-    among = say(" among {n} comparisons", n=len(tested)) if many else ""
+    whole = among or family([each.p for each in judgements if each.p is not None])
+    told = say(" among {n} comparisons", n=whole.size) if whole.size > 1 else ""
     return tuple(
-        each.refused(say("chance may explain it{among}{p}", among=among, p=_told(each.p)))
-        if each.verdict.is_difference and (each.p is None or each.p > limit)
+        each.refused(say("chance may explain it{among}{p}", among=told, p=_told(each.p)))
+        if each.verdict.is_difference and (each.p is None or each.p > whole.cutoff)
         else each
         for each in judgements
     )
-
-
-def cutoff_of(p_values: Sequence[float], rate: float = FALSE_DISCOVERIES) -> float:
-    """The largest p that stands among these (Benjamini and Hochberg); below 0 if none does."""
-    if not p_values:
-        return -math.inf
-    adjusted = stats.false_discovery_control(list(p_values))
-    standing = np.asarray(p_values)[adjusted <= rate]
-    return float(standing.max()) if len(standing) else -math.inf
 
 
 def margin_text(margin: float) -> str:

@@ -14,11 +14,22 @@ from typing import Annotated, cast
 import typer
 
 from harness import __version__
-from harness.cli import comparing, exchanging, keeping, looking, reading, running
+from harness.cli import (
+    checking,
+    comparing,
+    exchanging,
+    keeping,
+    looking,
+    reading,
+    running,
+)
 from harness.cli.terminal_io import INTERRUPTED, State, app, say
 from harness.errors import HarnessError, UsageError
 
-__all__ = ["app", "comparing", "exchanging", "keeping", "looking", "main", "reading", "running"]
+__all__ = [
+    "app", "checking", "comparing", "exchanging", "keeping", "looking", "main", "reading",
+    "running",
+]  # fmt: skip
 
 
 @app.callback()

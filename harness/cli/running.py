@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import random
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -97,6 +98,39 @@ def _execute(request: Request, quiet: bool) -> None:
     from harness.ladder_table import ladder_table
     from harness.terminal import headline_tables, progress, results_table
 
+    screen = console()
+    result: Result | None = None
+    ours = False  # a folder that is refused is not printed
+    try:
+        with recording(request), progress(screen, quiet) as observe:
+            ours = True
+            result = runner.execute(request, observe)
+            observe(Finishing("writing the report"))
+            runner.make_report(request.folder)
+    except KeyboardInterrupt:
+        say(_interrupted(request, result))
+        raise typer.Exit(INTERRUPTED) from None
+    finally:
+        if ours and (request.folder / "manifest.json").exists():
+            typer.echo(request.folder)  # standard output's only line
+    if not quiet:
+        stored = list(journal.records(request.folder))
+        ladder = request.scenario.experiments.ladder
+        climbed = [ladder_table(stored, ladder.rungs)] if ladder else []
+        for table in (results_table(stored), *climbed, *headline_tables(stored)):
+            if table.row_count:
+                screen.print(table)
+        say(f"report: {request.folder / 'report.html'}")
+    raise typer.Exit(_status(result))
+
+
+@contextmanager
+def recording(request: Request) -> Iterator[None]:
+    """The run's folder and its log; a run that never began leaves no folder.
+
+    Raises UsageError where the folder cannot be written."""
+    from harness import journal
+
     new = request.earlier is None
     if new:
         journal.create_folder(request.folder)
@@ -109,29 +143,16 @@ def _execute(request: Request, quiet: bool) -> None:
         ) from error
     log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger().addHandler(log)
-    screen = console()
-    result: Result | None = None
     try:
-        with progress(screen, quiet) as observe:
-            result = runner.execute(request, observe)
-            observe(Finishing("writing the report"))
-            runner.make_report(request.folder)
-    except KeyboardInterrupt:
-        say(_interrupted(request, result))
-        raise typer.Exit(INTERRUPTED) from None
+        yield
     finally:
         log.close()
         logging.getLogger().removeHandler(log)
-        _leave_folder(request.folder, new)
-    if not quiet:
-        stored = list(journal.records(request.folder))
-        ladder = request.scenario.experiments.ladder
-        climbed = [ladder_table(stored, ladder.rungs)] if ladder else []
-        for table in (results_table(stored), *climbed, *headline_tables(stored)):
-            if table.row_count:
-                screen.print(table)
-        say(f"report: {request.folder / 'report.html'}")
-    raise typer.Exit(_status(result))
+        if new and not (request.folder / "manifest.json").exists():
+            for name in ("log.txt", "journal.jsonl"):
+                (request.folder / name).unlink(missing_ok=True)
+            with suppress(OSError):
+                request.folder.rmdir()
 
 
 def _interrupted(request: Request, result: Result | None) -> str:
@@ -140,17 +161,6 @@ def _interrupted(request: Request, result: Result | None) -> str:
     if request.earlier is not None:
         return f"Interrupted before a trial. Go on with: tarebench resume {request.folder}"
     return "Interrupted before the first trial; nothing was left behind."
-
-
-def _leave_folder(folder: Path, new: bool) -> None:
-    """Say where the run is, on standard output's only line; a run that never began is no run."""
-    if (folder / "manifest.json").exists():
-        typer.echo(folder)
-    elif new:
-        for name in ("log.txt", "journal.jsonl"):
-            (folder / name).unlink(missing_ok=True)
-        with suppress(OSError):
-            folder.rmdir()
 
 
 def _status(result: Result) -> int:

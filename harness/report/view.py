@@ -12,7 +12,7 @@ from harness.analysis import sentences
 from harness.analysis.frames import NOT_RUN, RunData
 from harness.analysis.sentences import Sentence
 from harness.analysis.summary import Summary, summarise
-from harness.report import audit, tables
+from harness.report import audit, flags, tables
 from harness.report.audit import Control
 from harness.report.charts import Chart, draw_charts
 from harness.report.section import Section
@@ -95,6 +95,8 @@ def _tables(run: RunData, summary: Summary) -> dict[str, Table]:
         "differences": audit.differences(run, summary),
         "guards": audit.guards(run),
         "weather": audit.weather(run),
+        "flags": flags.flags(run),
+        "warmups": flags.warmups(run),
         "skipped": audit.skipped(run),
         "failures": audit.failures(run),
         "host": audit.host(run),

@@ -403,3 +403,23 @@ def read_terminal(master: int) -> bytes:
         return os.read(master, 1 << 16)
     except OSError:
         return b""
+
+
+# ---------------------------------------------------------------- the self-test
+
+
+def test_selftest_sets_a_box_beside_itself(place: Place) -> None:
+    """Four reports are too few to show the promise, and it says so by its status."""
+    said = place.tarebench("selftest", "--reports", "4", "--json", "--quiet")
+    found = json.loads(said.out)
+    assert (found["runtime"], found["reports"], found["blocks"]) == ("bare", 4, 10)
+    assert said.status == (0 if found["holds"] else 1)
+    assert found["holds"] is False
+    assert set(found["verdicts"]["startup.ready"]) == {
+        "better", "worse", "equivalent", "no_conclusion",
+    }  # fmt: skip
+    rows = place.rows(Path(found["run"]))
+    assert {row["runtime"] for row in rows if row["experiment"] == "startup"} == {
+        f"bare,label={side}{number}" for side in "ab" for number in "1234"
+    }
+    assert_refused(place.tarebench("selftest", "--runtime", "dokcer"), 2, "no runtime", "docker")

@@ -14,7 +14,7 @@ from scipy import stats
 
 from harness.analysis import effects, verdicts
 from harness.analysis.statistics import Estimate, Interval
-from harness.analysis.verdicts import Judgement, Verdict, control, decide, judge
+from harness.analysis.verdicts import Family, Judgement, Verdict, control, decide, judge
 
 
 def series(*values: float) -> pd.Series[float]:
@@ -157,12 +157,12 @@ def judgement(p: float | None, verdict: Verdict = Verdict.WORSE) -> Judgement:
 
 
 def test_false_discoveries_are_controlled_over_all() -> None:
-    alone = control([judgement(0.03)])
+    alone = control([judgement(0.015)])
     assert [each.verdict for each in alone] == [Verdict.WORSE]
-    among = control([judgement(0.03), *[judgement(0.5, Verdict.NO_CONCLUSION)] * 9])
+    among = control([judgement(0.015), *[judgement(0.5, Verdict.NO_CONCLUSION)] * 9])
     assert among[0].verdict is Verdict.NO_CONCLUSION
-    assert among[0].why == "chance may explain it among 10 comparisons (p 0.030)"
-    many = control([judgement(0.03), *[judgement(0.0001)] * 9])
+    assert among[0].why == "chance may explain it among 10 comparisons (p 0.015)"
+    many = control([judgement(0.015), *[judgement(0.0001)] * 9])
     assert {each.verdict for each in many} == {Verdict.WORSE}
     assert control([]) == ()
     assert control([judgement(None)])[0].verdict is Verdict.NO_CONCLUSION
@@ -171,9 +171,12 @@ def test_false_discoveries_are_controlled_over_all() -> None:
 def test_cutoff_is_benjamini_and_hochbergs_by_hand() -> None:
     p_values = [0.01, 0.02, 0.03, 0.2, 0.9]
     by_hand = max(p for k, p in enumerate(p_values, 1) if p <= 0.05 * k / 5)
-    assert verdicts.cutoff_of(p_values) == by_hand == 0.03
-    assert verdicts.cutoff_of([0.9]) == -math.inf
-    assert control([judgement(0.03)], cutoff=0.02)[0].verdict is Verdict.NO_CONCLUSION
+    assert verdicts.family(p_values, 0.05) == Family(5, by_hand)
+    assert by_hand == 0.03
+    assert verdicts.family([0.9], 0.05) == Family(1, -math.inf)
+    (found,) = control([judgement(0.03)], among=Family(40, 0.02))
+    assert found.verdict is Verdict.NO_CONCLUSION
+    assert "among 40 comparisons" in found.why
 
 
 def test_refusing_keeps_the_numbers() -> None:
