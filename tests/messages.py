@@ -31,7 +31,7 @@ _NO_DATE = datetime(2026, 1, 1, tzinfo=UTC)
 LOCALES = ROOT / "harness" / "locale"
 
 
-_SAID = re.compile("[\u3000-\u9fff]")
+_SAID = re.compile("[\u3000-\u9fff\uff00-\uffef]")
 """In a label that was said already, and is looked up once more where it is shown."""
 
 

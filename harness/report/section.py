@@ -6,12 +6,23 @@ language is another file; here are its charts, its tables and what its data say.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.analysis.language import say
 from harness.analysis.sentences import Sentence
+from harness.analysis.statistics import Estimate
+from harness.analysis.units import span
 from harness.report.charts import Chart
 from harness.report.tables import Table
+
+
+def intervals(found: Sequence[tuple[str, Estimate]], unit: str) -> str:
+    """What stands behind an answer: a simultaneous interval each, where there is one."""
+    ranges = [f"{name} {span(each.interval, unit)}" for name, each in found if each.interval]
+    if not ranges:
+        return say("Too few blocks for intervals.")
+    return say("Intervals: {ranges} (95 %, all at once).", ranges=say("; ").join(ranges))
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from harness.analysis.language import later, listed, say
 from harness.analysis.sentences import Sentence
 from harness.analysis.statistics import Estimate
 from harness.analysis.summary import CONTAINERS, RuntimeRow, Summary
-from harness.analysis.units import MISSING, percent, quantity, span, with_interval
+from harness.analysis.units import MISSING, percent, quantity, with_interval
 from harness.report.charts import Chart, dots, render, subject
 from harness.report.dots import DotPlot, DotRow
 from harness.report.lines import Curve, draw_ecdf, ecdf_numbers
-from harness.report.section import Exhibit, Section
+from harness.report.section import Exhibit, Section, intervals
 from harness.report.tables import Table, label
 
 _QUANTILES = (0.5, 0.9, 0.99)
@@ -86,18 +86,15 @@ def _answer(run: RunData, summary: Summary, rows: Sequence[_Row]) -> tuple[Sente
     sure = statistics.simultaneous(len(told))
     told.sort(key=lambda r: -r.rate.value)
     parts = [f"{r.row.runtime} {quantity(r.rate.value, '1/s')}" for r in told]
-    ranges = [
-        f"{r.row.runtime} {span(found.interval, '1/s')}"
+    found = [
+        (r.row.runtime, rate)
         for r in told
-        if (found := statistics.median(r.rates, sure)) is not None and found.interval
+        if (rate := statistics.median(r.rates, sure)) is not None
     ]
-    detail = say("Too few blocks for intervals.")
-    if ranges:
-        detail = say("Intervals: {ranges} (95 %, all at once).", ranges=say("; ").join(ranges))
     headline = say(
         "Launches a second, {n} at a time: {parts}.", n=told[0].launchers, parts=listed(parts)
     )
-    return (Sentence("parallel", headline, detail),)
+    return (Sentence("parallel", headline, intervals(found, "1/s")),)
 
 
 def _reasons(run: RunData, runtime: str) -> str:

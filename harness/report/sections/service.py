@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from harness.analysis import statistics
 from harness.analysis.frames import RunData
-from harness.analysis.language import say
-from harness.analysis.summary import READY, RuntimeRow, Summary
+from harness.analysis.language import listed, say
+from harness.analysis.sentences import Sentence
+from harness.analysis.summary import MACHINES, READY, RuntimeRow, Summary
 from harness.analysis.units import MISSING, quantity, with_interval
 from harness.report.charts import Chart, dot_rows, dots, render, subject
 from harness.report.dots import DotPlot
 from harness.report.lines import Curve, draw_ecdf, ecdf_numbers
-from harness.report.section import Exhibit, Section
+from harness.report.section import Exhibit, Section, intervals
 from harness.report.tables import Table, label
 
 _SERVED = "startup.served"
@@ -33,7 +34,27 @@ def make(run: RunData, summary: Summary) -> Section | None:
             Exhibit("service", chart=_chart(run, rows), table=_table(run, rows)),
             *_curves(run, rows),
         ),
+        answers=_answer(run, summary, rows, name),
     )
+
+
+def _answer(
+    run: RunData, summary: Summary, rows: Sequence[RuntimeRow], name: str
+) -> tuple[Sentence, ...]:
+    """What is said at the top: when a client had its answer, of every box but emulated ones."""
+    told = [row for row in rows if not row.emulated and row.runtime_class not in MACHINES]
+    if not told or summary.blocking:
+        return ()
+    sure = statistics.simultaneous(len(told))
+    found = [
+        (row.runtime, statistics.median(run.values(_SERVED, row.runtime), sure)) for row in told
+    ]
+    known = sorted(((n, e) for n, e in found if e is not None), key=lambda pair: pair[1].value)
+    parts = [f"{n} {quantity(e.value, 's')}" for n, e in known]
+    headline = say(
+        "{name} has given its first answer after: {parts}.", name=name, parts=listed(parts)
+    )
+    return (Sentence("service", headline, intervals(known, "s")),)
 
 
 def _chart(run: RunData, rows: Sequence[RuntimeRow]) -> Chart | None:
