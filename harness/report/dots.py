@@ -31,6 +31,8 @@ Point = TypeVar("Point")
 
 MOST = 500
 """Points of one row that are drawn at most; the box and the median are always of all."""
+MOST_STROKES = 200
+"""The same where a chart has very many rows."""
 
 _MANY, _FEWEST = 60, 5
 _BOX_AT, _BOX_HALF = 0.26, 0.075
@@ -148,11 +150,11 @@ def _draw_box(axes: Axes, y: float, row: DotRow) -> None:
                       facecolor="white", edgecolor=colour)  # fmt: skip
 
 
-def drawn(values: Sequence[Point]) -> Sequence[Point]:
+def drawn(values: Sequence[Point], most: int = MOST) -> Sequence[Point]:
     """All values, or of very many a seeded sample in their order: a page must stay readable."""
-    if len(values) <= MOST:
+    if len(values) <= most:
         return values
-    chosen = np.sort(np.random.default_rng(0).choice(len(values), MOST, replace=False))
+    chosen = np.sort(np.random.default_rng(0).choice(len(values), most, replace=False))
     return [values[n] for n in chosen]
 
 

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from harness.analysis.language import say
 from harness.analysis.statistics import Estimate
 from harness.analysis.units import beside, quantity
-from harness.report.dots import drawn
+from harness.report.dots import MOST_STROKES, drawn
 from harness.report.numbers import Cell, Numbers, ends
 from harness.report.sheet import Layout
 from harness.report.style import (
@@ -72,7 +72,7 @@ class LevelPlot:
             ]
             rows += [
                 (*head, "trial", self.names[0], value, None, None, self.unit)
-                for value in drawn(lane.points)
+                for value in drawn(lane.points, MOST_STROKES)
             ]
         headings = ("runtime", "class", "lane", "what", "level", "value", "low", "high", "unit")
         return Numbers(headings, tuple(rows))
@@ -90,7 +90,9 @@ def draw_levels(plot: LevelPlot, layout: Layout) -> FigureBase:
     ends = [e.interval.high for e in estimates if e.interval] + [e.value for e in estimates]
     starts = [e.interval.low for e in estimates if e.interval and e.interval.low > 0]
     starts += [e.value for e in estimates if e.value > 0]
-    points = [v for r in plot.rows for lane in r.lanes for v in drawn(lane.points) if v > 0]
+    points = [
+        v for r in plot.rows for lane in r.lanes for v in drawn(lane.points, MOST_STROKES) if v > 0
+    ]
     starts, ends = [*starts, *points], [*ends, *points]
     low = min(starts, default=1e-6)
     if labelled:  # a lane's label stands to the left of it
@@ -129,7 +131,7 @@ def _draw_lane(
         left = max(min(first.interval.low, left), axes.get_xlim()[0])
         axes.plot([left, first.interval.high], [y, y], color=colour, linewidth=5.5, alpha=0.3,
                   solid_capstyle="butt", zorder=1)  # fmt: skip
-    points = drawn(lane.points)
+    points = drawn(lane.points, MOST_STROKES)
     axes.plot(points, [y] * len(points), marker="|", markersize=5.5, markeredgewidth=0.8,
               color=colour, alpha=0.55, linestyle="none", zorder=2.5)  # fmt: skip
     for (marker, size), name in zip(_MARKERS, names, strict=False):

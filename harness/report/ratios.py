@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from harness.analysis.language import later, say
 from harness.analysis.statistics import Estimate
 from harness.analysis.units import times
-from harness.report.dots import drawn
+from harness.report.dots import MOST_STROKES, drawn
 from harness.report.numbers import Cell, Numbers, ends
 from harness.report.sheet import Layout, Page, sheet
 from harness.report.style import (
@@ -74,7 +74,9 @@ def ratios_numbers(panels: Sequence[Panel]) -> Numbers:
         head = (panel.title, group.heading, line.subject.name, line.subject.kind)
         margin = group.margin if group.margin > 1 else None
         rows.append((*head, "medians", *ends(line.ratio), margin))
-        rows += [(*head, "block", ratio, None, None, None) for ratio in drawn(line.blocks)]
+        rows += [
+            (*head, "block", ratio, None, None, None) for ratio in drawn(line.blocks, MOST_STROKES)
+        ]
     headings = ("panel", "test", "runtime", "class", "what", "ratio", "low", "high", "margin")
     return Numbers(headings, tuple(rows))
 
@@ -133,7 +135,7 @@ def _limits(panels: Sequence[Panel], logarithmic: bool) -> tuple[float, float]:
             reach += [group.margin, 1 / group.margin]
             for line in group.lines:
                 interval = line.ratio.interval
-                reach += [line.ratio.value, *drawn(line.blocks)]
+                reach += [line.ratio.value, *drawn(line.blocks, MOST_STROKES)]
                 reach += [interval.low, interval.high] if interval else []
     low, high = min(reach), max(reach)
     if logarithmic:
@@ -201,7 +203,7 @@ def _draw_line(axes: Axes, line: Line, y: float, named: bool) -> None:
     if interval is not None:
         axes.plot([interval.low, interval.high], [y, y], color=colour, linewidth=3.2, alpha=0.4,
                   solid_capstyle="butt", zorder=2)  # fmt: skip
-    blocks = drawn(line.blocks)
+    blocks = drawn(line.blocks, MOST_STROKES)
     axes.plot(blocks, [y] * len(blocks), marker="|", markersize=5, markeredgewidth=0.8, zorder=2.5,
               color=colour, alpha=0.55, linestyle="none")  # fmt: skip
     face = "white" if line.subject.emulated else colour

@@ -207,7 +207,7 @@ BAD = [
     (["resume", "latest"], 2, "there is no run in", "tarebench run quick"),
     (["report", "nowhere"], 2, "there is no run 'nowhere'", "list runs"),
     (["report", "demo", "--format", "pdf"], 2, "'pdf' is not known", "html or md"),
-    (["export", "demo", "--to", "xls"], 2, "'xls' is not known", "csv, parquet or reference"),
+    (["export", "demo", "--to", "xls"], 2, "'xls' is not known", "openmetrics or reference"),
     (["doctor", "--tune", "--untune"], 2, "exclude each other", ""),
 ]  # fmt: skip
 
