@@ -60,7 +60,7 @@ def known_runtimes() -> Sequence[RuntimeState]:
     with _context() as context, ExitStack() as stack:
         return [
             _state(name, "unprobed", _ONLY_A_BOOT, "tarebench doctor")
-            if _is_machine(name)
+            if (kind := registry.class_of(name)) is not None and kind.is_machine
             else _look(name, context, None, stack)
             for name in _shown()
         ]
@@ -68,13 +68,6 @@ def known_runtimes() -> Sequence[RuntimeState]:
 
 def _shown() -> Sequence[str]:
     return [name for name in registry.names() if name not in registry.HIDDEN]
-
-
-def _is_machine(name: str) -> bool:
-    try:
-        return registry.factory(name).runtime_class.is_machine
-    except ImportError:
-        return False
 
 
 def examine() -> Diagnosis:
@@ -139,11 +132,10 @@ def _state(
     try:
         factory = registry.factory(name)
         kind, parameters = str(factory.runtime_class), factory.parameters
-    except ImportError as error:  # a part that is not installed costs nobody the rest
+    except RuntimeUnavailable as error:  # its module cannot be loaded
         return RuntimeState(
-            name=name, kind="unknown", status="unavailable",
-            reason=f"its adapter cannot be loaded: {error}", remedy="make run installs it",
-            parameters={},
+            name=name, kind="unknown", status="unavailable", reason=error.message,
+            remedy=error.hint, parameters={},
         )  # fmt: skip
     described: dict[str, dict[str, str | list[str]]] = {
         key: {"default": p.default, "choices": list(p.choices), "description": p.description}

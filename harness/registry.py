@@ -4,18 +4,26 @@ A runtime is named `factory` or `factory,key=value,…`; the canonical form sort
 parameters and leaves defaults out, so that one box has one name. The parameter `label` is every
 runtime's and changes nothing: `bare,label=again` is `bare` under a second name, so that a run
 can set the same box beside itself.
+
+Several are chosen at once by `all`, by `class:container`, and by `docker,network=*`, which
+stands for each choice of a parameter. What was so chosen was not *named*: it need not work here.
+
+A runtime's class may tell, as parameters of its name, which of its forms are boxes of their own:
+`variants = ("", "network=host")` are those that `all` runs (without it, the plain form alone), and
+`examples = ("seccomp=on",)` those that the contract suite holds to its promises besides.
 """
 
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
-from harness.errors import UsageError
-from harness.model import Cleaner, Context, Runtime, RuntimeFactory
+from harness.errors import RuntimeUnavailable, UsageError, brief
+from harness.model import Cleaner, Context, Runtime, RuntimeClass, RuntimeFactory
 
 RUNTIMES_GROUP = "tarebench.runtimes"
 CLEANERS_GROUP = "tarebench.cleaners"
@@ -26,8 +34,17 @@ LABEL = "label"
 _LABELS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 
 EVERY = "all"
-BY_NAME_ONLY = frozenset({"oci", "spawn"})
-"""What `all` leaves out: building blocks of the cost ladder, and a box that must be told which."""
+CLASS = "class:"
+ANY = "*"
+CLASSES: Mapping[str, RuntimeClass] = {
+    "bare": RuntimeClass.BARE,
+    "jail": RuntimeClass.JAIL,
+    "container": RuntimeClass.CONTAINER,
+    "sandbox": RuntimeClass.SANDBOX,
+    "vm": RuntimeClass.MACHINE,
+    "emulated": RuntimeClass.EMULATED,
+}
+"""How the classes are written after `class:`; their full names are understood too."""
 
 
 def names() -> Sequence[str]:
@@ -36,14 +53,89 @@ def names() -> Sequence[str]:
 
 
 def expand(given: Iterable[str]) -> list[str]:
-    """Canonical names, each once; `all` stands for every runtime but those of `BY_NAME_ONLY`."""
-    wanted: list[str] = []
-    for text in given:
-        if text == EVERY:
-            wanted += [name for name in names() if name not in HIDDEN | BY_NAME_ONLY]
-        else:
-            wanted.append(canonical(text))
-    return list(dict.fromkeys(wanted))
+    """Canonical names, each once, of runtimes and of what stands for several; UsageError."""
+    return list(dict.fromkeys(name for text in given for name in _meant(text.strip())))
+
+
+def named(given: Iterable[str]) -> frozenset[str]:
+    """Those that were called by their own name, and so must work."""
+    return frozenset(expand(text for text in given if not _is_pattern(text.strip())))
+
+
+def variants(name: str) -> Sequence[str]:
+    """The forms of a registered runtime that `all` runs; may be none. See the module."""
+    return _declared(name, variants=("",))
+
+
+def tested(name: str) -> Sequence[str]:
+    """The forms of a registered runtime that the contract suite runs on."""
+    return _declared(name, variants=("",), examples=())
+
+
+def _declared(name: str, **defaults: Sequence[str]) -> Sequence[str]:
+    """The forms in these attributes of a runtime's class, or their defaults."""
+    try:
+        found = factory(name)
+    except RuntimeUnavailable:  # it is asked again when it is to run, and then says why
+        return (name,)
+    forms = [form for key, default in defaults.items() for form in getattr(found, key, default)]
+    return [canonical(f"{name},{form}" if form else name) for form in forms]
+
+
+def _is_pattern(text: str) -> bool:
+    values = (part.partition("=")[2].strip() for part in text.split(","))
+    return text == EVERY or text.startswith(CLASS) or ANY in values
+
+
+def _meant(text: str) -> Iterable[str]:
+    if text == EVERY:
+        return _of_class(None)
+    if text.startswith(CLASS):
+        return _of_class(_class(text.removeprefix(CLASS)))
+    return _choices(text) if _is_pattern(text) else [canonical(text)]
+
+
+def _of_class(wanted: RuntimeClass | None) -> Iterable[str]:
+    for name in names():
+        if name not in HIDDEN and wanted in (None, class_of(name)):
+            yield from variants(name)
+
+
+def class_of(name: str) -> RuntimeClass | None:
+    """The class of a registered runtime, or None where its module cannot be loaded."""
+    try:
+        return factory(name).runtime_class
+    except RuntimeUnavailable:
+        return None
+
+
+def _class(text: str) -> RuntimeClass:
+    word = text.strip().lower().replace("-", " ")
+    known = {**CLASSES, **{str(each): each for each in RuntimeClass}}
+    if word not in known:
+        near = difflib.get_close_matches(word, known, 1)
+        hint = f"did you mean {CLASS}{near[0]}?" if near else f"there are {', '.join(CLASSES)}"
+        raise UsageError(f"there is no class of runtimes {text!r}", hint)
+    return known[word]
+
+
+def _choices(text: str) -> Iterable[str]:
+    """Each way to put a choice in the place of each `*`."""
+    name, given = parse(text)
+    known = factory(name).parameters
+    for key, value in given.items():
+        if value == ANY and key in known and not known[key].choices:
+            raise UsageError(
+                f"{key} of {name} has no list of values that {ANY} could stand for",
+                f"write {name},{key}=VALUE",
+            )
+    lists = [
+        known[key].choices if value == ANY and key in known else (value,)
+        for key, value in given.items()
+    ]
+    for values in itertools.product(*lists):
+        pairs = zip(given, values, strict=True)
+        yield canonical(",".join([name, *(f"{key}={value}" for key, value in pairs)]))
 
 
 def parse(text: str) -> tuple[str, dict[str, str]]:
@@ -87,8 +179,19 @@ def canonical(text: str) -> str:
 
 
 def factory(name: str) -> RuntimeFactory:
-    """The class behind a registered name; raises UsageError with the nearest names."""
-    return cast("RuntimeFactory", _point(RUNTIMES_GROUP, name).load())
+    """The class behind a registered name.
+
+    Raises UsageError with the nearest names, and RuntimeUnavailable where its module cannot be
+    loaded, whatever the reason: a part that is missing or broken costs nobody the rest.
+    """
+    point = _point(RUNTIMES_GROUP, name)
+    try:
+        return cast("RuntimeFactory", point.load())
+    except Exception as error:
+        raise RuntimeUnavailable(
+            f"the adapter of {name} cannot be loaded: {type(error).__name__}: {brief(error)}",
+            "make run installs what tarebench's own need",
+        ) from error
 
 
 def create(text: str, context: Context) -> Runtime:
@@ -123,7 +226,7 @@ def _point(group: str, name: str) -> EntryPoint:
     points = {point.name: point for point in entry_points(group=group)}
     if name not in points:
         shown = [known for known in sorted(points) if known not in HIDDEN]
-        near = difflib.get_close_matches(name, shown, 1)
+        near = difflib.get_close_matches(name, [*shown, EVERY], 1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(shown)}"
         raise UsageError(f"there is no runtime {name!r}", hint)
     return points[name]

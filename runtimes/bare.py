@@ -98,6 +98,7 @@ class Bare:
 
     runtime_class = RuntimeClass.BARE
     parameters: Mapping[str, Parameter] = {"cgroup": CGROUP}
+    examples = ("cgroup=on",)
 
     def __init__(self, name: str, parameters: Mapping[str, str], context: Context) -> None:
         self.name = name

@@ -55,6 +55,7 @@ class Bwrap:
     runtime_class = RuntimeClass.JAIL
     on_tree = True
     parameters: Mapping[str, Parameter] = {"cgroup": CGROUP, "storage": STORAGE}
+    examples = ("cgroup=on",)
 
     def __init__(self, name: str, parameters: Mapping[str, str], context: Context) -> None:
         self.name = name

@@ -80,6 +80,8 @@ class Docker:
         "client": Parameter("api", ("api", "cli"), "who asks: the SDK, or the docker command"),
         "storage": STORAGE,
     }
+    variants = ("", "network=host", "network=none")
+    examples = ("client=cli",)
 
     def __init__(self, name: str, parameters: Mapping[str, str], context: Context) -> None:
         given = check_parameters("docker", parameters, self.parameters)

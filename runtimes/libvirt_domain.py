@@ -301,6 +301,7 @@ class Qemu(LibvirtDomain):
     domain_type = "qemu"
     accel = "tcg"
     cpu_mode = "maximum"
+    variants = ("", "machine=microvm")
 
 
 class Kvm(LibvirtDomain):

@@ -188,6 +188,7 @@ class Crun(Oci):
     """crun, the implementation in C."""
 
     program = "crun"
+    examples = ("seccomp=on",)
 
 
 class AnyOci(Oci):
@@ -196,6 +197,8 @@ class AnyOci(Oci):
     parameters: Mapping[str, Parameter] = {
         **Oci.parameters, "path": Parameter("", description="the OCI runtime's program")
     }  # fmt: skip
+    variants = ()
+    examples = ("path=/usr/bin/crun",)
 
     def __init__(self, name: str, parameters: Mapping[str, str], context: Context) -> None:
         self.program = parameters.get("path", "")

@@ -90,6 +90,8 @@ class Spawn:
         "ns": Parameter(NONE, tuple(NAMESPACES), "new namespaces, joined by +", several=True),
         "with": Parameter(NONE, MECHANISMS, "what else is done, joined by +", several=True),
     }
+    variants = ()
+    examples = ("with=cgroup", f"ns={'+'.join(NAMESPACES)},with={'+'.join(MECHANISMS)}")
 
     def __init__(self, name: str, parameters: Mapping[str, str], context: Context) -> None:
         given = check_parameters("spawn", parameters, self.parameters)

@@ -25,8 +25,9 @@ def run(
     runtime: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only this runtime; may be repeated. `all` is every runtime that works here, "
-            "but for `spawn`, whose boxes are rungs of the cost ladder."
+            help="Only this runtime; may be repeated. Several that work here: `all`, "
+            "`class:container` (bare, jail, container, sandbox, vm, emulated), "
+            "`docker,network=*`."
         ),
     ] = None,
     repeat: Annotated[
@@ -66,7 +67,6 @@ def run(
     budget = parse_duration(time_budget) if time_budget else None
     if (width or budget) and repeat is None:
         repeat = MAX_BLOCKS
-    named = registry.expand(name for name in runtime or [] if name != registry.EVERY)
     loaded = scenarios.load(
         scenario, runtimes=runtime or [], blocks=repeat, settings=settings or []
     )
@@ -75,7 +75,7 @@ def run(
         scenario=loaded, folder=folder,
         seed=random.SystemRandom().randrange(2**32) if seed is None else seed,
         rule=Rule(loaded.blocks, width, budget, deciding(loaded.experiments.chosen(), width)),
-        named=frozenset(named), strict=strict, command=("tarebench", *sys.argv[1:]),
+        named=registry.named(runtime or []), strict=strict, command=("tarebench", *sys.argv[1:]),
     )  # fmt: skip
     _execute(request, quiet)
 

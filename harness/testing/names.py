@@ -56,14 +56,12 @@ def chosen(texts: Sequence[str]) -> tuple[tuple[str, ...], frozenset[str]]:
     if not texts:
         return DEFAULT, frozenset()
     given = split(texts)
-    named = registry.expand(name for name in given if name != registry.EVERY)
-    return tuple(registry.expand(given)), frozenset(named)
+    return tuple(registry.expand(given)), registry.named(given)
 
 
 def label(runtime: str) -> str:
     """A runtime in a test's id. What is emulated is never shown without the word."""
-    factory = registry.factory(registry.parse(runtime)[0])
-    emulated = factory.runtime_class is RuntimeClass.EMULATED
+    emulated = registry.class_of(registry.parse(runtime)[0]) is RuntimeClass.EMULATED
     return f"{runtime}(emulated)" if emulated else runtime
 
 

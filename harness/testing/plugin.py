@@ -33,9 +33,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("tarebench", "tarebench: the same test in every box (fixture `box`)")
     group.addoption(
         "--box-runtimes", action="append", default=[], metavar="LIST",
-        help="Runtimes for `box`, as in crun,docker,network=none or all; may be repeated. What "
-        "is named must work. Without it: bare, chroot, runc, crun, docker and kvm, so far as "
-        "they work here.",
+        help="Runtimes for `box`, as in crun,docker,network=none, all or class:container; may "
+        "be repeated. What is named must work. Without it: bare, chroot, runc, crun, docker and "
+        "kvm, so far as they work here.",
     )  # fmt: skip
     group.addoption(
         "--box-trials", type=_trials, default=1, metavar="N",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import registry
 from harness.clock import Marks
 from harness.errors import ChannelError
 from harness.experiments import identity
@@ -35,16 +36,14 @@ from tests.lab import Lab
 
 pytestmark = pytest.mark.contract
 
-SPAWN_ALL = (
-    "spawn,ns=mount+uts+ipc+pid+net+cgroup,with=chroot+pivot+mounts+cgroup+capabilities+seccomp"
-)
-RUNTIMES = (
-    "bare", "bare,cgroup=on", "chroot", "chroot,cgroup=on", "bwrap", "bwrap,cgroup=on",
-    "runc", "crun", "oci,path=/usr/bin/crun",
-    "spawn,with=cgroup", SPAWN_ALL, "crun,seccomp=on", "containerd",
-    "docker", "docker,network=host", "docker,network=none", "docker,client=cli",
-    "qemu", "qemu,machine=microvm", "kvm",
-)  # fmt: skip
+RUNTIMES = [
+    form
+    for name in registry.names()
+    if name not in registry.HIDDEN
+    for form in registry.tested(name)
+]
+"""Every form that a registered runtime declares: a new one is here by itself."""
+
 GIVEN = Limits(cpus=1, memory_bytes=256 * MIB, pids=128)
 SHELL = "/usr/bin/busybox"
 HELD_BYTES = 32 * MIB
