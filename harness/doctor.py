@@ -19,7 +19,7 @@ from harness.imagecheck import built
 from harness.inventory import Inventory, sweep
 from harness.model import Context, Frozen, Image
 from harness.probes import guards, host, noise
-from harness.probes.cgroups import run_group
+from harness.probes.cgroups import run_group, run_group_name
 from harness.probes.guards import Guard
 from harness.probes.noise import Reading
 
@@ -93,7 +93,7 @@ def _context() -> Iterator[Context]:
     """A context of our own: what the doctor starts is inventoried and removed like a run's."""
     token = secrets.token_hex(4)
     with Inventory(f"doctor-{token}") as inventory:
-        state, group = paths.run_state(token), f"tarebench-{token}"
+        state, group = paths.run_state(token), run_group_name(token)
         inventory.will_make("directory", str(state))
         inventory.will_make("cgroup", group)
         try:

@@ -17,6 +17,7 @@ from harness.inventory import Inventory, sweep
 from harness.lineup import assemble, prove
 from harness.model import Context, Frozen, Image
 from harness.place import make_place
+from harness.probes.cgroups import run_group_name
 from harness.process import become_subreaper
 from harness.scenario import load
 
@@ -110,7 +111,7 @@ def verify_everywhere(named: Sequence[str], say: Callable[[str], None]) -> Seque
             with ExitStack() as stack:
                 place = make_place(token, inventory, stack)
                 context = Context(
-                    token, paths.cache(), place.state, f"tarebench-{token}", inventory
+                    token, paths.cache(), place.state, run_group_name(token), inventory
                 )
                 lineup = assemble(
                     scenario, image, context, place, frozenset(wanted), observe, stack

@@ -9,7 +9,7 @@ from pathlib import Path
 from harness import paths
 from harness.errors import EnvironmentRefused
 from harness.inventory import Inventory
-from harness.probes.cgroups import Group, run_group
+from harness.probes.cgroups import Group, run_group, run_group_name
 from harness.probes.sampling import Sampling
 
 
@@ -30,7 +30,7 @@ class Place:
 def make_place(token: str, inventory: Inventory, stack: ExitStack) -> Place:
     """The run's own folders and control group, on the inventory before they are made."""
     state, scratch = paths.run_state(token), paths.scratch(token)
-    group_name = f"tarebench-{token}"
+    group_name = run_group_name(token)
     inventory.will_make("directory", str(state))
     inventory.will_make("directory", str(scratch))
     inventory.will_make("cgroup", group_name)

@@ -36,6 +36,7 @@ from harness.lineup import Lineup, assemble, prove
 from harness.model import Context, Image, Outcome, Trial, TrialRecord
 from harness.place import Place, make_place
 from harness.probes import guards, noise, sampling
+from harness.probes.cgroups import run_group_name
 from harness.probes.conditions import Value, Weather
 from harness.process import become_subreaper, run
 from harness.scenario import Scenario
@@ -98,7 +99,7 @@ def execute(request: Request, observe: events.Observer) -> Result:
                 place = replace(make_place(token, inventory, stack), sampling=watching)
                 context = Context(
                     run_id=run_id, cache=paths.cache(), state=place.state,
-                    cgroup=f"tarebench-{token}", inventory=inventory,
+                    cgroup=run_group_name(token), inventory=inventory,
                 )  # fmt: skip
                 result = _execute(request, image, context, place, observe, stack)
         finally:

@@ -34,7 +34,8 @@ from harness.model import (
 from harness.probes.cgroups import Group, Layout
 from harness.process import find_program, run, spawn
 from runtimes.box import AgentBox, Ending, check_parameters, listen
-from runtimes.docker_engine import PrivateEngine, parent_of, require_startable
+from runtimes.daemon_parts import parent_of
+from runtimes.docker_engine import PrivateEngine, require_startable
 from runtimes.grouped import ALL_LIMITS
 from runtimes.mounts import UPPER, MountsOf, fresh_layer
 from runtimes.oci import bundle_config, finish

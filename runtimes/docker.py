@@ -35,9 +35,10 @@ from harness.model import (
 )
 from harness.process import find_program, run
 from runtimes.box import SOCKET, AgentBox, Ending, check_parameters, listen
+from runtimes.daemon_parts import parent_of
 from runtimes.docker_api import CALL_TIMEOUT_S, Api, NotThere, asking, connect, find, versions
 from runtimes.docker_cli import command_version, run_by_command
-from runtimes.docker_engine import PrivateEngine, parent_of, require_startable
+from runtimes.docker_engine import PrivateEngine, require_startable
 from runtimes.grouped import ALL_LIMITS
 from runtimes.storage import STORAGE, VOLUME_PATH, bound_folder, make_storage
 

@@ -19,8 +19,7 @@ import os
 import shutil
 import signal
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -28,8 +27,20 @@ from harness.clock import Deadline
 from harness.errors import HarnessError, RuntimeUnavailable
 from harness.model import Context
 from harness.probes.cgroups import Group, Layout
-from harness.process import Process, find_program, reap, spawn, wait_pidfd
+from harness.process import Process, find_program, spawn
 from runtimes import bridge
+from runtimes.daemon_parts import (
+    Hold,
+    all_pids,
+    argv_of,
+    children_of,
+    cover,
+    cover_details,
+    end_process,
+    parent_of,
+    uncover,
+    uncovered,
+)
 from runtimes.docker_api import connect
 from runtimes.mounts import PrivateMounts
 
@@ -40,9 +51,7 @@ _PROGRAMS = ("dockerd", "containerd", "containerd-shim-runc-v2", "runc")
 _OURS = frozenset({"tini", "dockerd", "containerd", "docker-proxy", "docker-init"})
 _SHIM = "containerd-shim"
 _COVERED = ("/etc/docker", "/run/containerd")
-_MARKER = ".tarebench-"
 _START_TIMEOUT_S = 90.0
-_STOP_TIMEOUT_S = 20.0
 _LOG_CHARACTERS = 800
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -70,11 +79,7 @@ def require_startable() -> None:
 
 
 class PrivateEngine:
-    """The run's own engine, shared by all of its runtimes that need one.
-
-    Who uses it is kept as files in its folder, so that runtime objects that know nothing of
-    each other share one engine, and the last one to go stops it.
-    """
+    """The run's own engine, shared by all of its runtimes that need one."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -83,7 +88,7 @@ class PrivateEngine:
         self.host = f"unix://{self.socket}"
         self.containerd = self.folder / "containerd.sock"
         self._data = context.cache / "docker"
-        self._hold = self.folder / "users" / uuid.uuid4().hex
+        self._hold = Hold(self.folder)
 
     @property
     def running(self) -> bool:
@@ -94,13 +99,11 @@ class PrivateEngine:
         if not self.running:
             require_startable()
             self._start()
-        self._hold.touch()
+        self._hold.take()
 
     def release(self) -> None:
         """Let go of it; the last one stops it and removes all of it."""
-        self._hold.unlink(missing_ok=True)
-        users = self._hold.parent
-        if users.is_dir() and not any(users.iterdir()):
+        if self._hold.give_back():
             self._remove()
 
     def processes(self) -> Sequence[int]:
@@ -112,8 +115,7 @@ class PrivateEngine:
         return {
             "bridge": own,
             "cgroup": f"{self._context.cgroup}/engine",
-            "mount_points": ":".join(path for path in _COVERED if _made_to_be_covered(Path(path))),
-            "marker": f"{_MARKER}{own}",
+            **cover_details(_COVERED, own),
         }
 
     def _start(self) -> None:
@@ -127,11 +129,7 @@ class PrivateEngine:
                 output = os.open(self.folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
                 stack.callback(os.close, output)
                 mounts = stack.enter_context(PrivateMounts())
-                for point in _mount_points(details):
-                    point.mkdir(exist_ok=True)
-                    (point / details["marker"]).touch()
-                for path in _COVERED:
-                    mounts.bind(self.folder / "covers" / Path(path).name, Path(path))
+                cover(mounts, _COVERED, self.folder / "covers", details)
                 daemons = [
                     mounts.call(functools.partial(_spawn_daemon, argv, output))
                     for argv in self._commands()
@@ -159,8 +157,7 @@ class PrivateEngine:
         return self._details()
 
     def _write_files(self, details: Mapping[str, str]) -> None:
-        for name in ("users", "exec", *(f"covers/{Path(path).name}" for path in _COVERED)):
-            (self.folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+        (self.folder / "exec").mkdir(parents=True, exist_ok=True, mode=0o700)
         (self.folder / "details.json").write_text(json.dumps(details))
         (self.folder / "daemon.json").write_text(
             json.dumps(daemon_config(self.folder, self._data, details), indent=1)
@@ -296,12 +293,12 @@ class EngineCleaner:
     """Stops and removes a private engine by its inventory entry; the name is its folder."""
 
     def exists(self, name: str, details: Mapping[str, str]) -> bool:
-        folder, points = Path(name), _mount_points(details)
+        folder = Path(name)
         return (
             folder.exists()
             or bool(_processes(folder))
             or bridge.exists(details.get("bridge", ""))
-            or any((point / details.get("marker", _MARKER)).exists() for point in points)
+            or not uncovered(details)
         )
 
     def remove(self, name: str, details: Mapping[str, str]) -> None:
@@ -311,36 +308,17 @@ class EngineCleaner:
             bridge.delete(made)
         if cgroup := details.get("cgroup"):
             Group(Layout.detect(), cgroup).remove()
-        for point in _mount_points(details):
-            (point / details.get("marker", _MARKER)).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # another engine uses it now
-                point.rmdir()
+        uncover(details)
         if folder.exists():
             shutil.rmtree(folder)
-
-
-def _made_to_be_covered(path: Path) -> bool:
-    """Whether a folder is there only for engines of ours: the last of them removes it.
-
-    Each leaves a marker in it, because removing a folder takes away what any other mount
-    namespace has mounted on it.
-    """
-    if not path.exists():
-        return True
-    found = [entry.name for entry in path.iterdir()]
-    return bool(found) and all(name.startswith(_MARKER) for name in found)
-
-
-def _mount_points(details: Mapping[str, str]) -> Sequence[Path]:
-    return [Path(path) for path in details.get("mount_points", "").split(":") if path]
 
 
 def _end(folder: Path) -> None:
     """Containers are killed first, then the engine is asked to end, then all is killed."""
     for shim, program in _processes(folder):
         if program.startswith(_SHIM):
-            for box in _children(shim):
-                _signal(box, functools.partial(_is_child, box, shim), signal.SIGKILL)
+            for box in children_of(shim):
+                end_process(box, functools.partial(_is_child, box, shim), signal.SIGKILL)
     for daemon in ("dockerd", "containerd"):
         _signal_all(folder, (daemon,), signal.SIGTERM)
     _signal_all(folder, (), signal.SIGKILL)
@@ -349,28 +327,7 @@ def _end(folder: Path) -> None:
 def _signal_all(folder: Path, programs: Sequence[str], number: signal.Signals) -> None:
     for pid, program in _processes(folder):
         if not programs or program in programs:
-            _signal(pid, functools.partial(_is_ours, pid, folder), number)
-
-
-def _signal(pid: int, still_meant: Callable[[], bool], number: signal.Signals) -> None:
-    """Signal a process and wait for its end.
-
-    The pidfd is opened first and the identity checked after, so that a number that was given
-    to another process meanwhile is never hit.
-    """
-    try:
-        pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        if still_meant():
-            signal.pidfd_send_signal(pidfd, number)
-            wait_pidfd(pidfd, _STOP_TIMEOUT_S)
-            reap(pid)
-    except ProcessLookupError:
-        return
-    finally:
-        os.close(pidfd)
+            end_process(pid, functools.partial(_is_ours, pid, folder), number)
 
 
 def _is_child(pid: int, parent: int) -> bool:
@@ -379,7 +336,7 @@ def _is_child(pid: int, parent: int) -> bool:
 
 def _is_ours(pid: int, folder: Path) -> bool:
     """Whether a process is one of the engine's, told by its folder in the arguments."""
-    argv = _argv(pid)
+    argv = argv_of(pid)
     if not argv:
         return False
     program = Path(argv[0]).name
@@ -389,36 +346,11 @@ def _is_ours(pid: int, folder: Path) -> bool:
 
 def _processes(folder: Path) -> Sequence[tuple[int, str]]:
     """The engine's processes, by number and program."""
-    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     return [
-        (pid, Path(argv[0]).name) for pid in pids if _is_ours(pid, folder) and (argv := _argv(pid))
+        (pid, Path(argv[0]).name)
+        for pid in all_pids()
+        if _is_ours(pid, folder) and (argv := argv_of(pid))
     ]
-
-
-def _argv(pid: int) -> Sequence[str]:
-    try:
-        text = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return ()
-    return os.fsdecode(text).rstrip("\0").split("\0") if text else ()
-
-
-def _children(pid: int) -> Sequence[int]:
-    """Children by the kernel's process table: the shorter list of a task is not always built in."""
-    found: list[int] = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and parent_of(int(entry.name)) == pid:
-            found.append(int(entry.name))
-    return found
-
-
-def parent_of(pid: int) -> int:
-    """The parent's number; 0 for a process that has gone."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return 0
-    return int(stat.rpartition(")")[2].split()[1])
 
 
 engines = EngineCleaner()

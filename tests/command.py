@@ -84,7 +84,7 @@ class Place:
             for line in path.read_text().splitlines()
         ]
         groups = {line["name"] for line in lines if line["kind"] == "cgroup"}
-        return {name.removeprefix("tarebench-") for name in groups if "/" not in name}
+        return {name.removeprefix("tarebench.") for name in groups if "/" not in name}
 
     def left_behind(self, tokens: set[str]) -> Sequence[str]:
         """Processes, mounts, control groups and folders of our runs that are still there."""

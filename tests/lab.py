@@ -16,6 +16,7 @@ from harness.image.build import build
 from harness.inventory import Entry, Inventory, sweep
 from harness.model import Context, Image, Instance, InstanceSpec, Limits, Runtime
 from harness.place import Place, make_place
+from harness.probes.cgroups import run_group_name
 from harness.process import become_subreaper
 from harness.workload import Workload
 
@@ -88,7 +89,7 @@ def open_lab() -> Iterator[Lab]:
             with ExitStack() as stack:
                 place = make_place(token, inventory, stack)
                 context = Context(
-                    token, paths.cache(), place.state, f"tarebench-{token}", inventory
+                    token, paths.cache(), place.state, run_group_name(token), inventory
                 )
                 yield Lab(image, place, context, stack)
         finally:

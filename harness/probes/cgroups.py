@@ -2,7 +2,7 @@
 
 A host mounts its controllers in one of three ways, and we read and write the files
 ourselves. `Layout.detect()` says which; a `Group` is one name under every controller's
-hierarchy. A run has one group, `tarebench-RUN`, and everything that it starts lives below,
+hierarchy. A run has one group, `tarebench.RUN`, and everything that it starts lives below,
 the harness itself in the leaf `harness`, so that the CPU time of a whole launch (client,
 launcher, daemon, box) is one counter's growth.
 """
@@ -283,6 +283,14 @@ def counting(group: Path) -> Path:
     while kind.exists() and kind.read_text().strip() == "threaded":
         kind = kind.parent.parent / "cgroup.type"
     return kind.parent
+
+
+def run_group_name(token: str) -> str:
+    """The name of a run's own group.
+
+    The dot is for libvirt, which adds a suffix to the name of every parent that has none.
+    """
+    return f"tarebench.{token}"
 
 
 @contextlib.contextmanager

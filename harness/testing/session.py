@@ -28,6 +28,7 @@ from harness.lineup import Entrant, Lineup, assemble, prove
 from harness.model import Context, Identity, Image, Limits, Outcome, Sample, Trial, TrialRecord
 from harness.place import make_place
 from harness.probes import guards
+from harness.probes.cgroups import run_group_name
 from harness.probes.conditions import Value, Weather
 from harness.probes.guards import Guard
 from harness.process import become_subreaper
@@ -194,7 +195,7 @@ class Session:
         self._weather = stack.enter_context(Weather())
         context = Context(
             run_id=self._run_id, cache=paths.cache(), state=place.state,
-            cgroup=f"tarebench-{token}", inventory=inventory,
+            cgroup=run_group_name(token), inventory=inventory,
         )  # fmt: skip
         return assemble(
             self._scenario(), self._image, context, place, frozenset(), self._observe, stack
