@@ -204,13 +204,20 @@ def _remove(entries: Sequence[Entry]) -> Sequence[tuple[Entry, str]]:
 
 
 class _Directories:
-    """Folders of ours: the state and the scratch of a run."""
+    """Folders of ours: the state and the scratch of a run.
+
+    With `only` as `empty` others may use the folder too: it counts, and goes, if it is empty.
+    """
 
     def exists(self, name: str, details: Mapping[str, str]) -> bool:
-        return Path(name).is_dir()
+        folder = Path(name)
+        return folder.is_dir() and ("only" not in details or not any(folder.iterdir()))
 
     def remove(self, name: str, details: Mapping[str, str]) -> None:
-        remove_folder(Path(name))
+        if "only" in details:
+            Path(name).rmdir()
+        else:
+            remove_folder(Path(name))
 
 
 class _Groups:

@@ -39,16 +39,24 @@ _ERROR_CHARACTERS = 500
 
 class AgentBox:
     """One running box. `pid` is its init or VMM as the host sees it, `storage` where the
-    files of jobs lie, and `extra` further processes that the box costs."""
+    files of jobs lie, and `extra` further processes that the box costs. `groups` are its control
+    groups where they are more than those of its init."""
 
     def __init__(
-        self, agent: Agent, image: Image, pid: int, storage: Storage, extra: Sequence[int] = ()
+        self,
+        agent: Agent,
+        image: Image,
+        pid: int,
+        storage: Storage,
+        extra: Sequence[int] = (),
+        groups: Sequence[Path] = (),
     ) -> None:
         self.agent = agent
         self.image = image
         self.pid = pid
         self._storage = storage
         self._extra = tuple(extra)
+        self._groups = tuple(groups)
 
     def run(self, job: Job) -> Completed:
         return self.agent.run(job)
@@ -93,7 +101,7 @@ class AgentBox:
         return (self.pid, *self._extra)
 
     def cgroups(self) -> Sequence[Path]:
-        return Layout.detect().groups_of(self.pid)
+        return self._groups or Layout.detect().groups_of(self.pid)
 
 
 def listen(spec: InstanceSpec) -> Listener:

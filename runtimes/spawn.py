@@ -16,13 +16,11 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from importlib import resources
 from pathlib import Path
 from typing import IO, Any
 
 from harness.channel import Agent
 from harness.errors import LaunchFailed, UsageError
-from harness.image.compiled import Program
 from harness.model import (
     AGENT_PATH,
     CHANNEL_DIRECTORY,
@@ -48,6 +46,7 @@ from runtimes.box import (
     require_root,
 )
 from runtimes.grouped import ALL_LIMITS, own_group, probe_groups
+from runtimes.launcher import launcher_program
 from runtimes.mounts import UPPER, PrivateMounts, fresh_layer, furnish
 from runtimes.oci import MASKED, READ_ONLY, mounts
 from runtimes.privileges import CAPABILITIES, CAPABILITY_MASK, DENIED_CALLS
@@ -74,12 +73,6 @@ _DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "u
             "tty": (5, 0)}  # fmt: skip
 _LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1",
           "stderr": "/proc/self/fd/2", "ptmx": "pts/ptmx"}  # fmt: skip
-
-
-def launcher_program() -> Program:
-    """The launcher's source, and the system calls that it refuses."""
-    source = resources.files("runtimes").joinpath("launcher.c").read_bytes()
-    return Program("launcher", source, (f"DENIED={' '.join(f'X({c})' for c in DENIED_CALLS)}",))
 
 
 class Spawn:

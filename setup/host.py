@@ -27,11 +27,16 @@ _DOCKER_SOCKETS = ("/run/docker.sock", "/var/run/docker.sock")
 
 @dataclass(frozen=True)
 class Need:
-    """One thing of the host: the Debian package that brings it, and what it is good for."""
+    """One thing of the host: the Debian package that brings it, and what it is good for.
+
+    `units` are services that the package would start at once and at every boot, and that we
+    have no use for: they are masked before it is installed.
+    """
 
     package: str
     purpose: str
     met: Callable[[], bool]
+    units: tuple[str, ...] = ()
 
 
 def program(name: str) -> bool:
@@ -117,6 +122,13 @@ NEEDS: tuple[Need, ...] = (
     Need("runc", "containers without a daemon", lambda: program("runc")),
     Need("crun", "containers without a daemon", lambda: program("crun")),
     Need("bubblewrap", "jails made by bubblewrap", lambda: program("bwrap")),
+    Need(
+        "lxc",
+        "containers of LXC",
+        lambda: program("lxc-start"),
+        units=("lxc.service", "lxc-net.service", "lxc-monitord.service"),
+    ),
+    Need("systemd-container", "containers of systemd-nspawn", lambda: program("systemd-nspawn")),
     Need("docker.io", "containers of Docker Engine; none is here", docker_engine),
     Need("tini", "to reap what a private Docker engine leaves", lambda: program("tini")),
 )
@@ -162,6 +174,13 @@ class Apt:
         """Install packages without their recommendations; True when apt succeeded."""
         command = ["install", "--yes", "--no-install-recommends", *packages]
         return self._run(command) == 0
+
+    def mask(self, units: Sequence[str]) -> bool:
+        """Keep services from ever being started by others; True when that is so."""
+        assert self._prefix is not None
+        argv = [*self._prefix, "systemctl", "mask", "--quiet", *units]
+        done = subprocess.run(argv, check=False, stdin=subprocess.DEVNULL)
+        return done.returncode == 0
 
     def objection(self, packages: Sequence[str]) -> str:
         """Why apt could not install these without loss; empty when it can. Changes nothing."""
@@ -254,8 +273,24 @@ def provide(ask: bool, for_tests: bool = False) -> None:
         return
     if kept and apt.update_if_stale():
         kept = _without_harmful(apt, kept)
+    kept = _without_their_services(apt, kept)
     if kept and not apt.install([need.package for need in kept]):
         say(f"apt-get failed; going on with what works. To try again: {command_for(kept)}")
+
+
+def _without_their_services(apt: Apt, needs: Sequence[Need]) -> list[Need]:
+    """Mask what packages would start; a package whose services cannot be masked is left out."""
+    kept: list[Need] = []
+    for need in needs:
+        if not need.units or not program("systemctl"):
+            kept.append(need)
+        elif apt.mask(need.units):
+            say(f"  {need.package} is installed without its services")
+            say(f"  to have them: systemctl unmask {' '.join(need.units)}")
+            kept.append(need)
+        else:
+            say(f"  {need.package} is left out: its services would be started")
+    return kept
 
 
 def _without_harmful(apt: Apt, needs: Sequence[Need]) -> list[Need]:

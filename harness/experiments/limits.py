@@ -33,7 +33,7 @@ def mismatches(
     if support.cpus is Support.SUPPORTED and limits.cpus is not None:
         found += _cpus(seen, instance.cgroups(), kind, limits.cpus)
     if support.pids is Support.SUPPORTED and limits.pids is not None:
-        value = _value(seen, instance.cgroups(), "pids.max", "v1.pids.max", "v2.pids.max")
+        value = _value(seen, instance.cgroups(), ("pids.max",), "v1.pids.max", "v2.pids.max")
         if value != str(limits.pids):
             found.append(f"pids are {value or 'unlimited'}, not {limits.pids}")
     return found
@@ -46,9 +46,8 @@ def _memory(
         total = int(seen["meminfo"].split("MemTotal:")[1].split()[0]) * 1024
         right = asked * _GUEST_MEMORY_SHARE <= total <= asked
         return [] if right else [f"the guest has {total} bytes of memory, not about {asked}"]
-    value = _value(seen, groups, "memory.limit_in_bytes", "v1.memory.limit", "v2.memory.max") or (
-        _value(seen, groups, "memory.max", "", "")
-    )
+    files = ("memory.limit_in_bytes", "memory.max")
+    value = _value(seen, groups, files, "v1.memory.limit", "v2.memory.max")
     if value is None or not value.isdigit() or abs(int(value) - asked) > 4096:
         return [f"the memory limit is {value or 'absent'}, not {asked}"]
     return []
@@ -60,10 +59,10 @@ def _cpus(
     if kind.is_machine:
         right = int(seen["cpus"]) == math.ceil(asked)
         return [] if right else [f"the guest has {seen['cpus']} CPUs, not {math.ceil(asked)}"]
-    quota = _value(seen, groups, "cpu.cfs_quota_us", "v1.cpu.quota_us", "")
-    period = _value(seen, groups, "cpu.cfs_period_us", "v1.cpu.period_us", "")
+    quota = _value(seen, groups, ("cpu.cfs_quota_us",), "v1.cpu.quota_us")
+    period = _value(seen, groups, ("cpu.cfs_period_us",), "v1.cpu.period_us")
     if quota is None or period is None:
-        quota, _, period = (_value(seen, groups, "cpu.max", "", "v2.cpu.max") or "max 1").partition(
+        quota, _, period = (_value(seen, groups, ("cpu.max",), "v2.cpu.max") or "max 1").partition(
             " "
         )
     share = float(quota) / float(period) if quota.lstrip("-").isdigit() else math.inf
@@ -72,12 +71,17 @@ def _cpus(
     return []
 
 
-def _value(seen: Mapping[str, str], groups: Sequence[Path], file: str, *keys: str) -> str | None:
-    """A limit as the box sees it, else as its group's file on the host says."""
-    for key in keys:
-        if key in seen:
-            return seen[key].strip()
-    for group in groups:
-        if (group / file).is_file():
-            return (group / file).read_text().strip()
-    return None
+def _value(
+    seen: Mapping[str, str], groups: Sequence[Path], files: Sequence[str], *keys: str
+) -> str | None:
+    """A limit as the box sees it, else as its group's file on the host says.
+
+    A box that sees none may lie in a part of the tree below the one that has the limit.
+    """
+    inside = next((seen[key].strip() for key in keys if key in seen), None)
+    if inside is not None and not inside.startswith("max"):
+        return inside
+    for path in (group / file for group in groups for file in files):
+        if path.is_file():
+            return path.read_text().strip()
+    return inside

@@ -12,8 +12,9 @@ from harness.errors import CommandFailed, UsageError
 from harness.model import Job
 from harness.process import run
 from harness.registry import create
+from runtimes.launcher import launcher_program
 from runtimes.privileges import CAPABILITY_MASK
-from runtimes.spawn import NAMESPACES, launcher_program
+from runtimes.spawn import NAMESPACES
 from tests.conftest import runtime_or_skip
 from tests.lab import Lab
 

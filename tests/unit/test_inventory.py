@@ -107,6 +107,21 @@ def test_cleaning_again_finds_nothing(own_state: Path, tmp_path: Path) -> None:
         assert dead == []
 
 
+def test_a_folder_that_others_use_too_goes_only_when_empty(own_state: Path, tmp_path: Path) -> None:
+    ours, used = tmp_path / "ours", tmp_path / "used"
+    with Inventory("run") as living:
+        for folder in (ours, used):
+            living.will_make("directory", str(folder), only="empty")
+            folder.mkdir()
+    (used / "of others").mkdir()
+    path = own_state / "run.jsonl"
+    assert [entry.name for entry in left_over(path)] == [str(ours)]
+    assert clean(path) == []
+    assert (used / "of others").is_dir()
+    assert not ours.exists()
+    assert list(own_state.iterdir()) == []
+
+
 @pytest.mark.parametrize("torn", [b'{"op": "make", "kind": "di', b"\xff\n", b"[]\n", b"7"])
 def test_torn_line_is_left_out(own_state: Path, tmp_path: Path, torn: bytes) -> None:
     with Inventory("run") as living:

@@ -79,6 +79,13 @@ def test_limit_that_does_not_hold_is_told(key: str, value: str, said: str) -> No
     assert said in line
 
 
+def test_a_limit_above_what_the_box_sees_counts(tmp_path: Path) -> None:
+    for name, text in V2_FILES.items():
+        (tmp_path / name).write_text(text)
+    none = {"v2.memory.max": "max\n", "v2.cpu.max": "max 100000", "v2.pids.max": "max"}
+    assert found(Box(none, [tmp_path]), RuntimeClass.CONTAINER) == []
+
+
 def test_unlimited_v2_group_is_told(tmp_path: Path) -> None:
     for name in V2_FILES:
         (tmp_path / name).write_text("max 100000\n" if name == "cpu.max" else "max\n")

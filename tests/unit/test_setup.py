@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -75,6 +76,40 @@ def test_without_rights_the_command_is_printed(
     monkeypatch.setattr(host, "program", lambda name: name != "sudo")
     host.provide(ask=False)
     assert "apt-get install --no-install-recommends runc tini" in capfd.readouterr().err
+
+
+class Recording(host.Apt):
+    """apt-get and systemctl that only tell what they were asked for, in order."""
+
+    def __init__(self, masks: bool) -> None:
+        self.present, self._prefix = True, ()
+        self.masks = masks
+        self.asked: list[Sequence[str]] = []
+
+    def objection(self, packages: Sequence[str]) -> str:
+        return ""
+
+    def mask(self, units: Sequence[str]) -> bool:
+        self.asked.append(["mask", *units])
+        return self.masks
+
+    def install(self, packages: Sequence[str]) -> bool:
+        self.asked.append(["install", *packages])
+        return True
+
+
+@pytest.mark.parametrize("masks", [True, False])
+def test_a_package_comes_without_its_services_or_not_at_all(
+    monkeypatch: pytest.MonkeyPatch, masks: bool
+) -> None:
+    lxc = host.Need("lxc", "for a test", lambda: False, units=("lxc-net.service",))
+    apt = Recording(masks)
+    monkeypatch.setattr(host, "NEEDS", (RUNC, lxc))
+    monkeypatch.setattr(host, "Apt", lambda interactive: apt)
+    monkeypatch.setattr(host, "program", lambda name: name == "systemctl")
+    monkeypatch.setattr(host, "_lists_fetched", time.time)
+    host.provide(ask=False)
+    assert apt.asked == [["mask", "lxc-net.service"], ["install", "runc", *["lxc"] * masks]]
 
 
 def test_the_environment_is_stamped_by_all_that_it_is_made_from(
