@@ -22,6 +22,7 @@ from harness.probes import guards, host, noise
 from harness.probes.cgroups import run_group, run_group_name
 from harness.probes.guards import Guard
 from harness.probes.noise import Reading
+from harness.readying import ready
 
 _ONLY_A_BOOT = "only a boot tells whether it works here"
 
@@ -107,12 +108,7 @@ def _context() -> Iterator[Context]:
 
 def _look(name: str, context: Context, image: Image | None, stack: ExitStack) -> RuntimeState:
     try:
-        runtime = registry.create(name, context)
-        stack.callback(runtime.close)
-        facts = runtime.probe()
-        if image is not None:
-            runtime.prepare(image)
-            facts = runtime.probe()
+        _, facts = ready(name, context, image, stack)
     except RuntimeUnavailable as error:
         return _state(name, "unavailable", error.message, error.hint)
     except HarnessError as error:

@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from harness import events, registry
+from harness import events
 from harness.errors import HarnessError, RuntimeUnavailable, UsageError
 from harness.experiments import identity
 from harness.experiments.bench import Bench
 from harness.experiments.catalogue import EXPERIMENTS
 from harness.model import Context, Image, RuntimeClass
 from harness.place import Place
+from harness.readying import ready
 from harness.scenario import Scenario
 from harness.settings import Settings
 from harness.verification import Verified, audit, failed, verify
@@ -75,13 +76,9 @@ def assemble(
     skipped: dict[str, HarnessError] = {}
     for name in scenario.runtimes:
         try:
-            observe(events.Preparing(name, "looking"))
-            runtime = registry.create(name, context)
-            stack.callback(runtime.close)
-            runtime.probe()
-            observe(events.Preparing(name, "preparing its form of the image"))
-            runtime.prepare(image)
-            facts = runtime.probe()
+            runtime, facts = ready(
+                name, context, image, stack, lambda who, step: observe(events.Preparing(who, step))
+            )
         except HarnessError as error:
             if isinstance(error, UsageError) or (
                 name in named and isinstance(error, RuntimeUnavailable)

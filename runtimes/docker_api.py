@@ -59,8 +59,14 @@ def connect(host: str, timeout_s: float = CALL_TIMEOUT_S) -> Api:
     except ImportError:
         raise RuntimeUnavailable("the Docker SDK for Python is not installed", _INSTALL) from None
     _knock(host)
-    with asking(f"the Docker Engine at {host}", RuntimeUnavailable):
-        client = docker.APIClient(base_url=host, version="auto", timeout=timeout_s)
+    try:
+        with asking(f"the Docker Engine at {host}", RuntimeUnavailable):
+            client = docker.APIClient(base_url=host, version="auto", timeout=timeout_s)
+    except DeadlineExceeded:
+        raise RuntimeUnavailable(
+            f"the Docker Engine at {host} accepts calls and did not answer within {timeout_s:g} s",
+            "restart it (systemctl restart docker), or unset DOCKER_HOST",
+        ) from None
     client.trust_env = False  # else every call looks for proxies, which no socket has
     return cast("Api", client)
 
@@ -96,14 +102,18 @@ def asking(what: str, failure: type[HarnessError]) -> Iterator[None]:
     except requests.Timeout as error:
         raise DeadlineExceeded(f"{what}: no answer in time") from error
     except (errors.DockerException, requests.RequestException) as error:
-        raise failure(f"{what}: {_cause(error)}") from error
+        cause = _cause(error)
+        if isinstance(cause, TimeoutError):
+            raise DeadlineExceeded(f"{what}: no answer in time") from error
+        said = cause.strerror if isinstance(cause, OSError) else None
+        raise failure(f"{what}: {said or cause}") from error
 
 
-def _cause(error: BaseException) -> str:
+def _cause(error: BaseException) -> BaseException:
     """The innermost reason: the SDK wraps an OSError three times."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
-    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return error
 
 
 def find() -> str | None:

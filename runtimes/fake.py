@@ -1,7 +1,7 @@
 """A scripted runtime, for tests of the engine alone: no box, no process, and no listing.
 
 `ready_ms` is what it claims READY took; `fail` says where it breaks; `hang` makes the launch
-wait for an interruption. It is never offered to users.
+wait for an interruption, and `silent` the probe for ever. It is never offered to users.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from runtimes.box import check_parameters
 
 log = logging.getLogger(__name__)
 
-_FAILURES = ("never", "probe", "launch", "time", "job", "odd", "digest", "hang")
+_FAILURES = ("never", "probe", "launch", "time", "job", "odd", "digest", "hang",
+             "silent", "bug")  # fmt: skip
 
 
 class FakeBox:
@@ -107,6 +108,10 @@ class Fake:
     def probe(self) -> RuntimeFacts:
         if self._fail == "probe":
             raise RuntimeUnavailable("this fake was told to be unavailable", "ask for another")
+        if self._fail == "silent":
+            threading.Event().wait()
+        if self._fail == "bug":
+            raise ZeroDivisionError("an adapter with a bug")
         return RuntimeFacts(versions={"fake": "1"})
 
     def prepare(self, image: Image) -> None:

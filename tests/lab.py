@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from harness import paths, registry
+from harness import paths
 from harness.clock import Marks
 from harness.experiments.bench import Bench
 from harness.image.build import build
@@ -18,6 +18,7 @@ from harness.model import Context, Image, Instance, InstanceSpec, Limits, Runtim
 from harness.place import Place, make_place
 from harness.probes.cgroups import run_group_name
 from harness.process import become_subreaper
+from harness.readying import ready
 from harness.workload import Workload
 
 
@@ -35,11 +36,7 @@ class Lab:
     def runtime(self, name: str) -> Runtime:
         """Raises RuntimeUnavailable."""
         if name not in self.runtimes:
-            runtime = registry.create(name, self.context)
-            self.stack.callback(runtime.close)
-            runtime.probe()
-            runtime.prepare(self.image)
-            self.runtimes[name] = runtime
+            self.runtimes[name], _ = ready(name, self.context, self.image, self.stack)
         return self.runtimes[name]
 
     @contextmanager
