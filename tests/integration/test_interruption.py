@@ -21,6 +21,7 @@ from harness.clock import Deadline
 from harness.imagecheck import built
 from harness.journal import records
 from harness.model import Outcome
+from harness.process import find_program
 from tests.command import Place, finish, read_lines
 
 pytestmark = [
@@ -29,6 +30,8 @@ pytestmark = [
 ]
 
 REAL = ["bare", "chroot", "runc"] if os.geteuid() == 0 and shutil.which("runc") else ["bare"]
+MONITORED = {"lxc": "lxc-start", "nspawn": "systemd-nspawn"}
+BOXES = [*REAL, *(name for name in MONITORED if "chroot" in REAL and find_program(MONITORED[name]))]
 NAMED = [word for name in REAL for word in ("--runtime", name)]
 HANGING = ["run", "quick", "--runtime", "fake,fail=hang", "--repeat", "1"]
 MOMENTS = 6
@@ -140,7 +143,7 @@ def test_killed_run_is_cleaned_and_resumed(place: Place) -> None:
     assert "resumed" in {guard["name"] for guard in manifest["guards"]}
 
 
-@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize("name", BOXES)
 def test_box_of_a_killed_run_is_found_and_removed(place: Place, name: str) -> None:
     job = 'workload={argv=["/usr/bin/sleep", "1000"], timeout_s=900.0}'
     arguments = ["run", "quick", "--runtime", name, "--set", job, "--set", "warmup_blocks=1"]
@@ -154,7 +157,8 @@ def test_box_of_a_killed_run_is_found_and_removed(place: Place, name: str) -> No
             threading.Event().wait(0.02)  # the job inside tells nobody that it has begun
         assert finish(process, signal.SIGKILL).status == -signal.SIGKILL
     kinds = {line.split("\t")[0] for line in place.tarebench("clean", "--dry-run").out.splitlines()}
-    assert kinds >= {"directory", "container" if name in ("runc", "crun") else "directory"}
+    own = {"runc": "container", "lxc": "cgroup", "nspawn": "cgroup"}
+    assert kinds >= {"directory", own.get(name, "directory")}
     cleaned = place.tarebench("clean")
     assert cleaned.status == 0, cleaned.err
     place.wait_until_gone(tokens)
