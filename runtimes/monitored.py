@@ -6,8 +6,8 @@ launched, watched and ended in one way, here; an adapter says what its command l
 writable layer is mounted untimed in a private mount namespace, from which the command is
 spawned, as for the other boxes on the image's directory.
 
-A monitor's exit status is not looked at: some return 0 whatever became of the box. That the box
-is ready is known from the channel, and that it has ended from its own pidfd.
+A monitor's exit status tells nothing of the box: some return 0 whatever became of it. That the
+box is ready is known from the channel, and that it has ended from its own pidfd.
 """
 
 from __future__ import annotations
@@ -147,6 +147,8 @@ class Monitored(ABC):
                 agent, spec.image, pid, storage, extra=[process.pid], groups=self.groups(spec)
             )
             ending.exit(agent, marks)
+            if process.wait() < 0:
+                raise CommandFailed(f"{process.argv[0]} was killed while its box ran")
             stack.close()
             marks.stamp(Mark.REMOVED)
 
