@@ -9,6 +9,7 @@ the few empty folders of the host that had to be made to be covered.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import uuid
@@ -21,6 +22,7 @@ from runtimes.mounts import PrivateMounts
 _MARKER = ".tarebench-"
 _STOP_TIMEOUT_S = 20.0
 _POINTS, _MARK = "mount_points", "marker"
+_RECORD = "details.json"
 
 
 def cover_details(covered: Sequence[str], token: str) -> Mapping[str, str]:
@@ -76,6 +78,21 @@ def _mount_points(details: Mapping[str, str]) -> Sequence[Path]:
     return [Path(path) for path in details.get(_POINTS, "").split(":") if path]
 
 
+def remember(folder: Path, details: Mapping[str, str]) -> None:
+    """Keep what the inventory was told in the daemon's folder: who stops it may be another."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (folder / _RECORD).write_text(json.dumps(dict(details)))
+
+
+def recall(folder: Path, otherwise: Mapping[str, str]) -> Mapping[str, str]:
+    """What was remembered in a daemon's folder."""
+    try:
+        told = json.loads((folder / _RECORD).read_text())
+    except FileNotFoundError:
+        return otherwise
+    return {key: str(value) for key, value in told.items()}
+
+
 class Hold:
     """One user's hold on a shared daemon, kept as a file in the daemon's folder.
 
@@ -123,13 +140,13 @@ def all_pids() -> Iterator[int]:
     return (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
 
 
-def argv_of(pid: int) -> Sequence[str]:
+def argv_of(pid: int) -> list[str]:
     """The command line of a process; empty for one that has gone."""
     try:
         text = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
-        return ()
-    return os.fsdecode(text).rstrip("\0").split("\0") if text else ()
+        return []
+    return os.fsdecode(text).rstrip("\0").split("\0") if text else []
 
 
 def children_of(pid: int) -> Sequence[int]:

@@ -38,6 +38,8 @@ from runtimes.daemon_parts import (
     cover_details,
     end_process,
     parent_of,
+    recall,
+    remember,
     uncover,
     uncovered,
 )
@@ -147,18 +149,12 @@ class PrivateEngine:
 
     def _remove(self) -> None:
         cleaner = EngineCleaner()
-        cleaner.remove(str(self.folder), self._recorded())
+        cleaner.remove(str(self.folder), recall(self.folder, self._details()))
         self._context.inventory.removed(KIND, str(self.folder))
 
-    def _recorded(self) -> Mapping[str, str]:
-        record = self.folder / "details.json"
-        with contextlib.suppress(FileNotFoundError):
-            return {key: str(value) for key, value in json.loads(record.read_text()).items()}
-        return self._details()
-
     def _write_files(self, details: Mapping[str, str]) -> None:
-        (self.folder / "exec").mkdir(parents=True, exist_ok=True, mode=0o700)
-        (self.folder / "details.json").write_text(json.dumps(details))
+        remember(self.folder, details)
+        (self.folder / "exec").mkdir(exist_ok=True, mode=0o700)
         (self.folder / "daemon.json").write_text(
             json.dumps(daemon_config(self.folder, self._data, details), indent=1)
         )

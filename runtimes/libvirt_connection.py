@@ -293,6 +293,13 @@ class Connection:
         finally:
             del self._gone[uuid]
 
+    def is_active(self, domain: Any) -> bool:
+        """Whether libvirt still has a domain that runs."""
+        try:
+            return bool(domain.isActive())
+        except self.libvirt.libvirtError:
+            return False
+
     def capabilities(self, emulator: str | None, machine: str, domain_type: str) -> str:
         """What libvirt says that a kind of machine can do; the first answer takes seconds.
 
@@ -307,6 +314,13 @@ class Connection:
                     "apt-get install qemu-system-x86",
                 ) from error
         return str(told)
+
+    def host_capabilities(self) -> str:
+        """The driver's capabilities document; raises RuntimeUnavailable."""
+        try:
+            return str(self.handle.getCapabilities())
+        except self.libvirt.libvirtError as error:
+            raise RuntimeUnavailable(f"{self.uri} does not tell what it can do: {error}") from error
 
     @property
     def start_flags(self) -> int:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import importlib
 import json
 import math
@@ -31,7 +32,7 @@ from typing import Any
 
 from harness import clock
 from harness.channel import Agent, Listener
-from harness.errors import DeadlineExceeded, HarnessError, LaunchFailed, RuntimeUnavailable
+from harness.errors import DeadlineExceeded, LaunchFailed, RuntimeUnavailable
 from harness.image import store
 from harness.image.forms import ext4, initramfs, overlay_disk, raw_disk
 from harness.image.guest import GuestKernel, cached_kernel, guest_kernel
@@ -59,15 +60,14 @@ from runtimes.domain_parts import (
     GroupedThread,
     joins_groups,
     kill_machine,
-    machines_by_uuid,
     mark_signs,
 )
 from runtimes.domain_xml import Domain, GuestClock, command_line, domain_xml
 from runtimes.guest_box import BalloonBox, GuestBox
 from runtimes.guest_kernel_options import host_mitigations, measure_clock
 from runtimes.libvirt_connection import EMBEDDED, Connection, Reaping, check_uri
+from runtimes.libvirt_start import KIND
 
-KIND = "domain"
 _EMULATOR = "qemu-system-x86_64"
 _DEFAULT_MEMORY_BYTES = 128 * MIB
 _GONE_TIMEOUT_S = 30.0
@@ -208,7 +208,7 @@ class LibvirtDomain:
             with _explained(connection, domain):
                 with Reaping(after_s=_SLOW_START_S):
                     handle = thread.call(create)
-                alive = _Alive(connection, handle)
+                alive = functools.partial(connection.is_active, handle)
                 ready_ns = listener.wait_ready(spec.ready_timeout_s, alive)
             thread.finish()
             marks.at(Mark.READY, ready_ns)
@@ -396,20 +396,6 @@ def fraction(limits: Limits) -> float | None:
     return cpus if cpus is not None and not float(cpus).is_integer() else None
 
 
-class _Alive:
-    """Asked now and then while READY is awaited: whether libvirt still has the domain."""
-
-    def __init__(self, connection: Connection, handle: Any) -> None:
-        self._error = connection.libvirt.libvirtError
-        self._handle = handle
-
-    def __call__(self) -> bool:
-        try:
-            return bool(self._handle.isActive())
-        except self._error:
-            return False
-
-
 def ask_accelerator(handle: Any) -> str:
     """`kvm` or `tcg`, as the QEMU of a running domain answers `query-kvm`."""
     monitor = importlib.import_module("libvirt_qemu")
@@ -459,34 +445,3 @@ def _destroy(connection: Connection, domain: Domain) -> None:
     if connection.root is not None:
         with contextlib.suppress(OSError):
             connection.root.log_of(domain.name).unlink()
-
-
-class DomainCleaner:
-    """Finds and removes what a dead run left of a domain, by the UUID on QEMU's command line.
-
-    An embedded driver died with its process, and nobody but the QEMU itself is left. A
-    daemon is told too, so that it forgets the domain.
-    """
-
-    def exists(self, name: str, details: Mapping[str, str]) -> bool:
-        del name
-        return any(True for _ in machines_by_uuid(details["uuid"]))
-
-    def remove(self, name: str, details: Mapping[str, str]) -> None:
-        del name
-        if details["uri"] != EMBEDDED:
-            with contextlib.suppress(HarnessError):
-                _destroy_by_daemon(details["uri"], details["uuid"])
-        kill_machine(details["uuid"])
-
-
-def _destroy_by_daemon(uri: str, identity: str) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        connection = Connection(uri, Path(folder), Path(folder), groups=False)
-        with contextlib.suppress(connection.libvirt.libvirtError):
-            connection.handle.lookupByUUIDString(identity).destroy()
-        connection.close()
-
-
-domains = DomainCleaner()
-"""What the group `tarebench.cleaners` names for the kind `domain`."""

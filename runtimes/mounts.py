@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.model import CHANNEL_DIRECTORY, InstanceSpec
+from harness.probes.cgroups import Layout
 
 T = TypeVar("T")
 
@@ -99,6 +100,13 @@ class MountsOf(PrivateMounts):
             os.close(namespace)
 
 
+def hide_unified(mounts: PrivateMounts) -> None:
+    """Take the unified hierarchy of a hybrid host out of the namespace: some refuse the mixture."""
+    layout = Layout.detect()
+    if layout.version == "hybrid" and layout.v2 is not None:
+        mounts.unmount(layout.v2)
+
+
 def fresh_layer(mounts: PrivateMounts, spec: InstanceSpec) -> Path:
     """The image's root under a fresh writable overlay layer of this instance, in `UPPER`."""
     root, upper, work = (spec.directory / name for name in ("root", UPPER, "work"))
@@ -109,6 +117,22 @@ def fresh_layer(mounts: PrivateMounts, spec: InstanceSpec) -> Path:
     options = f"lowerdir={lower},upperdir={_escape(upper)},workdir={_escape(work)}"
     mounts.mount("tarebench", root, "overlay", 0, options)
     return root
+
+
+class MountCleaner:
+    """Takes mounts away that a dead run left where everybody sees them; the name is the place."""
+
+    def exists(self, name: str, details: Mapping[str, str]) -> bool:
+        del details
+        return Path(name).is_mount()
+
+    def remove(self, name: str, details: Mapping[str, str]) -> None:
+        del details
+        _checked(_libc.umount2(os.fsencode(name), _MNT_DETACH), name)
+
+
+mounts = MountCleaner()
+"""What the group `tarebench.cleaners` names for the kind `mount`."""
 
 
 def _escape(path: Path) -> str:

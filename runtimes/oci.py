@@ -45,7 +45,7 @@ from runtimes.box import (
     require_root,
 )
 from runtimes.grouped import ALL_LIMITS
-from runtimes.mounts import UPPER, PrivateMounts, fresh_layer
+from runtimes.mounts import UPPER, PrivateMounts, fresh_layer, hide_unified
 from runtimes.privileges import CAPABILITIES, DENIED_CALLS, SECCOMP
 from runtimes.storage import STORAGE, VOLUME_PATH, bound_folder, make_storage
 
@@ -112,7 +112,7 @@ class Oci:
             listener = stack.enter_context(listen(spec))
             mounts = stack.enter_context(PrivateMounts())
             root = fresh_layer(mounts, spec)
-            _hide_unified(mounts)
+            hide_unified(mounts)
             storage = make_storage(self._storage, spec, spec.directory / UPPER)
             cgroup = f"/{self._context.cgroup}/{spec.name}"
             config = bundle_config(spec, root, cgroup, bound_folder(storage), seccomp=self._seccomp)
@@ -170,7 +170,7 @@ class Containers:
 
     def remove(self, name: str, details: Mapping[str, str]) -> None:
         with PrivateMounts() as mounts:
-            _hide_unified(mounts)
+            hide_unified(mounts)
             argv = [details["program"], "--root", details["state"], "delete", "--force", name]
             mounts.call(lambda: run(argv, timeout_s=_CALL_TIMEOUT_S))
 
@@ -213,12 +213,6 @@ class AnyOci(Oci):
                 f"there is no program {self.program}", "name an OCI runtime's program"
             )
         return super().probe()
-
-
-def _hide_unified(mounts: PrivateMounts) -> None:
-    layout = Layout.detect()
-    if layout.version == "hybrid" and layout.v2 is not None:
-        mounts.unmount(layout.v2)
 
 
 def finish(process: Process, errors: IO[bytes]) -> None:

@@ -113,6 +113,11 @@ NEEDS: tuple[Need, ...] = (
         "the account libvirt-qemu, without which libvirt's driver does not start",
         lambda: account("libvirt-qemu"),
     ),
+    Need(
+        "libvirt-daemon-driver-lxc",
+        "containers of libvirt",
+        lambda: library("libvirt/connection-driver/libvirt_driver_lxc.so"),
+    ),
     Need("qemu-system-x86", "virtual machines", lambda: program("qemu-system-x86_64")),
     Need("qemu-utils", "disks of virtual machines", lambda: program("qemu-img")),
     Need("e2fsprogs", "disks of virtual machines", lambda: program("mke2fs")),

@@ -45,7 +45,7 @@ def pytest_runtest_makereport(
     """
     report = yield
     boxes = any(item.get_closest_marker(mark) for mark in ("contract", "integration"))
-    named = REQUIRED.intersection(re.split(r"[^a-z]+", item.nodeid))
+    named = REQUIRED.intersection(re.split(r"[^a-z-]+", item.nodeid))
     if boxes and named and report.skipped and report.when == "setup":
         why = report.longrepr[2] if isinstance(report.longrepr, tuple) else "skipped"
         report.outcome = "failed"

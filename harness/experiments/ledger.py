@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from harness.experiments.bench import Bench
 from harness.model import GuestMemory, HasDaemon, Instance
@@ -57,10 +58,26 @@ def read_point(bench: Bench, boxes: Sequence[Instance]) -> Point:
     return point
 
 
+@runtime_checkable
+class JoinsLate(Protocol):
+    """Boxes with helpers that used memory before they joined the box's group: another group
+    was charged for it, and stays so."""
+
+    def joined_late(self) -> Sequence[int]: ...
+
+
 def charged(box: Instance) -> int | None:
-    """One box's side of the ledger: its own group, and the PSS of its processes outside of it."""
+    """One box's side of the ledger: its own group, and the PSS of its processes outside of it.
+
+    A helper that joined late counts as one outside. What little it has used since is then
+    counted in the group too, which is nearer than to miss all that it brought along.
+    """
     group = _own_group(box)
-    return _pss(box.processes()) if group is None else probe.charged(box.processes(), [group])
+    if group is None:
+        return _pss(box.processes())
+    early = _pss(box.joined_late()) if isinstance(box, JoinsLate) else 0
+    inside = probe.charged(box.processes(), [group])
+    return None if early is None or inside is None else early + inside
 
 
 def cache_charged(bench: Bench, box: Instance) -> int | None:

@@ -19,7 +19,7 @@ from harness.experiments.gate import launch_together
 from harness.model import InstanceSpec, Limits
 from runtimes import oci
 from runtimes.box import SOCKET
-from runtimes.mounts import PrivateMounts, fresh_layer
+from runtimes.mounts import PrivateMounts, fresh_layer, hide_unified
 from tests.benchmarks.pairs import measure
 from tests.conftest import runtime_or_skip
 from tests.lab import Lab
@@ -62,7 +62,7 @@ def xargs_s(lab: Lab) -> float:
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder)
         mounts = stack.enter_context(PrivateMounts())
-        oci._hide_unified(mounts)
+        hide_unified(mounts)
         for name in names:
             bundle, sockets = folder / name, lab.place.state / name
             bundle.mkdir(parents=True)

@@ -18,7 +18,8 @@ from harness.errors import ChannelError, DeadlineExceeded, LaunchFailed, Runtime
 from harness.model import MIB, Balloons, GuestMemory, Instruments, Job, Limits, Mark, Runtime
 from runtimes.domain_parts import machines_by_uuid
 from runtimes.guest_box import GuestBox
-from runtimes.libvirt_domain import Kvm, LibvirtDomain, Qemu, domains
+from runtimes.libvirt_domain import Kvm, LibvirtDomain, Qemu
+from runtimes.libvirt_start import domains
 from tests.conftest import runtime_or_skip
 from tests.lab import Lab
 

@@ -1,0 +1,139 @@
+"""A domain from its creation to its end, whatever the driver, and what cleans up after it.
+
+Every domain of ours is transient: it is made and started by one call, and libvirt forgets it
+when it ends. It is on the inventory before it is made, by the connection's URI and its own
+UUID; so whoever finds the entry can ask the same daemon for it, and look for the processes
+of this host that serve it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import signal
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from harness.channel import Listener
+from harness.errors import HarnessError, LaunchFailed
+from harness.model import Ledger, Mark, Marks
+from runtimes.daemon_parts import all_pids, argv_of, end_process
+from runtimes.domain_parts import kill_machine, machines_by_uuid
+from runtimes.libvirt_connection import EMBEDDED, Connection
+
+KIND = "domain"
+_GONE_TIMEOUT_S = 30.0
+_UUID_VARIABLE = "LIBVIRT_LXC_UUID"
+
+
+class Start:
+    """One domain. As a context manager it ends whatever is left of it."""
+
+    def __init__(self, connection: Connection, ledger: Ledger, name: str, uuid: str) -> None:
+        self._connection = connection
+        self._ledger = ledger
+        self._name, self._uuid = name, uuid
+        self._stack = ExitStack()
+        self.handle: Any = None
+
+    def __enter__(self) -> Start:
+        self._ledger.will_make(KIND, self._name, uuid=self._uuid, uri=self._connection.uri)
+        self._stack.callback(self._ledger.removed, KIND, self._name)
+        self.wait_gone = functools.partial(
+            self._stack.enter_context(self._connection.watched(self._uuid)), _GONE_TIMEOUT_S
+        )
+        self._stack.callback(self._destroy)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def create(self, xml: str, marks: Marks) -> None:
+        """The timed call. Raises LaunchFailed with what libvirt says."""
+        flags = self._connection.start_flags
+        marks.stamp(Mark.REQUEST)
+        try:
+            self.handle = self._connection.handle.createXML(xml, flags)
+        except self._connection.libvirt.libvirtError as error:
+            raise LaunchFailed(f"libvirt could not start the domain: {error}") from error
+        marks.stamp(Mark.STARTED)
+
+    def wait_ready(self, listener: Listener, timeout_s: float, marks: Marks) -> None:
+        """Raises LaunchFailed when it ended before it was ready, and DeadlineExceeded."""
+        alive = functools.partial(self._connection.is_active, self.handle)
+        marks.at(Mark.READY, listener.wait_ready(timeout_s, alive))
+
+    def _destroy(self) -> None:
+        """End a domain that has not ended by itself; that it has is no error."""
+        with contextlib.suppress(self._connection.libvirt.libvirtError):
+            self._connection.handle.lookupByUUIDString(self._uuid).destroy()
+        kill_container(self._name, self._uuid)
+
+
+def container_processes(name: str, uuid: str) -> Iterator[int]:
+    """A container's init, which bears the UUID in its environment, and then its controller."""
+    for pid in all_pids():
+        if _is_init(pid, uuid):
+            yield pid
+    for pid in all_pids():
+        if _is_controller(pid, name):
+            yield pid
+
+
+def _is_init(pid: int, uuid: str) -> bool:
+    try:
+        told = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return f"{_UUID_VARIABLE}={uuid}".encode() in told
+
+
+def _is_controller(pid: int, name: str) -> bool:
+    argv = argv_of(pid)
+    return argv[1:3] == ["--name", name] and argv[0].endswith("/libvirt_lxc")
+
+
+def kill_container(name: str, uuid: str) -> None:
+    """Kill what is left of a container of the LXC driver, its init first: nothing else does."""
+    for pid in (*container_processes(name, uuid),):
+        end_process(pid, functools.partial(_serves, pid, name, uuid), signal.SIGKILL)
+
+
+def _serves(pid: int, name: str, uuid: str) -> bool:
+    return _is_init(pid, uuid) or _is_controller(pid, name)
+
+
+class DomainCleaner:
+    """Finds and removes what a dead run left of a domain, by its UUID.
+
+    An embedded driver died with its process, and nobody but the QEMU itself is left. A
+    daemon is told too, so that it forgets the domain.
+    """
+
+    def exists(self, name: str, details: Mapping[str, str]) -> bool:
+        uuid = details["uuid"]
+        return any(True for _ in machines_by_uuid(uuid)) or any(
+            True for _ in container_processes(name, uuid)
+        )
+
+    def remove(self, name: str, details: Mapping[str, str]) -> None:
+        if details["uri"] != EMBEDDED:
+            with contextlib.suppress(HarnessError):
+                _destroy_by_daemon(details["uri"], details["uuid"])
+        kill_machine(details["uuid"])
+        kill_container(name, details["uuid"])
+
+
+def _destroy_by_daemon(uri: str, identity: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        connection = Connection(uri, Path(folder), Path(folder), groups=False)
+        with contextlib.suppress(connection.libvirt.libvirtError):
+            connection.handle.lookupByUUIDString(identity).destroy()
+        connection.close()
+
+
+domains = DomainCleaner()
+"""What the group `tarebench.cleaners` names for the kind `domain`."""
