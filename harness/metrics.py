@@ -19,6 +19,14 @@ def _bytes(name: str, description: str) -> Metric:
     return Metric(name=name, unit="bytes", better="lower", description=description)
 
 
+def _kept(name: str, description: str) -> Metric:
+    return Metric(name=name, unit="1", better="higher", description=description)
+
+
+def _shared(name: str, description: str) -> Metric:
+    return Metric(name=name, unit="1", better="lower", description=description)
+
+
 _ALL = (
     _seconds("startup.created", "request until the runtime says that the instance exists"),
     _seconds("startup.started", "request until the runtime's start call returned"),
@@ -103,6 +111,26 @@ _ALL = (
            description="what fio says that a job read or wrote, by job and depth"),
     _bytes("io.box_bytes", "what the box's own processes asked a device for meanwhile"),
     _bytes("io.device_bytes", "what the host's block device read or wrote meanwhile"),
+    _kept("isolation.kernel", "1 where the box has a kernel of its own, else 0"),
+    _kept("isolation.namespace", "1 where the box has such a namespace of its own, by namespace"),
+    _shared("isolation.root", "1 where root inside is root of the host by its user number"),
+    _kept("isolation.no_new_privs", "1 where no program can gain rights by being executed"),
+    _kept("isolation.seccomp", "1 where system calls go through a filter"),
+    _kept("isolation.lsm", "1 where a profile of a Linux security module confines the box"),
+    _kept("isolation.limits", "1 where the host holds the box in control groups of its own"),
+    _shared("isolation.mounts", "mounts in the box that are filesystems of the host's own table"),
+    _shared("isolation.interfaces", "network interfaces of the host that the box sees"),
+    _shared("isolation.capabilities", "capabilities that a process has, or could get, by set"),
+    _shared("isolation.calls", "system calls that answer, of those that are asked for"),
+    _shared("isolation.processes", "processes that the box sees where one of the host's is seen"),
+    _shared("isolation.devices", "device nodes of the host that may be opened, harmless ones not"),
+    _shared("isolation.keys", "1 where a key of the host's root is seen"),
+    _shared("isolation.loopback", "1 where a listener on the host's loopback is reached"),
+    _shared("isolation.log", "1 where the host kernel's log can be read"),
+    _shared("isolation.disk", "1 where a block device of the host opens for writing"),
+    _shared("isolation.module", "1 where the host's kernel would take a module"),
+    _shared("isolation.clock", "1 where the host's clock can be changed"),
+    _shared("isolation.escape", "1 where the classic escape from a chroot reads a file outside"),
     _seconds("job.duration", "a workload of one's own, from its start to its end on the host"),
     _seconds("job.cpu", "CPU seconds of the workload's processes, as the box's kernel counts"),
     _seconds("imported.wall", "a command's run or a benchmark's round, as another tool timed it"),

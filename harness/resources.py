@@ -19,11 +19,6 @@ def scenarios() -> Path:
     return _TOP / "scenarios"
 
 
-def agent_source() -> Path:
-    """The C source of the agent."""
-    return _PACKAGE / "image" / "agent.c"
-
-
 def shipped_results() -> Path:
     """The folder that holds `reference/` and `published.csv`."""
     packed = _PACKAGE / "_data"

@@ -229,6 +229,12 @@ class Io(Settings, frozen=True):
         return size_bytes(self.size)
 
 
+class Isolation(Settings, frozen=True):
+    """`isolation`: what a box keeps apart. A probe inside may take `timeout_s`."""
+
+    timeout_s: Seconds = 120.0
+
+
 class Job(Settings, frozen=True):
     """`job`: the scenario's workload once in a fresh instance, its output read by its parser."""
 
@@ -250,6 +256,7 @@ class Experiments(Frozen, frozen=True):
     parallel: Parallel | Launchers | None = None
     cpu: Cpu | None = None
     job: Job | None = None
+    isolation: Isolation | None = None
 
     def chosen(self) -> Mapping[str, Settings]:
         """What the scenario names, with its settings."""

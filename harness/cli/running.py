@@ -95,6 +95,7 @@ def _execute(request: Request, quiet: bool) -> None:
     """Run with progress, print the folder, and leave with the right status."""
     from harness import journal, runner
     from harness.events import Finishing
+    from harness.isolation_table import isolation_table
     from harness.ladder_table import ladder_table
     from harness.terminal import headline_tables, progress, results_table
 
@@ -117,7 +118,8 @@ def _execute(request: Request, quiet: bool) -> None:
         stored = list(journal.records(request.folder))
         ladder = request.scenario.experiments.ladder
         climbed = [ladder_table(stored, ladder.rungs)] if ladder else []
-        for table in (results_table(stored), *climbed, *headline_tables(stored)):
+        apart = [isolation_table(stored)] if request.scenario.experiments.isolation else []
+        for table in (results_table(stored), *climbed, *apart, *headline_tables(stored)):
             if table.row_count:
                 screen.print(table)
         say(f"report: {request.folder / 'report.html'}")

@@ -10,7 +10,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.experiments import cpu, density, io, job, ladder, memory, parallel, phases, startup
+from harness.experiments import (
+    cpu,
+    density,
+    io,
+    isolation,
+    job,
+    ladder,
+    memory,
+    parallel,
+    phases,
+    startup,
+)
 from harness.experiments.bench import Bench, Measurement
 from harness.model import Instruments, Runtime
 from harness.settings import Settings
@@ -61,4 +72,5 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     "cpu": Experiment(cpu.measure, cpu.executes),
     "io": Experiment(io.measure, executes=io.executes),
     "job": Experiment(job.measure),
+    "isolation": Experiment(isolation.measure, executes=the_agent_alone),
 }

@@ -9,6 +9,7 @@
  *   agent virtio:NAME                     the same over a virtio-serial port (PID 1);
  *                                         as /init with `sign:PORT`, a byte to that I/O port
  *   agent --manifest ROOT [EXCLUDE]...    print the manifest of a tree (also on the host)
+ *   agent --isolation …                   probe what this box keeps apart: see isolation.c
  *   agent --version
  *
  * Wire format: frames of an 8-byte header (4 ASCII characters, then the payload's length as
@@ -1222,6 +1223,8 @@ static void join_cgroup(const char *descriptor)
     close(fd);
 }
 
+static int isolation(int argc, char **argv); /* isolation.c, compiled behind this file */
+
 int main(int argc, char **argv)
 {
     int64_t first_ns = now_ns();
@@ -1232,6 +1235,8 @@ int main(int argc, char **argv)
         manifest(argv[2], argv + 3, argc - 3);
         return 0;
     }
+    if (argc >= 3 && !strcmp(argv[1], "--isolation"))
+        return isolation(argc - 2, argv + 2);
     if (argc == 2 && !strcmp(argv[1], "--version")) {
         puts("tarebench agent, protocol 1");
         return 0;

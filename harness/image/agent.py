@@ -10,8 +10,10 @@ from harness.image.compiled import Program
 
 
 def agent_program() -> Program:
-    """The agent's C source as the package carries it."""
-    return Program("agent", resources.files("harness.image").joinpath("agent.c").read_bytes())
+    """The agent's C source as the package carries it: its two files as one, with their names."""
+    folder = resources.files("harness.image")
+    parts = ((name, folder.joinpath(name).read_bytes()) for name in ("agent.c", "isolation.c"))
+    return Program("agent", b"".join(b'#line 1 "%s"\n%s' % (name.encode(), c) for name, c in parts))
 
 
 def source_key() -> str:

@@ -14,6 +14,7 @@ from harness.report.sections import (
     disk,
     holding,
     imported,
+    isolation,
     job,
     ladder,
     parallel,
@@ -28,7 +29,7 @@ Maker = Callable[[RunData, Summary], Section | None]
 MAKERS: tuple[Maker, ...] = (
     service.make, cold.make,
     holding.make, variants.make, parallel.make, ladder.make, density.make, computing.make,
-    disk.make, job.make, imported.make, timeseries.make, published.make,
+    isolation.make, disk.make, job.make, imported.make, timeseries.make, published.make,
 )  # fmt: skip
 """In the order of the report; a maker returns None where the run has nothing for it."""
 
