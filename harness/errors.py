@@ -24,6 +24,10 @@ class UsageError(HarnessError):
     exit_code = 2
 
 
+class DoesNotFit(UsageError):
+    """Parameters of a runtime that are each allowed and exclude each other."""
+
+
 class ScenarioError(UsageError):
     """A scenario file is not valid; the message names the place of the fault."""
 

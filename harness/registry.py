@@ -11,10 +11,13 @@ stands for each choice of a parameter. What was so chosen was not *named*: it ne
 A runtime's class may tell, as parameters of its name, which of its forms are boxes of their own:
 `variants = ("", "network=host")` are those that `all` runs (without it, the plain form alone), and
 `examples = ("seccomp=on",)` those that the contract suite holds to its promises besides.
+Where parameters exclude each other, its `check(parameters)` raises DoesNotFit; `*` leaves such
+forms out.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import itertools
 import re
@@ -22,7 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
-from harness.errors import RuntimeUnavailable, UsageError, brief
+from harness.errors import DoesNotFit, RuntimeUnavailable, UsageError, brief
 from harness.model import Cleaner, Context, Runtime, RuntimeClass, RuntimeFactory
 
 RUNTIMES_GROUP = "tarebench.runtimes"
@@ -135,7 +138,8 @@ def _choices(text: str) -> Iterable[str]:
     ]
     for values in itertools.product(*lists):
         pairs = zip(given, values, strict=True)
-        yield canonical(",".join([name, *(f"{key}={value}" for key, value in pairs)]))
+        with contextlib.suppress(DoesNotFit):
+            yield canonical(",".join([name, *(f"{key}={value}" for key, value in pairs)]))
 
 
 def parse(text: str) -> tuple[str, dict[str, str]]:
@@ -156,7 +160,8 @@ def parse(text: str) -> tuple[str, dict[str, str]]:
 
 
 def canonical(text: str) -> str:
-    """The one name of a runtime; raises UsageError for an unknown runtime or parameter."""
+    """The one name of a runtime; raises UsageError for an unknown runtime or parameter, and
+    DoesNotFit for parameters that exclude each other."""
     name, given = parse(text)
     known = factory(name).parameters
     label = {} if LABEL in known else _label(given)
@@ -173,6 +178,8 @@ def canonical(text: str) -> str:
                 f"choose from {', '.join(known[key].choices)}{joined}",
             )
         given[key] = meant
+    if (check := getattr(factory(name), "check", None)) is not None:
+        check(given)
     kept = [(key, value) for key, value in given.items() if value != known[key].default]
     kept = sorted([*kept, *label.items()])
     return ",".join([name, *(f"{key}={value}" for key, value in kept)])

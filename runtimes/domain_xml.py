@@ -7,6 +7,7 @@ file, checked against libvirt's own schema, and printed when a guest does not st
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -33,20 +34,26 @@ class Domain:
     domain_type: str
     """`kvm`, or `qemu` for TCG."""
     machine: str
-    """`q35` or `microvm`."""
+    """QEMU's machine type: `q35`, `pc` or `microvm`."""
     emulator: str
     cpu_mode: str
     """`host-passthrough` or `maximum`, as libvirt calls them."""
     vcpus: int
     memory_bytes: int
-    kernel: Path
-    initramfs: Path
+    kernel: Path | None
+    initramfs: Path | None
+    """What QEMU loads itself; None where the machine boots from its disk."""
     command_line: str
+    """The kernel's; a boot loader on the disk finds it as the machine's OEM string."""
     disk: Path
     """This instance's own: a qcow2 overlay, or a raw copy."""
     backing: Path | None
     """The raw disk below an overlay, named so that libvirt need not read it to find that."""
     channel: Path
+    bus: str = "virtio"
+    """How the disk is reached: virtio-blk, or `scsi`, which is virtio-scsi."""
+    nvram: Path | None = None
+    """The variables of a UEFI firmware, this instance's own; None for a BIOS."""
     serial: Path | None = None
     debug: Path | None = None
     cache: str = "none"
@@ -73,7 +80,7 @@ class GuestClock:
 
 def command_line(
     *, mitigations: str, clock: GuestClock | None = None, instrumented: bool = False,
-    balloon: bool = False,
+    words: Sequence[str] = (),
 ) -> str:  # fmt: skip
     """The guest kernel's command line; what stands behind `--` is for the agent.
 
@@ -83,12 +90,12 @@ def command_line(
     costs an exit. The agent, as init, then writes a byte to the debug port. `balloon` has the
     guest load its driver.
     """
-    words = ["earlyprintk=ttyS0", "loglevel=6"] if instrumented else ["quiet"]
-    words += ["panic=-1", "reboot=t", f"mitigations={mitigations}"]
+    line = ["earlyprintk=ttyS0", "loglevel=6"] if instrumented else ["quiet"]
+    line += ["panic=-1", "reboot=t", f"mitigations={mitigations}"]
     if clock is not None:
-        words += [f"tsc_early_khz={clock.tsc_khz}", f"lpj={clock.loops_per_jiffy}"]
-    words += ["--", f"virtio:{PORT}", *["balloon"] * balloon]
-    return " ".join([*words, *[f"sign:{DEBUG_PORT:#x}"] * instrumented])
+        line += [f"tsc_early_khz={clock.tsc_khz}", f"lpj={clock.loops_per_jiffy}"]
+    line += ["--", f"virtio:{PORT}", *words]
+    return " ".join([*line, *[f"sign:{DEBUG_PORT:#x}"] * instrumented])
 
 
 def domain_xml(domain: Domain) -> str:
@@ -102,11 +109,7 @@ def domain_xml(domain: Domain) -> str:
         tune = SubElement(root, "cputune")
         _text(tune, "global_period", str(_PERIOD_US))
         _text(tune, "global_quota", str(int(domain.cpu_quota * _PERIOD_US)))
-    system = SubElement(root, "os")
-    _text(system, "type", "hvm", arch="x86_64", machine=domain.machine)
-    _text(system, "kernel", str(domain.kernel))
-    _text(system, "initrd", str(domain.initramfs))
-    _text(system, "cmdline", domain.command_line)
+    _boot(root, domain)
     features = SubElement(root, "features")
     SubElement(features, "acpi")
     SubElement(features, "apic")
@@ -121,20 +124,35 @@ def domain_xml(domain: Domain) -> str:
     return ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
+def _boot(root: Element, domain: Domain) -> None:
+    """What starts: a kernel that QEMU loads, or a firmware that loads the disk's boot loader.
+
+    The UEFI firmware is whichever the host has registered for such machines; without secure
+    boot, for which a boot loader of ours has no signature.
+    """
+    system = SubElement(root, "os")
+    _text(system, "type", "hvm", arch="x86_64", machine=domain.machine)
+    if domain.kernel is not None:
+        _text(system, "kernel", str(domain.kernel))
+        _text(system, "initrd", str(domain.initramfs))
+        _text(system, "cmdline", domain.command_line)
+        return
+    if domain.nvram is not None:
+        system.set("firmware", "efi")
+        firmware = SubElement(system, "firmware")
+        for feature in ("secure-boot", "enrolled-keys"):
+            SubElement(firmware, "feature", enabled="no", name=feature)
+        _text(system, "nvram", str(domain.nvram))
+    SubElement(system, "boot", dev="hd")
+    SubElement(system, "smbios", mode="sysinfo")
+    strings = SubElement(SubElement(root, "sysinfo", type="smbios"), "oemStrings")
+    _text(strings, "entry", domain.command_line)
+
+
 def _devices(devices: Element, domain: Domain) -> None:
     """What was asked for, and none of the devices that libvirt adds by itself."""
     _text(devices, "emulator", domain.emulator)
-    disk = SubElement(devices, "disk", type="file", device="disk")
-    form = "raw" if domain.backing is None else "qcow2"
-    SubElement(disk, "driver", name="qemu", type=form, cache=domain.cache, io=aio(domain.cache))
-    SubElement(disk, "source", file=str(domain.disk))
-    if domain.backing is not None:
-        below = SubElement(disk, "backingStore", type="file")
-        SubElement(below, "format", type="raw")
-        SubElement(below, "source", file=str(domain.backing))
-        SubElement(below, "backingStore")
-    SubElement(disk, "target", dev="vda", bus="virtio")
-    _address(disk, domain)
+    _disk(devices, domain)
     SubElement(devices, "controller", type="usb", index="0", model="none")
     _address(SubElement(devices, "controller", type="virtio-serial", index="0"), domain)
     if domain.serial is not None:
@@ -160,13 +178,33 @@ def _devices(devices: Element, domain: Domain) -> None:
     _address(balloon, domain)
 
 
+def _disk(devices: Element, domain: Domain) -> None:
+    """The one disk, and the controller that it hangs on."""
+    disk = SubElement(devices, "disk", type="file", device="disk")
+    form = "raw" if domain.backing is None else "qcow2"
+    SubElement(disk, "driver", name="qemu", type=form, cache=domain.cache, io=aio(domain.cache))
+    SubElement(disk, "source", file=str(domain.disk))
+    if domain.backing is not None:
+        below = SubElement(disk, "backingStore", type="file")
+        SubElement(below, "format", type="raw")
+        SubElement(below, "source", file=str(domain.backing))
+        SubElement(below, "backingStore")
+    if domain.bus == "scsi":
+        SubElement(disk, "target", dev="sda", bus="scsi")
+        controller = SubElement(devices, "controller", type="scsi", index="0", model="virtio-scsi")
+        _address(controller, domain)
+    else:
+        SubElement(disk, "target", dev="vda", bus="virtio")
+        _address(disk, domain)
+
+
 def aio(cache: str) -> str:
     """How QEMU submits requests in a cache mode: Linux' own AIO needs O_DIRECT."""
     return "native" if cache == "none" else "threads"
 
 
 def _address(device: Element, domain: Domain) -> None:
-    """A microvm has no PCI; on q35 libvirt places devices as it does for everybody."""
+    """A microvm has no PCI; elsewhere libvirt places devices as it does for everybody."""
     if domain.machine == "microvm":
         SubElement(device, "address", type="virtio-mmio")
 

@@ -18,8 +18,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import importlib
-import json
 import math
 import os
 import tempfile
@@ -34,6 +32,7 @@ from harness import clock
 from harness.channel import Agent, Listener
 from harness.errors import DeadlineExceeded, LaunchFailed, RuntimeUnavailable
 from harness.image import store
+from harness.image.bootdisk import boot_disk
 from harness.image.forms import ext4, initramfs, overlay_disk, raw_disk
 from harness.image.guest import GuestKernel, cached_kernel, guest_kernel
 from harness.model import (
@@ -65,6 +64,8 @@ from runtimes.domain_parts import (
 from runtimes.domain_xml import Domain, GuestClock, command_line, domain_xml
 from runtimes.guest_box import BalloonBox, GuestBox
 from runtimes.guest_kernel_options import host_mitigations, measure_clock
+from runtimes.guest_machine import PARAMETERS, Machine, choose, require
+from runtimes.guest_start import ask_accelerator, explained
 from runtimes.libvirt_connection import EMBEDDED, Connection, Reaping, check_uri
 from runtimes.libvirt_start import KIND
 
@@ -72,7 +73,6 @@ _EMULATOR = "qemu-system-x86_64"
 _DEFAULT_MEMORY_BYTES = 128 * MIB
 _GONE_TIMEOUT_S = 30.0
 _SLOW_START_S = 3.0
-_LOG_CHARACTERS = 800
 _UNPROBED = "unprobed until the image is built: only a boot tells whether KVM works here"
 
 
@@ -93,12 +93,7 @@ class LibvirtDomain:
     accel = ""
     cpu_mode = ""
     parameters: Mapping[str, Parameter] = {
-        "machine": Parameter("q35", ("q35", "microvm"), "QEMU's machine type"),
-        "balloon": Parameter(
-            "off", ("off", "on", "reporting"), "takes memory back; reporting: as it is freed"
-        ),
-        "storage": Parameter("qcow2", ("qcow2", "raw"), "the format of the guest's disk"),
-        "cache": Parameter("none", ("none", "writeback"), "the cache mode of the guest's disk"),
+        **PARAMETERS,
         "uri": Parameter(
             EMBEDDED, (), "embed (in this process), or a libvirt URI of this host (, is %2C)"
         ),
@@ -108,9 +103,7 @@ class LibvirtDomain:
         chosen = check_parameters(name, parameters, self.parameters)
         self.name = name
         self._context = context
-        self._machine = chosen["machine"]
-        self._balloon = chosen["balloon"]
-        self._raw, self._cache_mode = chosen["storage"] == "raw", chosen["cache"]
+        self._machine = choose(chosen)
         self._uri = check_uri(chosen["uri"])
         self._instrumented = False
         self._cache = context.cache / "libvirt"
@@ -120,13 +113,17 @@ class LibvirtDomain:
         self._cpu_without: tuple[str, ...] = ()
         self._mitigations = host_mitigations()
 
+    @staticmethod
+    def check(parameters: Mapping[str, str]) -> None:
+        """Raise DoesNotFit for a machine that cannot be."""
+        choose(parameters)
+
     def probe(self) -> RuntimeFacts:
         """Also finds out what QEMU can do, which takes seconds the first time on a host."""
         _require_tools()
-        connection = self._connect()
-        connection.capabilities(self._emulator(), self._machine, self.domain_type)
+        self._require_machine()
         return RuntimeFacts(
-            versions=connection.versions() | self._guest_versions(),
+            versions=self._connect().versions() | self._guest_versions(),
             accel=self.accel,
             limits=LimitSupport(cpus=Support.SUPPORTED, memory=Support.SUPPORTED),
             notes=self._notes(),
@@ -140,9 +137,10 @@ class LibvirtDomain:
         )
 
     def _notes(self) -> list[str]:
+        machine = self._machine
         notes = [
             f"guest mitigations: {self._mitigations}, as the host's",
-            f"disk: {'raw' if self._raw else 'qcow2'}, cache mode {self._cache_mode}",
+            f"disk: {'raw' if machine.raw else 'qcow2'}, cache mode {machine.cache}",
         ]
         if os.geteuid() != 0:
             notes.append("a fraction of a CPU cannot be limited: vCPUs are rounded up")
@@ -151,11 +149,15 @@ class LibvirtDomain:
     def prepare(self, image: Image) -> None:
         become_subreaper()  # a PID 1 that is slow to reap makes libvirt slow to see an end
         kernel = guest_kernel(self._context.cache)
-        self._files[image.digest] = BootFiles(kernel, initramfs(image, kernel), ext4(image))
-        if self._clock is None and self.domain_type == "qemu" and self._machine == "microvm":
+        disk = boot_disk(image, kernel) if self._machine.from_disk else ext4(image)
+        self._files[image.digest] = BootFiles(kernel, initramfs(image, kernel), disk)
+        if self._clock is None and self.domain_type == "qemu" and self._machine.type == "microvm":
             self._clock = measure_clock()
-        connection = self._connect()
-        connection.capabilities(self._emulator(), self._machine, self.domain_type)
+        self._require_machine()
+
+    def _require_machine(self) -> None:
+        emulator, kind = self._emulator(), self._machine.type
+        require(self._machine, self._connect().capabilities(emulator, kind, self.domain_type))
 
     @contextlib.contextmanager
     def launch(self, spec: InstanceSpec, marks: Marks) -> Iterator[GuestBox]:
@@ -169,8 +171,9 @@ class LibvirtDomain:
                 serial = stack.enter_context(FirstByte(spec.sockets / "serial"))
                 debug = stack.enter_context(FirstByte(spec.sockets / "debug", sign=SIGN))
             domain = self._describe(spec, serial, debug)
-            stack.callback(domain.disk.unlink, missing_ok=True)
-            make_disk = raw_disk if self._raw else overlay_disk
+            for file in filter(None, (domain.disk, domain.nvram)):
+                stack.callback(file.unlink, missing_ok=True)
+            make_disk = raw_disk if self._machine.raw else overlay_disk
             make_disk(self._files[spec.image.digest].disk, domain.disk)
             gone = stack.enter_context(connection.watched(domain.uuid))
             box = stack.enter_context(self._running(spec, domain, connection, listener, marks))
@@ -205,7 +208,7 @@ class LibvirtDomain:
             thread = stack.enter_context(GroupedThread(group, fraction(spec.limits)))
             stack.callback(_destroy, connection, domain)
             stack.callback(thread.finish)  # first, so that no start is still under way
-            with _explained(connection, domain):
+            with explained(connection, domain):
                 with Reaping(after_s=_SLOW_START_S):
                     handle = thread.call(create)
                 alive = functools.partial(connection.is_active, handle)
@@ -226,29 +229,31 @@ class LibvirtDomain:
         self, spec: InstanceSpec, serial: FirstByte | None, debug: FirstByte | None
     ) -> Domain:
         files = self._files[spec.image.digest]
-        wanted = spec.limits.memory_bytes or _DEFAULT_MEMORY_BYTES
+        machine, direct = self._machine, not self._machine.from_disk
         return Domain(
             name=spec.name,
             uuid=str(uuid.uuid4()),
             domain_type=self.domain_type,
-            machine=self._machine,
+            machine=machine.type,
+            bus=machine.bus,
             emulator=self._emulator(),
             cpu_mode=self.cpu_mode,
             vcpus=math.ceil(spec.limits.cpus or 1),
-            memory_bytes=-(-wanted // MIB) * MIB,
-            kernel=files.kernel.boot_file,
-            initramfs=files.initramfs,
+            memory_bytes=_memory_bytes(spec.limits, machine),
+            kernel=files.kernel.boot_file if direct else None,
+            initramfs=files.initramfs if direct else None,
             command_line=command_line(
                 mitigations=self._mitigations,
                 clock=self._clock,
                 instrumented=serial is not None,
-                balloon=self._balloon != "off",
+                words=machine.words,
             ),
-            balloon=self._balloon,
+            balloon=machine.balloon,
             disk=spec.directory / "disk",
-            backing=None if self._raw else files.disk,
-            cache=self._cache_mode,
+            backing=None if machine.raw else files.disk,
+            cache=machine.cache,
             channel=spec.sockets / SOCKET,
+            nvram=spec.directory / "nvram" if machine.firmware == "uefi" else None,
             serial=None if serial is None else serial.path,
             debug=None if debug is None else debug.path,
             cpu_without=self._cpu_without,
@@ -270,7 +275,8 @@ class LibvirtDomain:
         """QEMU and what the guest boots from; files of the image lie inside the base disk."""
         del inside
         files = self._files[image.digest]
-        return [Path(self._emulator()), files.kernel.boot_file, files.initramfs, files.disk]
+        loaded = [] if self._machine.from_disk else [files.kernel.boot_file, files.initramfs]
+        return [Path(self._emulator()), *loaded, files.disk]
 
     def _connect(self) -> Connection:
         if self._connection is None:
@@ -302,6 +308,7 @@ class Qemu(LibvirtDomain):
     accel = "tcg"
     cpu_mode = "maximum"
     variants = ("", "machine=microvm")
+    examples = ("machine=pc", "bus=scsi", "boot=disk", "boot=disk,firmware=uefi")
 
 
 class Kvm(LibvirtDomain):
@@ -349,7 +356,7 @@ class Kvm(LibvirtDomain):
         self._cpu_without = verdict.cpu_without
 
     def _conditions(self) -> dict[str, str]:
-        return kvm_verdict.conditions(Path(self._emulator()), self._machine, self._uri)
+        return kvm_verdict.conditions(Path(self._emulator()), self._machine.type, self._uri)
 
     def _try(self, image: Image) -> kvm_verdict.Verdict:
         """Boot one guest under a deadline; where QEMU itself fails, with a simpler CPU."""
@@ -387,6 +394,18 @@ class Kvm(LibvirtDomain):
             )  # fmt: skip
 
 
+def _memory_bytes(limits: Limits, machine: Machine) -> int:
+    """The guest's RAM, in whole MiB. Raises LaunchFailed where it could not boot with that."""
+    wanted = limits.memory_bytes or max(_DEFAULT_MEMORY_BYTES, machine.least_memory_bytes)
+    if wanted < machine.least_memory_bytes:
+        least = machine.least_memory_bytes // MIB
+        raise LaunchFailed(
+            f"{wanted // MIB} MiB are too few for this machine to boot with",
+            f"--set limits.memory={least}MiB, or more",
+        )
+    return -(-wanted // MIB) * MIB
+
+
 def fraction(limits: Limits) -> float | None:
     """The CPUs asked for, where they are no whole number: whole ones are the guest's vCPUs.
 
@@ -396,44 +415,11 @@ def fraction(limits: Limits) -> float | None:
     return cpus if cpus is not None and not float(cpus).is_integer() else None
 
 
-def ask_accelerator(handle: Any) -> str:
-    """`kvm` or `tcg`, as the QEMU of a running domain answers `query-kvm`."""
-    monitor = importlib.import_module("libvirt_qemu")
-    told = json.loads(monitor.qemuMonitorCommand(handle, '{"execute":"query-kvm"}', 0))
-    return "kvm" if told["return"]["enabled"] else "tcg"
-
-
 def _require_tools() -> None:
     if find_program(_EMULATOR) is None:
         raise RuntimeUnavailable(f"{_EMULATOR} is not installed", "apt-get install qemu-system-x86")
     if find_program("qemu-img") is None:
         raise RuntimeUnavailable("qemu-img is not installed", "apt-get install qemu-utils")
-
-
-@contextlib.contextmanager
-def _explained(connection: Connection, domain: Domain) -> Iterator[None]:
-    """Failures of a start as our own errors, with the end of what QEMU said."""
-    try:
-        yield
-    except connection.libvirt.libvirtError as error:
-        raise LaunchFailed(f"libvirt could not start the guest: {error}") from error
-    except (DeadlineExceeded, LaunchFailed) as error:
-        said = _qemu_said(connection, domain)
-        raise type(error)(f"{error.message}{said}", error.hint) from error
-
-
-def _qemu_said(connection: Connection, domain: Domain) -> str:
-    """The end of QEMU's log after the command line that libvirt wrote there."""
-    if connection.root is None:
-        return ""
-    try:
-        text = connection.root.log_of(domain.name).read_text(errors="replace")
-    except OSError:
-        return ""
-    lines = text.rpartition("-msg timestamp=on")[2].splitlines()
-    said = "\n".join(line for line in lines if "is tainted" not in line).strip()
-    said = said[-_LOG_CHARACTERS:]
-    return f"; QEMU said: {said}" if said else "; QEMU said nothing"
 
 
 def _destroy(connection: Connection, domain: Domain) -> None:

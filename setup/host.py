@@ -23,6 +23,8 @@ _LISTS = Path("/var/lib/apt/lists")
 _STALE_AFTER_S = 24 * 3600
 _SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 _DOCKER_SOCKETS = ("/run/docker.sock", "/var/run/docker.sock")
+UEFI_FIRMWARE = Path("/usr/share/qemu/firmware")
+"""Where the firmware of machines is registered (docs/interop/firmware.json of QEMU)."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,16 @@ NEEDS: tuple[Need, ...] = (
     Need("qemu-system-x86", "virtual machines", lambda: program("qemu-system-x86_64")),
     Need("qemu-utils", "disks of virtual machines", lambda: program("qemu-img")),
     Need("e2fsprogs", "disks of virtual machines", lambda: program("mke2fs")),
+    Need("fdisk", "disks with a boot loader", lambda: program("sfdisk")),
+    Need("mtools", "disks with a boot loader", lambda: program("mformat")),
+    Need("grub-common", "disks with a boot loader", lambda: program("grub-mkimage")),
+    Need("grub-pc-bin", "disks that a BIOS boots", lambda: library("grub/i386-pc/boot.img")),
+    Need(
+        "grub-efi-amd64-bin",
+        "disks that UEFI boots",
+        lambda: library("grub/x86_64-efi/moddep.lst"),
+    ),
+    Need("ovmf", "machines with UEFI", lambda: any(UEFI_FIRMWARE.glob("*x86_64*.json"))),
     Need("mmdebstrap", "the image", lambda: program("mmdebstrap")),
     Need("uidmap", "the image, built by an ordinary user", lambda: program("newuidmap")),
     Need("iproute2", "networks of boxes", lambda: program("ip")),

@@ -6,8 +6,10 @@
  * guest's initramfs the same file, started as /init, brings up the disk and switches root.
  *
  *   agent unix:PATH [--cgroup-fd N]...    connect, say READY, serve
- *   agent virtio:NAME                     the same over a virtio-serial port (PID 1);
- *                                         as /init with `sign:PORT`, a byte to that I/O port
+ *   agent virtio:NAME                     the same over a virtio-serial port (PID 1); as /init
+ *                                         with `sign:PORT`, a byte to that I/O port; with
+ *                                         `root:DEVICE`, on that disk's file system; with
+ *                                         `within:DISK`, on the first of DISK that is a system's
  *   agent --manifest ROOT [EXCLUDE]...    print the manifest of a tree (also on the host)
  *   agent --isolation …                   probe what this box keeps apart: see isolation.c
  *   agent --version
@@ -1153,10 +1155,48 @@ static void load_modules(const char *names)
         fclose(list);
 }
 
-static void wait_for_disk(const char *disk)
+/* The rest of the words' first that begins so, or NULL. */
+static const char *word_of(char **argv, const char *prefix)
+{
+    for (; *argv; argv++)
+        if (!strncmp(*argv, prefix, strlen(prefix)))
+            return *argv + strlen(prefix);
+    return NULL;
+}
+
+#define NEW_ROOT "/root" /* where it is mounted until it becomes "/" */
+
+static int mount_root(const char *device)
+{
+    return mount(device, NEW_ROOT, "ext4", MS_NOATIME, NULL);
+}
+
+/* A disk that is not ours: its first file system, or that of its first partition, that holds a
+ * system. Which partition that is differs from distribution to distribution. */
+static int mount_within(const char *disk)
+{
+    char device[PATH_MAX];
+    for (int i = 0; i <= 16; i++) {
+        snprintf(device, sizeof device, "%s", disk);
+        if (i)
+            snprintf(device, sizeof device, "%s%d", disk, i);
+        if (access(device, F_OK) || mount_root(device))
+            continue;
+        if (!access(NEW_ROOT "/usr/bin", F_OK) && !access(NEW_ROOT "/etc/passwd", F_OK))
+            return 0;
+        umount(NEW_ROOT);
+    }
+    errno = ENOENT;
+    return -1;
+}
+
+/* Mount the root as soon as its disk is there: look, and look again at what the kernel tells. */
+static void bring_up_root(char **argv)
 {
     struct sockaddr_nl group = {.nl_family = AF_NETLINK, .nl_groups = 1};
     char event[8192];
+    const char *within = word_of(argv, "within:"), *root = word_of(argv, "root:");
+    const char *disk = within ? within : root ? root : "/dev/vda";
     int events = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_KOBJECT_UEVENT);
     if (events < 0 || bind(events, (struct sockaddr *)&group, sizeof group))
         die("uevents");
@@ -1166,18 +1206,19 @@ static void wait_for_disk(const char *disk)
             die("uevents");
     }
     close(events);
+    if (within ? mount_within(disk) : mount_root(disk))
+        die(disk);
 }
 
 /* In an instrumented boot, a byte on the port that the word `sign:PORT` names: init is here. */
 static void give_sign(char **argv)
 {
 #if defined(__x86_64__)
-    for (; *argv; argv++) {
-        unsigned long port = strncmp(*argv, "sign:", 5) ? 0 : strtoul(*argv + 5, NULL, 0);
-        if (port && port <= 0xffff && !ioperm(port, 1, 1)) {
-            outb(1, port);
-            ioperm(port, 1, 0);
-        }
+    const char *word = word_of(argv, "sign:");
+    unsigned long port = word ? strtoul(word, NULL, 0) : 0;
+    if (port && port <= 0xffff && !ioperm(port, 1, 1)) {
+        outb(1, port);
+        ioperm(port, 1, 0);
     }
 #else
     (void)argv;
@@ -1195,22 +1236,24 @@ static void switch_root(char **argv)
         || mount("sys", "/sys", "sysfs", 0, NULL))
         die("mount");
     load_modules("/modules");
-    for (char **word = argv; *word; word++)
-        if (!strcmp(*word, "balloon")) /* a driver that not every guest is to pay for */
-            load_modules("/modules-balloon");
-    wait_for_disk("/dev/vda");
-    if (mount("/dev/vda", "/root", "ext4", MS_NOATIME, NULL))
-        die("mount /dev/vda");
+    for (char **word = argv; *word; word++) { /* drivers that not every guest is to pay for */
+        snprintf(to, sizeof to, "/modules-%s", *word);
+        load_modules(to);
+    }
+    bring_up_root(argv);
+    int self = open("/init", O_RDONLY | O_CLOEXEC);
     for (int i = 0; i < 3; i++) {
-        snprintf(to, sizeof to, "/root%s", move[i]);
+        snprintf(to, sizeof to, NEW_ROOT "%s", move[i]);
         if (mount(move[i], to, NULL, MS_MOVE, NULL))
             die(to);
     }
-    if (chdir("/root") || mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/"))
+    if (chdir(NEW_ROOT) || mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/"))
         die("switch root");
     mount("run", "/run", "tmpfs", 0, "mode=755");
     mount("tmp", "/tmp", "tmpfs", 0, "mode=1777");
     argv[0] = "/usr/lib/tarebench/agent";
+    if (word_of(argv, "within:")) /* a system that does not hold the agent: the initramfs's goes on */
+        fexecve(self, argv, environ);
     execv(argv[0], argv);
     die(argv[0]);
 }

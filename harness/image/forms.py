@@ -7,16 +7,17 @@ files that the manifest lists, with their owners.
 
 from __future__ import annotations
 
+import itertools
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness import process
 from harness.errors import ImageError
 from harness.image import cpio
 from harness.image.cache import locked, partial_file, sha256_of
-from harness.image.guest import BALLOON_MODULES, MODULES, GuestKernel, required_modules
+from harness.image.guest import MODULES, OPTIONAL_MODULES, GuestKernel, required_modules
 from harness.image.manifest import ManifestEntry, parse_manifest
 from harness.image.store import read_record
 from harness.model import AGENT_PATH, MIB, Image
@@ -40,8 +41,8 @@ def ext4(image: Image) -> Path:
     UUID and hash seed come from the digest, and nothing is left to be initialised lazily: a
     background thread that writes inode tables would be measured with the workload.
     """
-    final = _form(image, "root.ext4")
-    with locked(_lock(final)):
+    final = form(image, "root.ext4")
+    with locked(lock(final)):
         if not final.exists():
             with partial_file(final) as partial:
                 _make_ext4(image, partial)
@@ -70,42 +71,48 @@ def raw_disk(base: Path, target: Path) -> None:
 
 def initramfs(image: Image, kernel: GuestKernel) -> Path:
     """What the guest's kernel starts: the agent as /init, and the modules to the disk."""
-    final = _form(image, f"initramfs-{kernel.version}.cpio")
-    with locked(_lock(final)):
+    final = form(image, f"initramfs-{kernel.version}.cpio")
+    with locked(lock(final)):
         if not final.exists():
             agent = image.root / AGENT_PATH.lstrip("/")
             if sha256_of(agent) != image.agent_sha256:
                 raise ImageError(f"{agent} was changed", "tarebench image build --refresh")
             always = required_modules(kernel)
-            balloon = required_modules(kernel, (*MODULES, *BALLOON_MODULES))[len(always) :]
-            nodes = _initramfs_nodes(agent.read_bytes(), always, balloon)
+            optional = {
+                word: required_modules(kernel, (*MODULES, *names))[len(always) :]
+                for word, names in OPTIONAL_MODULES.items()
+            }
+            nodes = _initramfs_nodes(agent.read_bytes(), always, optional)
             with partial_file(final) as partial:
                 partial.write_bytes(cpio.archive(nodes))
     return final
 
 
-def _form(image: Image, name: str) -> Path:
+def form(image: Image, name: str) -> Path:
+    """Where a form of an image lies, made or not."""
     return image.directory / "forms" / name
 
 
-def _lock(form: Path) -> Path:
+def lock(form: Path) -> Path:
+    """The lock under which a form is made."""
     return form.with_name(f".{form.name}.lock")
 
 
 def _initramfs_nodes(
-    agent: bytes, always: Sequence[Path], balloon: Sequence[Path]
+    agent: bytes, always: Sequence[Path], optional: Mapping[str, Sequence[Path]]
 ) -> list[cpio.Node]:
     def listed(modules: Sequence[Path]) -> bytes:
         return "".join(f"/lib/{path.name}\n" for path in modules).encode()
 
+    every = dict.fromkeys([*always, *itertools.chain.from_iterable(optional.values())])
     return [
         *(cpio.directory(name) for name in ("dev", "proc", "sys", "root", "lib")),
         # The kernel opens it for init's input and output before devtmpfs is mounted.
         cpio.character_device("dev/console", 5, 1),
         cpio.file("init", agent, 0o755),
         cpio.file("modules", listed(always)),
-        cpio.file("modules-balloon", listed(balloon)),
-        *(cpio.file(f"lib/{path.name}", path.read_bytes()) for path in (*always, *balloon)),
+        *(cpio.file(f"modules-{word}", listed(modules)) for word, modules in optional.items()),
+        *(cpio.file(f"lib/{path.name}", path.read_bytes()) for path in every),
     ]
 
 

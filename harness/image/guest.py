@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +22,11 @@ from harness.image.cache import finish, locked, partial_directory, partial_file,
 MODULES = ("virtio_pci", "virtio_mmio", "virtio_blk", "virtio_console")
 """What reaches the disk and the channel, on PCI (q35) and without (microvm)."""
 
-BALLOON_MODULES = ("virtio_balloon",)
-"""What a guest also loads when its command line says `balloon`."""
+OPTIONAL_MODULES: Mapping[str, Sequence[str]] = {
+    "balloon": ("virtio_balloon",),
+    "scsi": ("virtio_scsi", "sd_mod"),
+}
+"""What a guest also loads when its command line says the word."""
 
 _PACKAGES = {"x86_64": "linux-image-cloud-amd64", "aarch64": "linux-image-cloud-arm64"}
 _HINT = "apt-get update, on a Debian host"

@@ -14,9 +14,13 @@ import pytest
 from harness.errors import UsageError
 from runtimes.domain_xml import Domain, GuestClock, command_line, domain_xml
 from runtimes.guest_kernel_options import host_mitigations, measure_clock
+from runtimes.guest_machine import choose
 from runtimes.libvirt_connection import check_uri
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
+
+
+SCSI = choose({"bus": "scsi"})
 CLOCK = GuestClock(tsc_khz=2_600_000)
 
 Q35 = Domain(
@@ -38,6 +42,10 @@ Q35 = Domain(
 MICROVM = replace(
     Q35, machine="microvm", command_line=command_line(mitigations="auto", clock=CLOCK)
 )
+DISK = replace(
+    Q35, kernel=None, initramfs=None, backing=Path("/cache/disk.raw"),
+    command_line=command_line(mitigations="auto", words=choose({"boot": "disk"}).words),
+)  # fmt: skip
 DOMAINS = {
     "qemu-q35": Q35,
     "qemu-microvm": MICROVM,
@@ -45,8 +53,23 @@ DOMAINS = {
         Q35, domain_type="kvm", cpu_mode="host-passthrough", vcpus=2,
         cpu_without=("arch-capabilities",), cpu_quota=1.5,
     ),
+    "qemu-q35-disk": DISK,
+    "qemu-pc-disk-scsi-uefi": replace(
+        DISK, machine="pc", bus="scsi", nvram=Path("/run/instance/nvram"),
+        command_line=command_line(
+            mitigations="auto", words=choose({"boot": "disk", "bus": "scsi"}).words
+        ),
+    ),
+    "qemu-pc": replace(Q35, machine="pc"),
+    "qemu-q35-scsi": replace(
+        Q35, bus="scsi", command_line=command_line(mitigations="auto", words=SCSI.words)
+    ),
+    "qemu-microvm-scsi": replace(
+        MICROVM, bus="scsi",
+        command_line=command_line(mitigations="auto", clock=CLOCK, words=SCSI.words),
+    ),
     "qemu-q35-balloon": replace(
-        Q35, balloon="reporting", command_line=command_line(mitigations="auto", balloon=True)
+        Q35, balloon="reporting", command_line=command_line(mitigations="auto", words=["balloon"])
     ),
     "qemu-q35-raw-writeback": replace(
         Q35, disk=Path("/run/instance/disk"), backing=None, cache="writeback"
@@ -57,6 +80,13 @@ DOMAINS = {
         serial=Path("/run/instance/serial"), debug=Path("/run/instance/debug"),
     ),
 }  # fmt: skip
+LAST_WORDS = {
+    "balloon": " balloon",
+    "instrumented": " sign:0x402",
+    "scsi": " scsi root:/dev/sda",
+    "disk": " root:/dev/vda3",
+    "uefi": " scsi root:/dev/sda3",
+}
 
 
 @pytest.mark.parametrize("name", DOMAINS)
@@ -92,16 +122,16 @@ def test_hostile_names_stay_text() -> None:
 
 
 def test_only_a_microvm_has_mmio_addresses() -> None:
-    for domain, count in ((Q35, 0), (MICROVM, 2), (replace(MICROVM, balloon="on"), 3)):
+    more = (replace(MICROVM, balloon="on"), 3), (replace(MICROVM, bus="scsi"), 2)
+    for domain, count in ((Q35, 0), (MICROVM, 2), *more):
         found = ElementTree.fromstring(domain_xml(domain)).findall(".//address")
         assert [address.get("type") for address in found] == ["virtio-mmio"] * count
 
 
 def test_the_command_line_ends_with_the_agents_channel() -> None:
     for name, line in ((name, domain.command_line) for name, domain in DOMAINS.items()):
-        words = " balloon" if name.endswith("balloon") else ""
-        words = " sign:0x402" if name.endswith("instrumented") else words
-        assert line.endswith(f" -- virtio:org.tarebench.channel{words}")
+        last = LAST_WORDS.get(name.rpartition("-")[2], "")
+        assert line.endswith(f" -- virtio:org.tarebench.channel{last}")
         assert {"panic=-1", "reboot=t", "mitigations=auto"} <= set(line.split())
 
 

@@ -88,7 +88,10 @@ def test_class_is_every_form_of_it_and_parameters_stand_for_each_choice() -> Non
     assert registry.expand(["docker,network=*"]) == [
         "docker", "docker,network=none", "docker,network=host"
     ]  # fmt: skip
-    assert len(registry.expand(["qemu,machine=*,storage=*", "qemu"])) == 4
+    assert registry.expand(["qemu,machine=*,boot=disk"]) == [
+        "qemu,boot=disk", "qemu,boot=disk,machine=pc"
+    ]  # fmt: skip
+    assert len(registry.expand(["qemu,machine=*,storage=*", "qemu"])) == 6
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,121 @@
+"""Which machine a guest gets, as the parameters of its runtime say it, and what cannot be.
+
+A choice is checked as a whole before anything is started: some of its parts exclude each
+other, and QEMU or libvirt would say so late and in their own words, or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+from harness.errors import DoesNotFit, RuntimeUnavailable
+from harness.image.bootdisk import ROOT_PARTITION, missing_packages
+from harness.image.guest import OPTIONAL_MODULES
+from harness.model import MIB, Parameter
+
+PARAMETERS: Mapping[str, Parameter] = {
+    "machine": Parameter("q35", ("q35", "pc", "microvm"), "QEMU's machine type"),
+    "boot": Parameter(
+        "kernel", ("kernel", "disk"), "QEMU loads the kernel, or a boot loader from the disk does"
+    ),
+    "firmware": Parameter("bios", ("bios", "uefi"), "what starts a boot from disk"),
+    "bus": Parameter("virtio", ("virtio", "scsi"), "virtio-blk, or virtio-scsi"),
+    "balloon": Parameter(
+        "off", ("off", "on", "reporting"), "takes memory back; reporting: as it is freed"
+    ),
+    "storage": Parameter("qcow2", ("qcow2", "raw"), "the format of the guest's disk"),
+    "cache": Parameter("none", ("none", "writeback"), "the cache mode of the guest's disk"),
+}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine that can be; `choose` makes it."""
+
+    type: str
+    boot: str
+    firmware: str
+    bus: str
+    balloon: str
+    raw: bool
+    cache: str
+
+    @property
+    def disk(self) -> str:
+        """The disk's name in the guest, below /dev."""
+        return "sda" if self.bus == "scsi" else "vda"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What the guest's init is told: which optional modules to load, and where its root is."""
+        asked = {"balloon": self.balloon != "off", "scsi": self.bus == "scsi"}
+        words = [word for word in OPTIONAL_MODULES if asked[word]]
+        device = f"{self.disk}{ROOT_PARTITION}" if self.from_disk else self.disk
+        return (*words, *[f"root:/dev/{device}"] * (device != "vda"))
+
+    @property
+    def from_disk(self) -> bool:
+        """Whether firmware and boot loader have their part in the boot."""
+        return self.boot == "disk"
+
+    @property
+    def least_memory_bytes(self) -> int:
+        """Below this the machine does not get as far as its kernel: GRUB on UEFI reads a kernel
+        whole into the quarter of the free memory that it gives itself."""
+        return (256 if self.firmware == "uefi" else 64) * MIB
+
+
+def choose(given: Mapping[str, str]) -> Machine:
+    """The machine of these parameters and the others' defaults. Raises DoesNotFit."""
+    chosen = {key: given.get(key, known.default) for key, known in PARAMETERS.items()}
+    from_disk = chosen["boot"] == "disk"
+    if chosen["firmware"] == "uefi" and not from_disk:
+        raise DoesNotFit(
+            "firmware=uefi is for a boot from disk: a kernel that QEMU loads has no need of it",
+            "add boot=disk",
+        )
+    if chosen["machine"] == "microvm" and from_disk:
+        raise DoesNotFit(
+            "a microvm starts a kernel and nothing else: its firmware boots no disk",
+            "take machine=q35 or machine=pc for boot=disk",
+        )
+    return Machine(
+        type=chosen["machine"],
+        boot=chosen["boot"],
+        firmware=chosen["firmware"],
+        bus=chosen["bus"],
+        balloon=chosen["balloon"],
+        raw=chosen["storage"] == "raw",
+        cache=chosen["cache"],
+    )
+
+
+def require(machine: Machine, told: str) -> None:
+    """Raise RuntimeUnavailable where this host lacks a part of the machine.
+
+    `told` is the XML of libvirt's domain capabilities for its type.
+    """
+    capabilities = ElementTree.fromstring(told)
+    buses = _values(capabilities, "devices/disk/enum[@name='bus']")
+    if machine.bus not in buses:
+        raise RuntimeUnavailable(
+            f"libvirt offers no {machine.bus} disk on {machine.type} machines",
+            f"it offers {', '.join(buses)}",
+        )
+    if machine.from_disk and (missing := missing_packages()):
+        raise RuntimeUnavailable(
+            "what makes a disk with a boot loader is not here",
+            f"apt-get install {' '.join(missing)}",
+        )
+    if machine.firmware == "uefi" and "efi" not in _values(
+        capabilities, "os/enum[@name='firmware']"
+    ):
+        raise RuntimeUnavailable(
+            f"libvirt knows no UEFI firmware for {machine.type} machines", "apt-get install ovmf"
+        )
+
+
+def _values(capabilities: ElementTree.Element, path: str) -> list[str]:
+    return [value.text or "" for value in capabilities.findall(f"{path}/value")]

@@ -1,0 +1,44 @@
+"""Which promises a machine's further forms are held to in `make test`, and which in test-all.
+
+A guest in software takes seconds to boot and minutes for all that the suite asks of it. Forms
+of one adapter differ in how the guest comes to READY, and in the way to its disk; what the
+agent then does with the host is the same program on the same channel, and is asked of the
+plain form. So in `make test` a further form of a machine boots, runs a program from its disk,
+has its limits and leaves nothing; the rest is asked of it too, in `make test-all`.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from harness import registry
+
+DECIDED_BY_THE_BOOT = frozenset(
+    {
+        "test_marks_are_in_order",
+        "test_dynamic_program_runs_with_the_images_libraries",
+        "test_limits_hold_as_seen_from_inside",
+        "test_ends_when_asked_and_leaves_nothing",
+    }
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what a further form of a machine is not asked for in `make test`."""
+    further = _further_forms()
+    for item in items:
+        if not isinstance(item, pytest.Function) or item.originalname in DECIDED_BY_THE_BOOT:
+            continue
+        form = getattr(item, "callspec", None) and item.callspec.params.get("subject")
+        if form in further:
+            item.add_marker(pytest.mark.slow)
+
+
+def _further_forms() -> frozenset[str]:
+    """Forms of machines that are tested and that `all` does not run."""
+    found: set[str] = set()
+    for name in registry.names():
+        kind = registry.class_of(name)
+        if kind is not None and kind.is_machine:
+            found |= set(registry.tested(name)) - set(registry.variants(name))
+    return frozenset(found)

@@ -1,0 +1,68 @@
+"""Which machines can be: what excludes each other, and what a host may lack."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness import process, registry
+from harness.errors import DoesNotFit, RuntimeUnavailable
+from harness.image import bootdisk
+from runtimes import guest_machine
+from runtimes.guest_machine import choose, require
+
+TOLD = """\
+<domainCapabilities>
+  <os supported='yes'>
+    <enum name='firmware'>{firmware}</enum>
+    <loader supported='yes'><enum name='type'><value>pflash</value></enum></loader>
+  </os>
+  <devices>
+    <disk supported='yes'>
+      <enum name='bus'><value>virtio</value><value>scsi</value></enum>
+    </disk>
+  </devices>
+</domainCapabilities>
+"""
+WITH_UEFI, WITHOUT_UEFI = (TOLD.format(firmware=each) for each in ("<value>efi</value>", ""))
+UEFI = choose({"boot": "disk", "firmware": "uefi"})
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("qemu,firmware=uefi", "boot=disk"),
+        ("kvm,machine=microvm,boot=disk", "machine=q35"),
+        ("qemu,machine=microvm,boot=disk,firmware=uefi", "machine=q35"),
+    ],
+)
+def test_what_excludes_each_other_is_refused_when_it_is_named(name: str, hint: str) -> None:
+    with pytest.raises(DoesNotFit) as caught:
+        registry.canonical(name)
+    assert caught.value.exit_code == 2
+    assert hint in caught.value.hint
+
+
+def test_init_is_told_where_its_root_is() -> None:
+    assert choose({}).words == ()
+    assert choose({"bus": "scsi", "balloon": "on"}).words == ("balloon", "scsi", "root:/dev/sda")
+    assert UEFI.words == ("root:/dev/vda3",)
+
+
+def test_a_host_without_a_part_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guest_machine, "missing_packages", lambda: [])
+    require(UEFI, WITH_UEFI)
+    require(choose({"bus": "scsi"}), WITHOUT_UEFI)
+    with pytest.raises(RuntimeUnavailable, match="no UEFI firmware for q35") as caught:
+        require(UEFI, WITHOUT_UEFI)
+    assert caught.value.hint == "apt-get install ovmf"
+    with pytest.raises(RuntimeUnavailable, match="no scsi disk on q35"):
+        require(choose({"bus": "scsi"}), WITHOUT_UEFI.replace("<value>scsi</value>", ""))
+    monkeypatch.setattr(guest_machine, "missing_packages", lambda: ["mtools", "fdisk"])
+    with pytest.raises(RuntimeUnavailable) as caught:
+        require(UEFI, WITH_UEFI)
+    assert caught.value.hint == "apt-get install mtools fdisk"
+
+
+def test_packages_are_named_for_each_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "find_program", lambda name: None)
+    assert bootdisk.missing_packages()[:3] == ["grub-common", "fdisk", "mtools"]
