@@ -308,7 +308,7 @@ class Qemu(LibvirtDomain):
     accel = "tcg"
     cpu_mode = "maximum"
     variants = ("", "machine=microvm")
-    examples = ("machine=pc", "bus=scsi", "boot=disk", "boot=disk,firmware=uefi")
+    examples = ("machine=pc", "bus=scsi")
 
 
 class Kvm(LibvirtDomain):
