@@ -39,6 +39,11 @@ class RuntimeClass(StrEnum):
         """Whether the box brings a kernel of its own."""
         return self in (RuntimeClass.MACHINE, RuntimeClass.EMULATED)
 
+    @property
+    def shares_kernel(self) -> bool:
+        """Whether the box runs on the host's kernel: its processes and clock are the host's."""
+        return not self.is_machine and self is not RuntimeClass.SANDBOX
+
 
 class Mark(StrEnum):
     """A named instant of a trial on the host's monotonic clock (DESIGN: marks)."""
@@ -296,8 +301,7 @@ class Instance(Protocol):
         ...
 
     def drop_cached(self, paths: Sequence[str]) -> None:
-        """Take files, by their path inside the image, out of the page cache of the kernel
-        under which the box runs, so far as nobody maps them."""
+        """Take files of the image out of the page cache of the box's kernel, unless mapped."""
         ...
 
     def touch(self, size_bytes: int, seed: int | None = None) -> int:

@@ -156,8 +156,18 @@ def children_of(pid: int) -> Sequence[int]:
 
 def parent_of(pid: int) -> int:
     """The parent's number; 0 for a process that has gone."""
+    return _stat(pid, 1)
+
+
+def session_of(pid: int) -> int:
+    """The session's number, which a zombie keeps; 0 for a process that has gone."""
+    return _stat(pid, 3)
+
+
+def _stat(pid: int, field: int) -> int:
+    """A field of /proc/PID/stat, counted from the one behind the program's name."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return 0
-    return int(stat.rpartition(")")[2].split()[1])
+    return int(stat.rpartition(")")[2].split()[field])

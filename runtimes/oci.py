@@ -31,6 +31,7 @@ from harness.model import (
     Parameter,
     RuntimeClass,
     RuntimeFacts,
+    Storage,
 )
 from harness.probes.cgroups import Group, Layout
 from harness.process import Process, find_program, run, spawn
@@ -71,14 +72,22 @@ class Oci:
     def __init__(self, name: str, parameters: Mapping[str, str], context: Context) -> None:
         given = check_parameters(self.program, parameters, self.parameters)
         self._storage = given["storage"]
-        self._seccomp = given["seccomp"] == "on"
+        self._seccomp = given.get("seccomp") == "on"
         self.name = name
         self._context = context
         self._state = context.state / self.program
         self._binary = find_program(self.program) or self.program
 
     def _call(self, *words: str) -> list[str]:
-        return [self._binary, "--root", str(self._state), *words]
+        return [self._binary, "--root", str(self._state), *self.flags(), *words]
+
+    def flags(self) -> Sequence[str]:
+        """What is told to the runtime in each call of it."""
+        return ()
+
+    def run_flags(self, spec: InstanceSpec) -> Sequence[str]:
+        """What is told in the call that starts the box."""
+        return ()
 
     def probe(self) -> RuntimeFacts:
         if find_program(self.program) is None:
@@ -123,22 +132,31 @@ class Oci:
             )
             stack.callback(self._forget, spec.name)
             stack.callback(mounts.call, self._delete, spec.name)
-            group = Group(Layout.detect(), f"{self._context.cgroup}/{spec.name}")
+            group = self._group(spec.name)
             process = mounts.call(self._spawn, spec, errors, marks)
             finish(process, errors)
             marks.stamp(Mark.STARTED)
             ready_ns = listener.wait_ready(spec.ready_timeout_s, lambda: bool(group.members()))
             marks.at(Mark.READY, ready_ns)
-            agent = Agent(listener, shares_clock=True)
+            agent = Agent(listener, shares_clock=self.runtime_class.shares_kernel)
             assert listener.peer_pid is not None
-            ending = stack.enter_context(Ending(listener.peer_pid))
-            yield AgentBox(agent, spec.image, listener.peer_pid, storage)
+            box = self._box(agent, spec, listener.peer_pid, storage)
+            ending = stack.enter_context(Ending(box.pid))
+            yield box
             ending.exit(agent, marks)
             stack.close()
             marks.stamp(Mark.REMOVED)
 
+    def _group(self, name: str) -> Group:
+        return Group(Layout.detect(), f"{self._context.cgroup}/{name}")
+
+    def _box(self, agent: Agent, spec: InstanceSpec, peer_pid: int, storage: Storage) -> AgentBox:
+        """The box that is ready: here, who is at the other end of the channel is its init."""
+        return AgentBox(agent, spec.image, peer_pid, storage)
+
     def _spawn(self, spec: InstanceSpec, errors: IO[bytes], marks: Marks) -> Process:
-        argv = self._call("run", "--detach", "--bundle", str(spec.directory), spec.name)
+        bundle = str(spec.directory)
+        argv = self._call("run", "--detach", *self.run_flags(spec), "--bundle", bundle, spec.name)
         marks.stamp(Mark.REQUEST)
         return spawn(argv, stderr=errors.fileno())
 
@@ -150,7 +168,7 @@ class Oci:
             run(force, check=False, timeout_s=_CALL_TIMEOUT_S)
 
     def _forget(self, name: str) -> None:
-        group = Group(Layout.detect(), f"{self._context.cgroup}/{name}")
+        group = self._group(name)
         group.kill()
         group.remove()
         self._context.inventory.removed("container", name)
@@ -166,7 +184,7 @@ class Containers:
     """Cleans containers of dead runs, by the state that the OCI runtime keeps of them."""
 
     def exists(self, name: str, details: Mapping[str, str]) -> bool:
-        return (Path(details["state"]) / name).is_dir()
+        return any(Path(details["state"]).glob(f"{name}*"))  # a folder, or runsc's files
 
     def remove(self, name: str, details: Mapping[str, str]) -> None:
         with PrivateMounts() as mounts:
