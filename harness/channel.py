@@ -242,7 +242,10 @@ class Agent:
         return self._hello
 
     def _expect(self, *types: bytes, deadline: Deadline | None = None) -> Frame:
-        frame = self._listener.next_frame(deadline or Deadline(self._timeout_s))
+        deadline = deadline or Deadline(self._timeout_s)
+        frame = self._listener.next_frame(deadline)
+        while frame.type == b"PONG" and b"PONG" not in types:  # nobody waits for it any more
+            frame = self._listener.next_frame(deadline)
         if frame.type == b"FAIL":
             raise ChannelError(f"the agent could not: {frame.payload.decode(errors='replace')}")
         if frame.type not in types:
@@ -313,8 +316,17 @@ class Agent:
         self.hello()
         self._listener.send(b"PING", struct.pack("<q", stamp_ns))
 
+    def send_request(self, service: Service, stamp_ns: int) -> None:
+        """Have the service that runs in the box asked; its answer comes as that of a ping does."""
+        self.hello()
+        strings = [
+            str(int(service.job.timeout_s * 1e9)), service.folder, service.socket, service.request,
+            service.answer,
+        ]  # fmt: skip
+        self._listener.send(b"RQST", struct.pack("<q", stamp_ns) + _strings(strings))
+
     def take_pong(self, wait_s: float) -> tuple[int, int] | None:
-        """The next answer to `send_ping`: its stamp, and when it arrived; None in time of none."""
+        """The next answer: the stamp of its request, and when it arrived; None in time of none."""
         try:
             echoed, _, arrived_ns = self._pong(Deadline(wait_s))
         except DeadlineExceeded:

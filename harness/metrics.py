@@ -55,7 +55,8 @@ _ALL = (
     _seconds("phases.init", "request until PID 1's first instruction in the same boots"),
     _seconds("phases.ready", "request until READY in the same instrumented boots"),
     _seconds("ladder.ready", "request until READY of one launch, on its own, on one rung"),
-    _seconds("ladder.added", "the same less that of the rung below, in the same block"),
+    _seconds("ladder.added", "the same less that of the rung below in the same block; charts show "
+             "the difference of the two medians, which may be another"),
     _bytes("memory.charged", "an instance's own memory: cgroup charge, and PSS outside of it"),
     _bytes("memory.host_delta", "fall of the host's free and reclaimable memory, an instance"),
     _bytes("memory.remainder", "host_delta less charged: what the ledger cannot explain"),
@@ -82,7 +83,8 @@ _ALL = (
            description="memory that the host says is available, at n instances"),
     Metric(name="density.rate", unit="1/s", better="higher",
            description="launches a second from request to READY, preparation not counted"),
-    _seconds("density.latency", "open-loop request to a running instance, by n and quantile"),
+    _seconds("density.latency", "open-loop request to a running instance, by n and quantile; "
+             "with `service`, to the service in it and not to the agent"),
     Metric(name="density.unanswered", unit="1", better="lower",
            description="requests at n instances that were never answered"),
     Metric(name="density.merged", unit="bytes", better="higher",

@@ -46,3 +46,15 @@ class Serves(Protocol):
     def serve(self, service: Service) -> Served:
         """Start it and wait for its first answer. Raises ChannelError with the reason."""
         ...
+
+    def send_request(self, service: Service, stamp_ns: int) -> None:
+        """Send a request to it that carries a stamp; its answer is taken as that of a ping is.
+
+        What is asked of one instance is asked inside one after another, each on a connection of
+        its own. That it no longer listens is raised as ChannelError when the answer is taken.
+        """
+        ...
+
+    def take_pong(self, wait_s: float) -> tuple[int, int] | None:
+        """The next answer: the stamp of its request, and when it arrived. None when none came."""
+        ...

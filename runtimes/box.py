@@ -29,6 +29,7 @@ from harness.model import (
     Storage,
 )
 from harness.probes.cgroups import Layout
+from harness.probes.counters import descendants
 from harness.process import reap, wait_pidfd
 from harness.serving import Served, Service
 
@@ -40,7 +41,8 @@ _ERROR_CHARACTERS = 500
 class AgentBox:
     """One running box. `pid` is its init or VMM as the host sees it, `storage` where the
     files of jobs lie, and `extra` further processes that the box costs. `groups` are its control
-    groups where they are more than those of its init."""
+    groups where they are more than those of its init. What runs inside (a service) is found among
+    the descendants of `pid`."""
 
     def __init__(
         self,
@@ -63,6 +65,9 @@ class AgentBox:
 
     def serve(self, service: Service) -> Served:
         return self.agent.serve(service)
+
+    def send_request(self, service: Service, stamp_ns: int) -> None:
+        self.agent.send_request(service, stamp_ns)
 
     def round_trip_ns(self) -> tuple[int, int | None]:
         return self.agent.round_trip_ns()
@@ -98,7 +103,7 @@ class AgentBox:
         return self._storage
 
     def processes(self) -> Sequence[int]:
-        return (self.pid, *self._extra)
+        return tuple(dict.fromkeys((self.pid, *self._extra, *descendants(self.pid))))
 
     def cgroups(self) -> Sequence[Path]:
         return self._groups or Layout.detect().groups_of(self.pid)

@@ -40,6 +40,12 @@ def the_agent_alone(settings: Settings, workload: Workload) -> Sequence[Workload
     return []
 
 
+def the_service(settings: Settings, workload: Workload) -> Sequence[Workload]:
+    """What an experiment executes that has no use for a workload but as a service."""
+    del settings
+    return [] if workload.service is None else [workload]
+
+
 @dataclass(frozen=True)
 class Experiment:
     """One experiment: `measure` turns one trial into marks and samples.
@@ -59,7 +65,7 @@ class Experiment:
 EXPERIMENTS: Mapping[str, Experiment] = {
     "startup": Experiment(startup.measure, require=startup.require),
     "memory": Experiment(memory.measure, executes=the_agent_alone),
-    "density": Experiment(density.measure, executes=the_agent_alone),
+    "density": Experiment(density.measure, executes=the_service),
     "phases": Experiment(
         phases.measure, can=lambda runtime, settings: isinstance(runtime, Instruments)
     ),

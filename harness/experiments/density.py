@@ -2,7 +2,8 @@
 
 A trial is one ramp. Instances are added, each touches its declared set, and at a growing
 number of them (1, 2, 4, 8, … and at the last) both sides of the memory ledger are read and
-requests are sent to those that run. The slope of the ledger is what one more instance costs;
+requests are sent to those that run: to the service that runs in each where the scenario's workload
+is one, else to the agent. The slope of the ledger is what one more instance costs;
 several ramps give it an interval. A rule that was declared and holds is the end of a ramp and
 not a failure; an instance that is lost on the way fails the trial.
 """
@@ -24,7 +25,8 @@ from harness.experiments import ledger, openloop
 from harness.experiments.bench import Bench, Measurement
 from harness.experiments.fleet import Fleet, Member
 from harness.experiments.identity import combined
-from harness.experiments.openloop import Heard
+from harness.experiments.jobs import start_service
+from harness.experiments.openloop import Customer, Heard
 from harness.experiments.pagecache import chosen_files
 from harness.experiments.watch import Bounds, Stop, Watch
 from harness.image.copies import copied
@@ -32,6 +34,7 @@ from harness.ksm import Merging, merging
 from harness.metrics import METRICS
 from harness.model import MIB, Answers, Instance, Mark, OnTree, Sample
 from harness.probes import memory as probe
+from harness.serving import Serves, Service
 from harness.settings import Density
 from harness.sizes import size_bytes
 
@@ -70,6 +73,7 @@ class Ramp:
     fleet: Fleet
     watch: Watch
     paths: Sequence[str] = ()
+    services: dict[int, Service] = field(default_factory=dict)
     chance: random.Random = field(default_factory=random.Random)
     readings: list[Reading] = field(default_factory=list)
     ready_s: list[float] = field(default_factory=list)
@@ -89,6 +93,12 @@ class Ramp:
             if len(self.fleet) >= self._next_reading() or stop is not None:
                 stop = self.read() or stop
         return stop
+
+    @property
+    def asked(self) -> Mapping[str, str]:
+        """The service that is asked, by its program's name, as a dimension; none of the agent."""
+        workload = self.bench.workload
+        return {} if workload.service is None else {"service": Path(workload.argv[0]).name}
 
     def _missing(self) -> int:
         return self.settings.max_instances - len(self.fleet)
@@ -126,10 +136,22 @@ class Ramp:
             stop = Stop("failure", error.message)
         added = self.fleet.members[before:]
         for member in added:
-            _work(member.box, size_bytes(self.settings.touched), self.paths)
+            self._work(member)
         self._note(added)
         self._tell()
         return stop
+
+    def _work(self, member: Member) -> None:
+        """What an instance does before it is counted: it touches its set, reads files, serves."""
+        touched = size_bytes(self.settings.touched)
+        if touched:
+            member.box.touch(touched)
+        if self.paths:
+            member.box.hash_files(self.paths)
+        if self.bench.workload.service is not None:
+            service = start_service(member.box, self.bench.workload)[0]
+            job = replace(service.job, timeout_s=openloop.PATIENCE_S)
+            self.services[id(member)] = replace(service, job=job)
 
     def _note(self, added: Sequence[Member]) -> None:
         requests = [_ns(member, Mark.REQUEST) for member in added]
@@ -149,7 +171,7 @@ class Ramp:
         merged = self.merging.merged_bytes() if self.merging is not None else None
         point = {**ledger.read_point(self.bench, boxes), "harness": _harness_bytes()}
         available = probe.host_memory().get("MemAvailable", probe.host_available_bytes())
-        heard = self._ask(boxes)
+        heard = self._ask()
         self.readings.append(Reading(len(boxes), point, available, heard, merged))
         bound = self.settings.latency_bound_s
         if bound is None or heard is None:
@@ -162,14 +184,21 @@ class Ramp:
                                    f"and {bound:g} s is the bound")  # fmt: skip
         return None
 
-    def _ask(self, boxes: Sequence[Instance]) -> Heard | None:
-        able = [box for box in boxes if isinstance(box, Answers)]
+    def _ask(self) -> Heard | None:
+        able = [each for each in map(self._asked, self.fleet.members) if each is not None]
         if not able or not self.settings.requests:
             return None
         return openloop.ask(
             able, self.settings.requests, self.settings.requests_per_s, self.chance,
             lambda: self.watch.stop is None,
         )  # fmt: skip
+
+    def _asked(self, member: Member) -> Answers | None:
+        """What answers in an instance: its service, or else its agent where it can."""
+        box, service = member.box, self.services.get(id(member))
+        if service is not None and isinstance(box, Serves):
+            return Customer(box, service)
+        return box if isinstance(box, Answers) else None
 
     def _tell(self) -> None:
         """A line now and then: how many run, what they hold, how long the last one took."""
@@ -202,7 +231,8 @@ def measure(bench: Bench, settings: Density) -> Measurement:
                 with _blaming_the_lost(fleet):
                     stop = ramp.grow()
                 held = len(fleet)
-                proof = combined([bench.prove(box) for box in fleet.boxes])
+                ran = [] if bench.workload.service is None else bench.workload.argv[:1]
+                proof = combined([bench.prove(box, *ran) for box in fleet.boxes])
                 teardown_s = fleet.end()
         except Exception as error:
             if watch.emergency is None or not ramp.ready_s:
@@ -218,7 +248,7 @@ def measure(bench: Bench, settings: Density) -> Measurement:
         _sample("density.teardown", teardown_s),
         *(_sample("density.ready", s, n=n) for n, s in enumerate(ramp.ready_s, start=1)),
         *_slopes(ramp.readings, variation),
-        *(sample for reading in ramp.readings for sample in _series(ramp.readings[0], reading)),
+        *(s for reading in ramp.readings for s in _series(ramp.readings[0], reading, ramp.asked)),
     ]
     return Measurement(
         samples=tuple(samples), identity=proof, conditions=_conditions(ramp, stop, variation)
@@ -258,14 +288,6 @@ def _merging(bench: Bench, settings: Density) -> Iterator[Merging | None]:
     assert bench.inventory is not None
     with merging(bench.inventory) as found:
         yield found
-
-
-def _work(box: Instance, touched: int, paths: Sequence[str]) -> None:
-    """What an instance does before it is counted: it touches its set, and reads files."""
-    if touched:
-        box.touch(touched)
-    if paths:
-        box.hash_files(paths)
 
 
 @contextlib.contextmanager
@@ -328,8 +350,11 @@ def _slopes(readings: Sequence[Reading], variation: float) -> Sequence[Sample]:
     return samples
 
 
-def _series(first: Reading, reading: Reading) -> Sequence[Sample]:
-    """What was read at one size, as samples with the dimension `n`."""
+def _series(first: Reading, reading: Reading, asked: Mapping[str, str]) -> Sequence[Sample]:
+    """What was read at one size, as samples with the dimension `n`.
+
+    Answers of a service have the dimension `service` too: they are compared with no others.
+    """
     n = reading.n
     samples = [
         _sample("density.available", reading.available_bytes, n=n),
@@ -341,10 +366,10 @@ def _series(first: Reading, reading: Reading) -> Sequence[Sample]:
     if reading.merged_bytes is not None:
         samples.append(_sample("density.merged", reading.merged_bytes, n=n))
     if reading.heard is not None:
-        samples.append(_sample("density.unanswered", reading.heard.unanswered, n=n))
+        samples.append(_sample("density.unanswered", reading.heard.unanswered, n=n, **asked))
         for q in QUANTILES:
             if (value := reading.heard.quantile_s(q)) is not None:
-                samples.append(_sample("density.latency", value, n=n, quantile=q))
+                samples.append(_sample("density.latency", value, n=n, quantile=q, **asked))
     return samples
 
 
@@ -358,6 +383,7 @@ def _conditions(ramp: Ramp, stop: Stop, variation: float) -> Mapping[str, str | 
         "at_once": ramp.settings.at_once,
         "read_bytes": size_bytes(ramp.settings.read),
         "images": ramp.settings.images,
+        "asked": ramp.asked.get("service", "the agent"),
         "ksm": ramp.merging is not None,
         "idle_variation_bytes": variation,
         "available_before_bytes": ramp.watch.begin.available_bytes,

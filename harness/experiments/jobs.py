@@ -7,9 +7,10 @@ held against the host's stamps (METHOD: guest clock).
 
 from __future__ import annotations
 
-from harness.errors import HarnessError
+from harness.errors import ChannelError, HarnessError
 from harness.model import Completed, Instance, Job, Output
 from harness.parsers import end_of
+from harness.serving import Served, Serves, Service
 from harness.workload import Workload
 
 _CLOCK_TOLERANCE = 0.01
@@ -43,6 +44,20 @@ def run_workload(instance: Instance, workload: Workload) -> Completed:
         said = end_of(_tail(done.stdout))
         raise WorkloadFailed(f"{workload.argv[0]} printed something else than it must: {said}")
     return done
+
+
+def start_service(instance: Instance, workload: Workload) -> tuple[Service, Served]:
+    """Start the scenario's service, to stay until the end of the box, once it has answered.
+
+    Raises WorkloadFailed, with its words, where it does not.
+    """
+    service = workload.serving(instance.scratch())
+    if service is None or not isinstance(instance, Serves):
+        raise WorkloadFailed("this runtime's boxes cannot hold a service")
+    try:
+        return service, instance.serve(service)
+    except ChannelError as error:
+        raise WorkloadFailed(f"{workload.argv[0]}: {error.message}") from error
 
 
 def check_end(done: Completed, job: Job) -> None:

@@ -17,9 +17,23 @@ from dataclasses import dataclass
 
 from harness.clock import Deadline, now_ns
 from harness.model import Answers
+from harness.serving import Serves, Service
 
-_PATIENCE_S = 5.0
+PATIENCE_S = 5.0
 """How long after the last request an answer may still come."""
+
+
+class Customer:
+    """The requests to one instance, where they are for the service that runs in it."""
+
+    def __init__(self, box: Serves, service: Service) -> None:
+        self._box, self._service = box, service
+
+    def send_ping(self, stamp_ns: int) -> None:
+        self._box.send_request(self._service, stamp_ns)
+
+    def take_pong(self, wait_s: float) -> tuple[int, int] | None:
+        return self._box.take_pong(wait_s)
 
 
 @dataclass(frozen=True)
@@ -65,11 +79,12 @@ def ask(
         if answer is None:
             return False
         intended_ns, arrived_ns = answer
-        latencies.append(arrived_ns - intended_ns)
-        waiting[number] -= 1
+        if intended_ns > begin_ns:  # else one to an earlier request, that was given up
+            latencies.append(arrived_ns - intended_ns)
+            waiting[number] -= 1
         return True
 
-    intended_ns = now_ns()
+    intended_ns = begin_ns = now_ns()
     for _ in range(requests):
         intended_ns += int(chance.expovariate(per_second) * 1e9)
         number = chance.randrange(len(boxes))
@@ -81,7 +96,7 @@ def ask(
         boxes[number].send_ping(intended_ns)
         late.append(now_ns() - intended_ns)
         waiting[number] += 1
-    deadline = Deadline(_PATIENCE_S)
+    deadline = Deadline(PATIENCE_S)
     for number in list(waiting):
         while waiting[number] and collect(number, deadline.left_s()):
             pass

@@ -9,14 +9,13 @@ are hashed. `startup.stop` and what follows hold all of this; `startup.teardown`
 from __future__ import annotations
 
 from harness.clock import Marks
-from harness.errors import ChannelError, HarnessError
+from harness.errors import HarnessError
 from harness.experiments import cold, limits
 from harness.experiments.bench import Bench, Conditions, Measurement
-from harness.experiments.jobs import WorkloadFailed, run_workload
+from harness.experiments.jobs import run_workload, start_service
 from harness.metrics import METRICS
 from harness.model import Instance, Mark, Sample
 from harness.probes import cpu
-from harness.serving import Serves
 from harness.settings import Startup
 from harness.workload import Workload
 
@@ -71,13 +70,7 @@ def first_answer(
     instance: Instance, workload: Workload, marks: Marks
 ) -> dict[str, str | float | int | bool | None]:
     """Start the service, and mark its first answer. Raises WorkloadFailed, with its words."""
-    service = workload.serving(instance.scratch())
-    if service is None or not isinstance(instance, Serves):
-        raise WorkloadFailed("this runtime's boxes cannot hold a service")
-    try:
-        found = instance.serve(service)
-    except ChannelError as error:
-        raise WorkloadFailed(f"{workload.argv[0]}: {error.message}") from error
+    service, found = start_service(instance, workload)
     marks.at(Mark.SERVED, found.served_ns)
     return {"served_poll_s": service.poll_s, "served_tries": found.tries}
 

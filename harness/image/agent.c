@@ -813,12 +813,13 @@ static int ask_once(const char *cwd, const char *name, const char *request)
         return -1;
     strcpy(to.sun_path, name);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    int failed = fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof to);
+    int failed = fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof to) ? errno : 0;
     if (chdir("/"))
         die("/");
     if (failed) {
         if (fd >= 0)
             close(fd);
+        errno = failed;
         return -1;
     }
     send(fd, request, strlen(request), MSG_NOSIGNAL);
@@ -1054,6 +1055,44 @@ static void answer_ping(const char *payload, uint32_t n)
     send_frame("PONG", echo, n + 8);
 }
 
+/*
+ * One request to the service, on a connection of its own, and an answer that echoes the stamp as
+ * a pong does. One that stays without its answer is not echoed; one that is refused or answered
+ * otherwise fails, for then there is no service.
+ * RQST payload: a stamp of 8 bytes, then strings timeout_ns, cwd, socket, request, answer
+ */
+static void take_request(char *payload, uint32_t n)
+{
+    struct strings s = n > 8 ? split(payload + 8, n - 8) : (struct strings){0};
+    char heard[4096];
+    if (s.count != 5)
+        send_text("FAIL", "the request to the service is malformed");
+    else {
+        int64_t end = now_ns() + strtoll(s.at[0], NULL, 10), left_ns;
+        size_t wanted = strlen(s.at[4]), got = 0;
+        int fd = ask_once(s.at[1], s.at[2], s.at[3]);
+        int refused = fd < 0, asked_errno = errno;
+        while (!refused && got < wanted && (left_ns = end - now_ns()) > 0) {
+            struct pollfd wait = {fd, POLLIN, 0};
+            if (poll(&wait, 1, left_ns / (NS / 1000) + 1) <= 0)
+                continue;
+            ssize_t more = read(fd, heard + got, sizeof heard - 1 - got);
+            got += more > 0 ? more : 0;
+            refused = more <= 0 || memcmp(heard, s.at[4], got < wanted ? got : wanted);
+        }
+        heard[got < 200 ? got : 200] = 0;
+        if (fd < 0)
+            send_text("FAIL", "the service does not listen: %s", strerror(asked_errno));
+        else if (refused)
+            send_text("FAIL", "the service answered something else: %s", heard);
+        else if (got >= wanted)
+            answer_ping(payload, 8);
+        if (fd >= 0)
+            close(fd);
+    }
+    free(s.at);
+}
+
 static void serve(int64_t first_ns)
 {
     uint8_t head[8];
@@ -1076,6 +1115,8 @@ static void serve(int64_t first_ns)
             take_job(payload, n);
         else if (!memcmp(head, "SERV", 4))
             take_service(payload, n);
+        else if (!memcmp(head, "RQST", 4))
+            take_request(payload, n);
         else if (!memcmp(head, "MANI", 4)) {
             struct strings s = split(payload, n);
             if (s.count)

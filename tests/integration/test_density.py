@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import signal
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from harness import resources
 from harness.errors import HarnessError, LaunchFailed
 from harness.experiments import density, watch
 from harness.experiments.bench import Bench, Measurement
@@ -23,6 +25,7 @@ from harness.model import MIB, Limits, Outcome
 from harness.probes import memory as probe
 from harness.probes.cgroups import Layout
 from harness.settings import Density
+from harness.workload import Workload
 from tests.command import Place, finish, read_lines
 from tests.conftest import runtime_or_skip
 from tests.lab import Lab
@@ -71,6 +74,44 @@ def test_ramp_holds_what_was_asked_for(lab: Lab) -> None:
     assert set(values(found, "density.unanswered").values()) == {0}
     assert found.identity.identical
     assert len(lab.inventory_entries()) == before, "all of them are gone"
+
+
+SERVICES = msgspec.convert(
+    tomllib.loads((resources.scenarios() / "workloads.toml").read_text()), dict[str, Workload]
+)
+
+
+@pytest.mark.parametrize(("runtime", "name"), [("crun", "redis"), ("bare", "nginx")])
+def test_services_inside_are_asked_and_their_memory_counts(
+    lab: Lab, runtime: str, name: str
+) -> None:
+    bench = replace(bench_of(lab, runtime), workload=SERVICES[name])
+    found = density.measure(bench, settings(max_instances=3, touched="1 MiB", requests=60))
+    assert found.conditions["asked"] in ("redis-server", "nginx")
+    heard = values(found, "density.latency", quantile="0.5", service=found.conditions["asked"])
+    assert list(heard) == ["1", "2", "3"]
+    assert set(values(found, "density.unanswered").values()) == {0}
+    alone = density.measure(bench_of(lab, runtime), settings(max_instances=3, touched="1 MiB"))
+    more = values(found, "density.slope")[""] - values(alone, "density.slope")[""]
+    assert more > MIB, "the service's own memory is the box's"
+    assert found.identity.identical
+    assert any(f"/{name}" in path for path in found.identity.files), "by what its link leads to"
+
+
+def test_service_that_ends_in_the_middle_of_a_ramp_fails_it(lab: Lab) -> None:
+    bench = replace(bench_of(lab, "crun", lambda text: kill()), workload=SERVICES["redis"])
+
+    def kill() -> None:
+        for mount in Layout.detect().mounts:
+            for file in mount.glob(f"{lab.context.cgroup}/tb-{bench.run_id}-*/cgroup.procs"):
+                for pid in map(int, file.read_text().split()):
+                    if Path(f"/proc/{pid}/comm").read_text() == "redis-server\n":
+                        os.kill(pid, signal.SIGKILL)
+
+    before = len(lab.inventory_entries())
+    with pytest.raises(HarnessError, match="the service does not listen"):
+        density.measure(bench, settings(max_instances=8))
+    assert len(lab.inventory_entries()) == before
 
 
 def test_reserve_of_the_host_is_a_declared_stop(lab: Lab) -> None:

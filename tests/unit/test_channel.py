@@ -9,6 +9,7 @@ import struct
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from harness.clock import Deadline, now_ns
 from harness.errors import ChannelError, DeadlineExceeded, LaunchFailed
 from harness.image.agent import build_agent
 from harness.model import Job
-from harness.process import Process, spawn
+from harness.process import Process, spawn, wait_pidfd
 from harness.serving import Service
 
 LONG_S = 30.0
@@ -323,6 +324,66 @@ def test_agent_serves_when_the_service_answers_and_ends_it(
     agent[0].ask_to_exit()
     agent[1].wait(LONG_S)
     assert not Path(f"/proc/{children[0]}").exists()
+
+
+PATIENT = """
+import os, socket, sys
+with socket.socket(socket.AF_UNIX) as server:
+    server.bind("late.sock")
+    server.listen()
+    while True:
+        connection, _ = server.accept()
+        connection.recv(100)
+        silent = os.path.exists("silent")
+        connection.sendall(b"" if silent else b"half and half" if os.path.exists("odd") else b"pid")
+        silent and connection.recv(1)  # until the other side has lost its patience
+        connection.close()
+        os.path.exists("gone") and os._exit(0)
+"""
+
+
+def test_running_service_is_asked_and_what_it_does_not_answer_is_not_answered(
+    agent: tuple[Agent, Process], tmp_path: Path
+) -> None:
+    patient = service(tmp_path, "pid", PATIENT)
+    agent[0].serve(patient)
+    for stamp in (1, 2, 3):
+        agent[0].send_request(patient, stamp)
+    answers = [agent[0].take_pong(LONG_S) for _ in range(3)]
+    assert [answer and answer[0] for answer in answers] == [1, 2, 3]
+    (tmp_path / "silent").touch()
+    agent[0].send_request(replace(patient, job=replace(patient.job, timeout_s=0.05)), 4)
+    agent[0].send_ping(5)
+    found = agent[0].take_pong(LONG_S)
+    assert found is not None
+    assert found[0] == 5, "the fourth was given up, and the agent went on"
+
+
+def test_service_that_has_gone_or_says_another_thing_is_a_failure(
+    agent: tuple[Agent, Process], tmp_path: Path
+) -> None:
+    patient = service(tmp_path, "pid", PATIENT)
+    agent[0].serve(patient)
+    (tmp_path / "odd").touch()
+    agent[0].send_request(patient, 1)
+    with pytest.raises(ChannelError, match="answered something else: half and half"):
+        agent[0].take_pong(LONG_S)
+    (tmp_path / "gone").touch()
+    agent[0].send_request(patient, 2)
+    with pytest.raises(ChannelError, match="answered something else"):
+        agent[0].take_pong(LONG_S)
+    (child,) = Path(f"/proc/{agent[1].pid}/task/{agent[1].pid}/children").read_text().split()
+    wait_pidfd(os.pidfd_open(int(child)), LONG_S)
+    agent[0].send_request(patient, 3)
+    with pytest.raises(ChannelError, match="the service does not listen: Connection refused"):
+        agent[0].take_pong(LONG_S)
+
+
+def test_late_answer_that_nobody_waits_for_disturbs_no_other(
+    agent: tuple[Agent, Process],
+) -> None:
+    agent[0].send_ping(1)
+    assert agent[0].run(Job(["/bin/true"])).exit_status == 0
 
 
 @pytest.mark.parametrize(
