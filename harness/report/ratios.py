@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
@@ -31,9 +32,12 @@ _LEAST_HEADING_IN, _LEAST_LINE_IN = 0.2, 0.12
 _LINE_IN = 0.19
 _HEADING_IN = 0.27
 _READING = later(
-    "Point: ratio of medians; strokes: blocks; bar: 95 % interval; band: margin of equivalence."
+    "Point: ratio of medians; strokes: blocks, arrows: further ones; bar: 95 % interval; "
+    "band: margin of equivalence."
 )
 _SMALL = 7.0
+_FAR, _PRESSED = 0.05, 1.5
+"""The furthest strokes and ends at each side are arrows where they make the axis so much longer."""
 
 
 @dataclass(frozen=True)
@@ -129,15 +133,19 @@ def _sheet(panels: Sequence[Panel], layout: Layout, stacked: bool) -> tuple[Page
 
 
 def _limits(panels: Sequence[Panel], logarithmic: bool) -> tuple[float, float]:
-    reach = [1.0]
-    for panel in panels:
-        for group in panel.groups:
-            reach += [group.margin, 1 / group.margin]
-            for line in group.lines:
-                interval = line.ratio.interval
-                reach += [line.ratio.value, *drawn(line.blocks, MOST_STROKES)]
-                reach += [interval.low, interval.high] if interval else []
-    low, high = min(reach), max(reach)
+    """All points and margins; of strokes and intervals, all that do not press these together."""
+    groups = [group for panel in panels for group in panel.groups]
+    lines = [line for group in groups for line in group.lines]
+    reach = [1.0, *(line.ratio.value for line in lines)]
+    reach += [end for group in groups for end in (group.margin, 1 / group.margin)]
+    wide = [ratio for line in lines for ratio in drawn(line.blocks, MOST_STROKES)]
+    wide += [end for i in (line.ratio.interval for line in lines) if i for end in (i.low, i.high)]
+    if wide and not logarithmic:
+        most = [float(each) for each in np.quantile(wide, [_FAR, 1 - _FAR])]
+        inner, outer = [*reach, *most], [*reach, *wide]
+        far = max(outer) - min(outer) > _PRESSED * (max(inner) - min(inner))
+        wide = most if far else wide
+    low, high = min([*reach, *wide]), max([*reach, *wide])
     if logarithmic:
         return low / 1.3, high * 1.3
     room = 0.06 * (high - low) or 0.05
@@ -200,12 +208,20 @@ def _draw_line(axes: Axes, line: Line, y: float, named: bool) -> None:
     if line.subject.emulated:
         axes.axhspan(y - _LINE_IN / 2, y + _LINE_IN / 2, facecolor=EMULATED_GROUND,
                      edgecolor=EMULATED_HATCH, hatch="////", linewidth=0, zorder=0)  # fmt: skip
+    low, high = axes.get_xlim()
     if interval is not None:
         axes.plot([interval.low, interval.high], [y, y], color=colour, linewidth=3.2, alpha=0.4,
                   solid_capstyle="butt", zorder=2)  # fmt: skip
     blocks = drawn(line.blocks, MOST_STROKES)
     axes.plot(blocks, [y] * len(blocks), marker="|", markersize=5, markeredgewidth=0.8, zorder=2.5,
               color=colour, alpha=0.55, linestyle="none")  # fmt: skip
+    for edge, arrow, beyond in (
+        (low, "<", any(ratio < low for ratio in blocks)),
+        (high, ">", any(ratio > high for ratio in blocks)),
+    ):
+        if beyond:
+            axes.plot([edge], [y], marker=arrow, markersize=3.6, color=colour, clip_on=False,
+                      linestyle="none", zorder=3)  # fmt: skip
     face = "white" if line.subject.emulated else colour
     axes.plot([line.ratio.value], [y], marker="o", markersize=4.2, markerfacecolor=face,
               markeredgecolor=colour, markeredgewidth=0.9, zorder=3)  # fmt: skip

@@ -246,17 +246,25 @@ def log_axis(axes: Axes, low: float, high: float, unit: str, sparse: bool = Fals
     axes.set_xscale("log")
     low, high = low / 1.5, high * 1.5
     axes.set_xlim(low, high)
-    scales = ([16.0] if sparse or high / low > 1e5 else []) + [4.0, 2.0] if unit == "bytes" else []
-    choices = [[base**k for k in range(60)] for base in scales] or [
-        [m * 10.0**k for k in range(-9, 8) for m in many] for many in ((1,), (1, 3), (1, 2, 5))
-    ]
-    shown = ([t for t in choice if low <= t <= high] for choice in choices)
+    shown = (
+        [t for t in choice if low <= t <= high]
+        for choice in _choices(unit, sparse or high / low > 1e5)
+    )
     ticks: Sequence[float] = next((ticks for ticks in shown if len(ticks) > 1), ())
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: tick(x, unit)))
     axes.grid(axis="x", color=HAIRLINE, linewidth=0.7)
     axes.set_axisbelow(True)
+
+
+def _choices(unit: str, sparse: bool) -> Sequence[Sequence[float]]:
+    """Where ticks may stand, the sparsest first; of the last, two fit on any axis."""
+    if unit == "bytes":
+        powers = [[base**k for k in range(60)] for base in ([16.0] if sparse else []) + [4.0, 2.0]]
+        return [*powers, [m * 2.0**k for k in range(60) for m in (1, 1.5)]]
+    steps = ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7))
+    return [[m * 10.0**k for k in range(-9, 8) for m in many] for many in steps]
 
 
 def sizes(top: float, bins: int) -> MaxNLocator:

@@ -13,13 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from harness.analysis.language import say
 from harness.analysis.statistics import Estimate
 from harness.analysis.units import MISSING, beside, quantity
 from harness.report.numbers import Numbers, ends
-from harness.report.sheet import Layout, letters, sheet
+from harness.report.sheet import Layout, sheet
 from harness.report.style import (
     EMULATED_GROUND,
     FAINT,
@@ -38,8 +39,8 @@ _ROW_IN, _NARROW_ROW_IN = 0.33, 0.50
 _MARGIN_IN, _TOP_IN = 0.50, 0.24
 _LEAST_ROW_IN = 0.165
 _MORE_RIGHT_IN = 0.45
-_LETTER_IN = 0.076
 _VALUE_IN, _NOTE_IN = 0.69, 0.77
+_EDGE_IN = 0.08
 _THRESHOLD_S = 1e-4
 _TICKS = (-1.0, -1e-1, -1e-2, -1e-3, -1e-4, 0.0, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
@@ -270,9 +271,13 @@ def _rows(
     return page.figure, rows_axes(page, sides, _MARGIN_IN, _TOP_IN)
 
 
-def _name_size(name: str, layout: Layout) -> float:
-    """Smaller where a long name has little room."""
-    return 8.5 if letters(name) * _LETTER_IN < layout.left_in else 7.0
+def _fit(name: Text) -> None:
+    """Make a long name smaller, so that it begins on the page."""
+    assert name.figure is not None
+    place = name.get_window_extent()
+    room = place.x1 - _EDGE_IN * name.figure.dpi
+    if place.width > room:
+        name.set_fontsize(name.get_fontsize() * room / place.width)
 
 
 def _drop(layout: Layout) -> float:
@@ -294,8 +299,8 @@ def _name(axes: Axes, layout: Layout, rows: Sequence[tuple[str, str, str, str]])
             axes.text(1, y, text, transform=place, va="center", ha="right", size=7.5,
                       bbox=behind, zorder=5)  # fmt: skip
             continue
-        axes.text(-0.015, row, name, transform=place, weight="bold", va="center", ha="right",
-                  size=_name_size(name, layout), color=colour)  # fmt: skip
+        _fit(axes.text(-0.015, row, name, transform=place, weight="bold", va="center",
+                       ha="right", size=8.5, color=colour))  # fmt: skip
         axes.text(1 + _VALUE_IN / wide_in, row, value, transform=place, weight="bold",
                   va="center", ha="right", size=8.5)  # fmt: skip
         axes.text(

@@ -31,11 +31,13 @@ READY_MS = {"a": 1.0, "b": 1.4, "c": 11.0, "d": 10.9, "e": 0.8, "f": 100.0}
 BLOCKS = 8
 
 
-def store(folder: Path, rungs: list[dict[str, Any]] = RUNGS, fail: str = "") -> RunData:
+def store(
+    folder: Path, rungs: list[dict[str, Any]] = RUNGS, fail: str = "", blocks: int = BLOCKS
+) -> RunData:
     """A run in which each rung takes its time, a little more in each block."""
     trials = [
         Trial(trial=f"{b:02d}{r}", experiment="ladder", runtime=r, block=b, position=0)
-        for b in range(BLOCKS)
+        for b in range(blocks)
         for r in READY_MS
     ]
     manifest = {
@@ -162,6 +164,15 @@ def test_the_answer_names_what_adds_most_and_is_silent_where_a_guard_blocks(tmp_
     silent = section.make(blocked, summarise(blocked))
     assert silent is not None
     assert silent.answers == ()
+
+
+def test_too_few_blocks_for_the_answer_are_told(tmp_path: Path) -> None:
+    run = store(tmp_path / "r", blocks=5)
+    made = section.make(run, summarise(run))
+    assert made is not None
+    (answer,) = made.answers
+    assert answer.headline == "Which mechanism adds most is not decided."
+    assert answer.detail == "5 of the 8 blocks that an interval needs."
 
 
 def test_a_boots_stages_add_up_and_its_inflation_is_told(tmp_path: Path) -> None:

@@ -82,9 +82,14 @@ def _answers(run: RunData, summary: Summary, plain: Ladder | None) -> tuple[Sent
     costs = [(s.name, s.added) for s in chain if s.added]
     clear = [(name, e, e.interval) for name, e in costs if e.interval and e.interval.low > 0]
     most = sorted(clear, key=lambda each: -each[1].value)[:_MOST]
+    engine = _engine(run, names, confidence, family)
+    if not chain or not costs:
+        return engine
     first, last = chain[0].ready, chain[-1].ready
     if not most or first is None or last is None:
-        return ()
+        absent = next((e.absent for _, e in costs if e.absent), "")
+        why = say("{why}.", why=absent or say("every interval holds zero"))
+        return (Sentence("ladder", say("Which mechanism adds most is not decided."), why), *engine)
     told = listed(
         [
             say("{name} ({value})", name=say(name), value=signed(estimate.value))
@@ -97,10 +102,20 @@ def _answers(run: RunData, summary: Summary, plain: Ladder | None) -> tuple[Sent
         low=say(chain[0].name), first=quantity(first.value, "s"), high=say(chain[-1].name),
         last=quantity(last.value, "s"), told=told,
     )  # fmt: skip
-    together = say("all {n} behind these sentences at once", n=family)
-    detail = say("Intervals: {ranges} (95 %, {once}).", ranges=ranges, once=together)
-    engine = around(layers.read(run, names, READY, confidence), together)
-    return (Sentence("ladder", head, detail), *([engine] if engine else ()))
+    detail = say("Intervals: {ranges} (95 %, {once}).", ranges=ranges, once=_together(family))
+    return (Sentence("ladder", head, detail), *engine)
+
+
+def _engine(
+    run: RunData, names: Sequence[str], confidence: float, family: int
+) -> tuple[Sentence, ...]:
+    """What of an engine's start is built around its runtime, where that was measured."""
+    found = around(layers.read(run, names, READY, confidence), _together(family))
+    return () if found is None else (found,)
+
+
+def _together(family: int) -> str:
+    return say("all {n} behind these sentences at once", n=family)
 
 
 def _halves(found: Ladder) -> tuple[Sequence[Step], Sequence[Step]]:
