@@ -43,12 +43,16 @@ class Planned:
 
 @dataclass(frozen=True)
 class Began:
-    """A trial begins; `left_s` estimates the rest of the run, None while unknown."""
+    """A trial begins; `left_s` estimates the rest of the run, None while unknown.
+
+    `total` is None where a rule decides when it is enough; `goal` then says how far it is.
+    """
 
     trial: Trial
     number: int
-    total: int
+    total: int | None
     left_s: float | None
+    goal: str = ""
 
 
 @dataclass(frozen=True)

@@ -205,6 +205,7 @@ def _run_trials(
     executed: list[Trial] = []
     seen: list[TrialRecord] = []
     stop: Stop | None = None
+    goal = request.rule.goal(())
     for number, trial in enumerate(trials):
         last = executed[-1] if executed else trial
         elapsed_s = spent_s + (now_ns() - begin) / 1e9
@@ -215,6 +216,7 @@ def _run_trials(
             and trial.trial not in done
         ):
             stop = request.rule.stops(seen, elapsed_s)
+            goal = request.rule.goal(seen)
         if stop is not None and trial.experiment != "repeat":
             continue
         if stop is not None:  # the last block is now another one than was planned
@@ -224,7 +226,8 @@ def _run_trials(
             seen.append(done[trial.trial])
             continue
         left_s = request.rule.left_s(_left_s(trials[number:], seen), elapsed_s)
-        observe(events.Began(trial, number + 1, len(trials), left_s))
+        total = None if request.rule.is_open else len(trials)
+        observe(events.Began(trial, number + 1, total, left_s, goal))
         record = run_trial(trial, lineup, request.scenario, journal, weather)
         seen.append(record)
         observe(events.Ended(record))

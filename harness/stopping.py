@@ -93,6 +93,27 @@ class Rule(Frozen, frozen=True):
             return Stop.BUDGET
         return None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the data or a clock may end the run before its last planned block."""
+        return self.relative_width is not None or self.budget_s is not None
+
+    def goal(self, records: Sequence[TrialRecord]) -> str:
+        """How far the run is from what it was asked for, in words; empty where blocks are fixed."""
+        if self.relative_width is None:
+            return ""
+        found = self.known(records)
+        if not found:
+            return f"nothing known to ±{self.relative_width:.1%} yet"
+        enough = sum(map(self.is_enough, found))
+        worst = max(found, key=lambda each: math.inf if each.half_width is None else
+                    each.half_width)  # fmt: skip
+        how = "not known yet" if worst.half_width is None else f"±{worst.half_width:.1%}"
+        return (
+            f"{enough} of {len(found)} medians known to ±{self.relative_width:.1%}, "
+            f"the least {worst.runtime}: {how}"
+        )
+
     def left_s(self, planned_s: float | None, elapsed_s: float) -> float | None:
         """How long the run may still take, given what its plan would; None when unknown."""
         left = None if self.budget_s is None else max(0.0, self.budget_s - elapsed_s)

@@ -76,12 +76,10 @@ class PlainProgress(Quiet):
                 self._say(f"{runtime}: {_proof(identical, note)}")
             case events.Planned(trials):
                 self._say(f"{len(trials)} trials")
-            case events.Began(trial, number, total, left_s):
-                if (trial.warmup, trial.block) != self._block:
-                    self._block = (trial.warmup, trial.block)
-                    name = "warm-up block" if trial.warmup else f"block {trial.block}"
-                    left = "" if left_s is None else f", {duration(left_s)} left"
-                    self._say(f"{name}: trial {number} of {total}{left}")
+            case events.Began(trial) if (trial.warmup, trial.block) != self._block:
+                self._block = (trial.warmup, trial.block)
+                name = "warm-up block" if trial.warmup else f"block {trial.block}"
+                self._say(f"{name}: trial {_place(event)}")
             case events.Step(text):
                 self._say(f"  {text}")
             case events.Ended(record):
@@ -137,17 +135,16 @@ class LiveProgress(Quiet):
                 )  # fmt: skip
             parts.append(table)
         if self._now is not None:
-            trial, left = self._now.trial, self._now.left_s
+            trial = self._now.trial
             when = "warm-up" if trial.warmup else f"block {trial.block}"
-            rest = "" if left is None else f" · {duration(left)} left"
             parts.append(
-                Text(f"{self._now.number}/{self._now.total} {trial.experiment} "
-                     f"{trial.runtime} ({when}){rest}")
-            )  # fmt: skip
+                Text(f"{trial.experiment} {trial.runtime} ({when}) · trial {_place(self._now)}")
+            )
             if self._step:
                 parts.append(Text(f"  {self._step}", "dim"))
-            bar = ProgressBar(total=self._now.total, completed=self._now.number - 1, width=60)
-            parts.append(bar)  # last: it does not end its line
+            if self._now.total is not None:  # else nobody knows how far it is
+                bar = ProgressBar(total=self._now.total, completed=self._now.number - 1, width=60)
+                parts.append(bar)  # last: it does not end its line
         return Group(*parts)
 
     def __enter__(self) -> LiveProgress:
@@ -156,6 +153,15 @@ class LiveProgress(Quiet):
 
     def __exit__(self, *exc: object) -> None:
         self._live.__exit__(None, None, None)
+
+
+def _place(now: events.Began) -> str:
+    """Which trial, of how many where that is settled, and what is left until the end."""
+    total = "" if now.total is None else f" of {now.total}"
+    left = "" if now.left_s is None else f", {duration(now.left_s)} left"
+    if now.total is None and now.left_s is not None:
+        left = f", at most {duration(now.left_s)} left"
+    return f"{now.number}{total}{left}{f'; {now.goal}' if now.goal else ''}"
 
 
 def _proof(identical: bool | None, note: str) -> str:

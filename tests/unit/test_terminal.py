@@ -108,6 +108,19 @@ def test_plain_lines_are_one_line_each_whatever_the_width() -> None:
     ]
 
 
+def test_where_a_rule_decides_the_end_nobody_counts_against_a_plan() -> None:
+    """With --until a plan has a thousand blocks, of which it may take ten."""
+    goal = "1 of 2 medians known to ±5.0%, the least runc: ±8.1%"
+    to, live = console(terminal=True, width=120), console(terminal=True, width=120)
+    PlainProgress(to)(events.Began(TRIAL, 9, None, None, goal))
+    assert shown(to).splitlines() == [f"block 1: trial 9; {goal}"]
+    progress = LiveProgress(live)
+    progress(events.Began(TRIAL, 9, None, 60.0, goal))
+    live.print(progress._render())
+    assert f"startup runc (block 1) · trial 9, at most 60 s left; {goal}" in shown(live)
+    assert "\u2501" not in shown(live), "a bar would say how far it is"
+
+
 def test_live_progress_shows_medians_failures_and_the_time_left() -> None:
     to = console(terminal=True)
     live = LiveProgress(to)
@@ -119,7 +132,7 @@ def test_live_progress_shows_medians_failures_and_the_time_left() -> None:
     to.print(live._render())
     text = shown(to)
     assert "200 ms" in text
-    assert "7/20 startup runc (block 1) · 42 s left" in text
+    assert "startup runc (block 1) · trial 7 of 20, 42 s left" in text
     assert "it broke" in text
 
 
