@@ -9,7 +9,7 @@ needs a data frame, so that a terminal's table costs no more than the records.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from harness.analysis.language import later, recorded, say, strung
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 PREFIX = "isolation."
 NAMESPACES = ("mnt", "pid", "net", "ipc", "uts", "cgroup", "user", "time")
 """From the most to the least used."""
+
+_OF_THE_KERNEL = ("capabilities", "calls")
+"""Counts of what a kernel gives: with its own, a box has nothing of the host's by them."""
 
 _ORDER = [each.value for each in RuntimeClass]
 
@@ -52,7 +55,8 @@ class Box:
 
 @dataclass(frozen=True)
 class Cell:
-    """One answer. `share` is None where nothing is known; `sign` is short enough for a chart."""
+    """One answer, `sign` short enough for a chart. `share` is None where nothing is known, and
+    where the answer says nothing of the host, because it is about the box's own kernel."""
 
     text: str
     share: float | None = None
@@ -100,21 +104,21 @@ def _yes(key: str, box: Box, most: float) -> Cell:
     value = box.value(key)
     if value is None:
         return _unknown(key, box)
-    return Cell(say("yes") if value else say("no"), 1.0 - value, "○" if value else "●")
+    share = None if box.own_kernel else 1.0 - value
+    return Cell(say("yes") if value else say("no"), share, "○" if value else "●")
 
 
 def _limits(key: str, box: Box, most: float) -> Cell:
-    found, words = _yes(key, box, most), box.words.get(key, "")
-    if found.share == 0 and words:
-        return Cell(words, found.share, found.sign)
-    return found
+    """Which control groups; the host's, whatever kernel runs in them."""
+    value, words = box.value(key), box.words.get(key, "")
+    if value is None:
+        return _unknown(key, box)
+    return Cell(words or say("yes"), 0.0, "○") if value else Cell(say("no"), 1.0, "●")
 
 
 def _profile(key: str, box: Box, most: float) -> Cell:
     found, words = _yes(key, box, most), box.words.get(key, "")
-    if found.share == 0 and words:
-        return Cell(words, found.share, found.sign)
-    return found
+    return replace(found, text=words) if box.value(key) and words else found
 
 
 def _may(key: str, box: Box, most: float) -> Cell:
@@ -130,10 +134,10 @@ def _may(key: str, box: Box, most: float) -> Cell:
 
 
 def _root(key: str, box: Box, most: float) -> Cell:
-    found, outside = _yes(key, box, most), box.words.get(key, "")
-    if found.share is None:
-        return found
-    if box.value(key):
+    value, outside = box.value(key), box.words.get(key, "")
+    if value is None:
+        return _unknown(key, box)
+    if value:
         return Cell(say("yes"), 1.0, "●")
     if box.own_kernel:
         return Cell(say("no, of its own kernel"), 0.0, "○")
@@ -147,7 +151,9 @@ def _count(key: str, box: Box, most: float) -> Cell:
         return _unknown(key, box)
     low, high = min(values), max(values)
     text = f"{low:g}" if low == high else say("{low:g} to {high:g}", low=low, high=high)
-    return Cell(text, values[-1] / most if most else 0.0, f"{values[-1]:g}")
+    of_host = key.partition(".")[0] not in _OF_THE_KERNEL or not box.own_kernel
+    share = values[-1] / most if most else 0.0
+    return Cell(text, share if of_host else None, f"{values[-1]:g}")
 
 
 ROWS: tuple[Row, ...] = (
@@ -289,7 +295,7 @@ def matrix(found: Sequence[Box]) -> Sequence[tuple[Row, tuple[Cell, ...]]]:
     """Every row that any box can tell something of, with an answer of each."""
     made = []
     for row in ROWS:
-        most = max((box.value(row.key) or 0.0 for box in found), default=0.0)
+        most = max((box.value(row.key) or 0.0 for box in found if not box.own_kernel), default=0.0)
         cells = tuple(row.answer(row.key, box, most) for box in found)
         if any(cell.text != "–" for cell in cells):
             made.append((row, cells))

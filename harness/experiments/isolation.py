@@ -23,7 +23,7 @@ from harness.clock import Marks
 from harness.errors import ChannelError, HarnessError
 from harness.experiments.bench import Bench, Measurement
 from harness.experiments.identity import combined
-from harness.experiments.jobs import WorkloadFailed, run_job
+from harness.experiments.jobs import WorkloadFailed, check_end
 from harness.metrics import METRICS
 from harness.model import AGENT_PATH, Identity, Instance, Job, RuntimeClass, Sample
 from harness.probes import isolation
@@ -78,8 +78,7 @@ def _looked(
     seen = {}
     for view, uid in isolation.VIEWS.items():
         job = Job(argv, uid=uid, gid=uid, timeout_s=settings.timeout_s)
-        output = run_job(instance, job).stdout.read()
-        seen[view] = isolation.read(output)
+        seen[view] = isolation.read(_output(instance, job))
     found = list(isolation.facts(seen["user"], around, "user"))
     if seen["root"].values["uid"] == "0":
         return [*isolation.facts(seen["root"], around, "root"), *found]
@@ -88,6 +87,13 @@ def _looked(
         for fact in found
     ]
     return [*isolation.box_facts(seen["user"], around), *missing, *found]
+
+
+def _output(instance: Instance, job: Job) -> bytes:
+    """What a job printed that ended well. Nothing is timed, so the box's clock may be wrong."""
+    done = instance.run(job)
+    check_end(done, job)
+    return done.stdout.read()
 
 
 def _as_root(fact: Fact) -> tuple[tuple[str, str], ...]:
@@ -122,7 +128,7 @@ def _escape(bench: Bench, settings: Isolation) -> tuple[Fact, Sequence[Identity]
         with bench.instance(Marks(), settings.ready_timeout_s) as instance:
             argv = [AGENT_PATH, "--isolation", "escape", str(file), "/tmp"]
             try:
-                output = run_job(instance, Job(argv, uid=0, gid=0)).stdout.read()
+                output = _output(instance, Job(argv, uid=0, gid=0))
             except (WorkloadFailed, ChannelError) as error:
                 return Fact("escape", None, error.message), ()
             proof = bench.prove(instance)

@@ -41,6 +41,7 @@ _LAYERS = ("overlay", "fuse-overlayfs", "fuse.fuse-overlayfs")
 """A box's own writable layer: engines mount it where the host sees it too."""
 _CALLS = re.compile(r"#define\s+__NR_(\w+)\s+(\d+)")
 _CALL_HEADERS = ("/usr/include/x86_64-linux-gnu/asm/unistd_64.h", "/usr/include/asm/unistd_64.h")
+_BOOT = "/proc/sys/kernel/random/boot_id"
 _MOST_WORDS = 4000
 
 NO_ROOT = "nobody is root in this box"
@@ -85,7 +86,7 @@ def host() -> Host:
     mounts = (line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines())
     return Host(
         kernel={
-            "boot": _line("/proc/sys/kernel/random/boot_id"),
+            "boot": _line(_BOOT),
             "release": os.uname().release,
             "build": os.uname().version,
         },
@@ -139,11 +140,13 @@ def read(output: bytes) -> Seen:
 def same_kernel(seen: Seen, known: Host) -> bool:
     """Whether the box runs on the host's kernel.
 
-    The kernel's random number of this boot decides. A box that hides it is told by release and
-    build, in which a kernel of another make differs.
+    The kernel's random number of this boot decides. A box that hides it, or that has a file of
+    its own mounted over it (as LXC and nspawn do), is told by release and build, in which a
+    kernel of another make differs.
     """
     boot = seen.values.get("kernel.boot")
-    if boot and known.kernel["boot"]:
+    covered = any(line.endswith(f" {_BOOT}") for line in seen.lists.get("mount", ()))
+    if boot and known.kernel["boot"] and not covered:
         return boot == known.kernel["boot"]
     return all(
         seen.values.get(f"kernel.{key}") == known.kernel[key] for key in ("release", "build")

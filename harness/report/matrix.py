@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 
 from harness.analysis.language import say
 from harness.report.numbers import Numbers
-from harness.report.sheet import Layout, Page, letters, sheet
+from harness.report.sheet import Layout, Page, letters, sheet, wrapped
 from harness.report.style import (
     EMULATED_HATCH,
     HAIRLINE,
@@ -22,17 +22,20 @@ from harness.report.style import (
     ON_DEEP,
     QUIET,
     Subject,
+    row_height_in,
 )
 
 SHADES = ("#e8eef4", "#b4cfe6", "#6aa5d2", "#2a75b0", "#0b4a80")
 """From none of the host's to all of it, with steps that differ in lightness."""
 
-_COLUMN_IN, _ROW_IN, _LEAST_ROW_IN = 0.36, 0.235, 0.155
+_COLUMN_IN, _ROW_IN, _LEAST_ROW_IN = 0.30, 0.25, 0.155
 _LETTER_IN = 0.062
 _NAMES_IN = 2.55
 _MOST_HEAD_IN = 1.5
 _EDGE_IN = 0.08
 _SIZE_PT, _SMALL_PT = 7.5, 7.0
+_LETTER_EM = 0.53
+_TWO_LINES_IN = 0.22
 
 
 @dataclass(frozen=True)
@@ -88,17 +91,18 @@ def draw_matrix(matrix: Matrix, layout: Layout) -> FigureBase:
     for block in range(blocks):
         columns = range(block * each, min((block + 1) * each, count))
         top = block * (head_in + body_in) + head_in
-        width = min(_COLUMN_IN * 1.6, room / each) * len(columns)
+        width = min(_COLUMN_IN * 2, room / each) * len(columns)
         axes = _axes(page, layout, (names_in, top, width, body_in))
-        _draw_block(axes, matrix, rows, columns, narrow)
+        _draw_block(axes, matrix, rows, columns, _SMALL_PT if narrow else _SIZE_PT)
+        _name_rows(axes, matrix, rows, columns.start, names_in)
     return page.figure
 
 
 def reading() -> str:
     """What the signs and shades mean."""
     return say(
-        "● or dark: as on the host; ○ or light: kept apart or of its own; a number: how "
-        "many; –: not known."
+        "● or dark: as on the host; ○ or light: kept apart or of its own; a number: how many; "
+        "no shade: a matter of the box’s own kernel; –: not known."
     )
 
 
@@ -115,8 +119,21 @@ def _axes(page: Page, layout: Layout, place_in: tuple[float, float, float, float
     )
 
 
+def _name_rows(
+    axes: Axes, matrix: Matrix, rows: tuple[int, int], left: int, names_in: float
+) -> None:
+    """At the left of a block, on two lines where there is no room on one."""
+    size = _SIZE_PT if names_in >= _NAMES_IN else _SMALL_PT
+    high = row_height_in(axes) >= _TWO_LINES_IN
+    room = (names_in - 3 * _EDGE_IN) / (size * _LETTER_EM / 72)
+    for row in range(*rows):
+        lines = wrapped(matrix.titles[row], room) if high else [matrix.titles[row]]
+        axes.text(left - 0.62, row, "\n".join(lines), ha="right", va="center", size=size,
+                  linespacing=0.95)  # fmt: skip
+
+
 def _draw_block(
-    axes: Axes, matrix: Matrix, rows: tuple[int, int], columns: range, small: bool
+    axes: Axes, matrix: Matrix, rows: tuple[int, int], columns: range, size: float
 ) -> None:
     first, last = rows
     axes.set_xlim(columns.start - 0.5, columns.stop - 0.5)
@@ -125,9 +142,7 @@ def _draw_block(
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set_visible(False)
-    size = _SMALL_PT if small else _SIZE_PT
     for row in range(first, last):
-        axes.text(columns.start - 0.62, row, matrix.titles[row], ha="right", va="center", size=size)
         for column in columns:
             _draw_spot(axes, column, row, matrix.spots[row][column], size)
     for column in columns:
@@ -168,7 +183,7 @@ def shade(share: float) -> int:
 
 def _draw_spot(axes: Axes, x: float, y: float, spot: Spot, size: float) -> None:
     if spot.share is None:
-        axes.text(x, y, spot.sign, ha="center", va="center", size=size, color=QUIET)
+        _sign(axes, x, y, spot.sign, QUIET, size)
         return
     step = shade(spot.share)
     axes.add_patch(

@@ -126,6 +126,12 @@ def test_a_kernel_that_hides_its_boot_is_told_by_its_make() -> None:
     assert facts(hidden.replace("6.1.0", "4.4.0"))["kernel"].value == 1
 
 
+def test_a_file_mounted_over_the_boots_number_does_not_make_a_kernel() -> None:
+    over = "mount=0:50 tmpfs /proc/sys/kernel/random/boot_id\nmounts=listed"
+    covered = SHARED.replace(BOOT, "made-up").replace("mounts=listed", over)
+    assert facts(covered)["kernel"].value == 0
+
+
 def test_what_could_not_be_observed_has_no_value_and_a_reason() -> None:
     left_out = ("caps", "mount", "calls")
     told = [line for line in SHARED.splitlines() if not line.startswith(left_out)]
