@@ -79,6 +79,8 @@ def assemble(
             runtime, facts = ready(
                 name, context, image, stack, lambda who, step: observe(events.Preparing(who, step))
             )
+            for each, settings in scenario.experiments.chosen().items():
+                EXPERIMENTS[each].fits(runtime, settings)
         except HarnessError as error:
             if isinstance(error, UsageError) or (
                 name in named and isinstance(error, RuntimeUnavailable)

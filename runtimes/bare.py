@@ -97,6 +97,7 @@ class Bare:
     """See the module."""
 
     runtime_class = RuntimeClass.BARE
+    on_tree = True
     parameters: Mapping[str, Parameter] = {"cgroup": CGROUP}
     examples = ("cgroup=on",)
 

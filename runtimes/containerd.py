@@ -51,6 +51,7 @@ class Containerd:
     """See the module."""
 
     runtime_class = RuntimeClass.CONTAINER
+    on_tree = True
     parameters: Mapping[str, Parameter] = {
         "seccomp": SECCOMP,
     }

@@ -79,6 +79,7 @@ class Spawn:
     """See the module."""
 
     runtime_class = RuntimeClass.JAIL
+    on_tree = True
     parameters: Mapping[str, Parameter] = {
         "ns": Parameter(NONE, tuple(NAMESPACES), "new namespaces, joined by +", several=True),
         "with": Parameter(NONE, MECHANISMS, "what else is done, joined by +", several=True),

@@ -53,19 +53,21 @@ class Experiment:
     `executes` names what is run inside, as short jobs that are representative of it: on bare
     metal they are traced, so that every file which they open is known. `can` says whether a
     runtime has what the experiment needs, and is meant by its settings. `require` raises
-    EnvironmentRefused, before anything is made, where this host or user cannot do it.
+    EnvironmentRefused, before anything is made, where this host or user cannot do it; `fits`
+    raises RuntimeUnavailable for a runtime that the settings ask too much of.
     """
 
     measure: Callable[[Bench, Any], Measurement]
     executes: Callable[[Any, Workload], Sequence[Workload]] = the_workload
     can: Callable[[Runtime, Any], bool] = lambda runtime, settings: True
     require: Callable[[Any], None] = lambda settings: None
+    fits: Callable[[Runtime, Any], None] = lambda runtime, settings: None
 
 
 EXPERIMENTS: Mapping[str, Experiment] = {
     "startup": Experiment(startup.measure, require=startup.require),
     "memory": Experiment(memory.measure, executes=the_agent_alone),
-    "density": Experiment(density.measure, executes=the_service),
+    "density": Experiment(density.measure, executes=the_service, fits=density.fits),
     "phases": Experiment(
         phases.measure, can=lambda runtime, settings: isinstance(runtime, Instruments)
     ),

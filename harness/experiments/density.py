@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.clock import Marks, now_ns
-from harness.errors import ChannelError, HarnessError
+from harness.errors import ChannelError, HarnessError, RuntimeUnavailable
 from harness.experiments import ledger, openloop
 from harness.experiments.bench import Bench, Measurement
 from harness.experiments.fleet import Fleet, Member
@@ -32,7 +32,16 @@ from harness.experiments.watch import Bounds, Stop, Watch
 from harness.image.copies import copied
 from harness.ksm import Merging, merging
 from harness.metrics import METRICS
-from harness.model import MIB, Answers, Instance, Mark, OnTree, Sample
+from harness.model import (
+    MIB,
+    Answers,
+    HasDaemon,
+    Instance,
+    Mark,
+    OnTree,
+    Runtime,
+    Sample,
+)
 from harness.probes import memory as probe
 from harness.serving import Serves, Service
 from harness.settings import Density
@@ -214,6 +223,21 @@ class Ramp:
         )
 
 
+def fits(runtime: Runtime, settings: Density) -> None:
+    """Raises RuntimeUnavailable for one whose boxes cannot be given distinct images."""
+    if settings.images == "same" or isinstance(runtime, OnTree):
+        return
+    if runtime.runtime_class.is_machine:
+        why = "a guest reads its disk past the host's page cache, and shares none of it anyway"
+    elif isinstance(runtime, HasDaemon):
+        why = "its engine knows layers by their content, so copies of the image are one to it"
+    else:
+        why = "its boxes do not run on the image's own tree"
+    raise RuntimeUnavailable(
+        f"{runtime.name} cannot be given distinct images: {why}", "leave it out, or images = same"
+    )
+
+
 def measure(bench: Bench, settings: Density) -> Measurement:
     """One ramp, to its stop, and its end. Raises HarnessError when an instance is lost."""
     begin, variation = probe.host_available_bytes(), ledger.idle_variation()
@@ -265,11 +289,6 @@ def _launcher(bench: Bench, settings: Density) -> Callable[[Marks], LaunchContex
     """What launches the next instance: on the image, or on a copy that is its own."""
     if settings.images == "same":
         return lambda marks: bench.instance(marks, settings.ready_timeout_s)
-    if not isinstance(bench.runtime, OnTree):
-        raise HarnessError(
-            f"{bench.runtime.name} does not run on the image's own tree, and cannot be given "
-            "distinct images"
-        )
     numbers = itertools.count()
 
     def launch(marks: Marks) -> LaunchContext:

@@ -15,8 +15,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness import resources
-from harness.errors import HarnessError, LaunchFailed
+from harness import registry, resources
+from harness.errors import HarnessError, LaunchFailed, RuntimeUnavailable
 from harness.experiments import density, watch
 from harness.experiments.bench import Bench, Measurement
 from harness.imagecheck import built
@@ -221,5 +221,30 @@ def test_distinct_images_share_no_page(lab: Lab) -> None:
         assert found.identity.identical
         slopes[images] = values(found, "density.slope")[""]
     assert slopes["distinct"] - slopes["same"] > 6 * MIB
-    with pytest.raises(HarnessError, match="cannot be given distinct images"):
-        density.measure(bench_of(lab, "fake"), settings(images="distinct"))
+
+
+@pytest.mark.parametrize("name", ["bare", "spawn,with=chroot", "containerd"])
+def test_whoever_runs_on_the_images_tree_can_run_on_a_copy(lab: Lab, name: str) -> None:
+    given = settings(max_instances=2, images="distinct", requests=0, touched="1 MiB")
+    found = density.measure(bench_of(lab, name), given)
+    assert values(found, "density.instances", stop="max_instances") == {"": 2}
+    assert found.identity.identical
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("docker", "knows layers by their content"), ("qemu", "past the host's page cache"),
+     ("fake", "do not run on the image's own tree")],
+)  # fmt: skip
+def test_others_are_refused_distinct_images_with_the_reason(lab: Lab, name: str, why: str) -> None:
+    runtime = registry.create(name, lab.context)
+    density.fits(runtime, settings())
+    with pytest.raises(RuntimeUnavailable, match=why):
+        density.fits(runtime, settings(images="distinct"))
+
+
+def test_refusal_of_distinct_images_comes_before_any_trial(place: Place) -> None:
+    said = place.tarebench("run", "density", "--runtime", "fake", "--set", "images=distinct")
+    assert said.status == 3
+    assert "cannot be given distinct images" in said.err
+    assert said.out == ""
