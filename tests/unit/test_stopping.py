@@ -195,6 +195,19 @@ def test_time_that_is_left_is_what_the_rule_leaves() -> None:
     assert Rule(blocks=1000, relative_width=0.05, budget_s=30).left_s(5000, 40) == 0
 
 
+def test_how_far_a_run_is_from_what_was_asked_for_is_told() -> None:
+    assert Rule(blocks=3).goal([]) == ""
+    assert not Rule(blocks=3).is_open
+    assert Rule(blocks=3, budget_s=5).is_open
+    rule = Rule(blocks=1000, relative_width=0.05)
+    assert rule.is_open
+    assert rule.goal([]) == "nothing known to ±5.0% yet"
+    few = [record("runc", 1.0)] * 3
+    assert rule.goal(few) == "0 of 1 medians known to ±5.0%, the least runc: not known yet"
+    many = [record("runc", 1.0), record("crun", 1.0), record("runc", 1.0), record("crun", 1.4)] * 10
+    assert rule.goal(many) == "1 of 2 medians known to ±5.0%, the least crun: ±16.7%"
+
+
 def test_the_end_is_told_with_what_was_reached() -> None:
     rule = Rule(blocks=100, relative_width=0.05)
     records = [record("runc", 1.0, block=n) for n in range(9)]
