@@ -345,7 +345,7 @@ def _facts(run: RunData, runtime: str) -> Mapping[str, Any]:
 
 def _short(digest: str) -> str:
     kind, _, value = digest.rpartition(":")
-    return f"{kind}:{value[:16]}…".lstrip(":") if len(value) > 20 else digest or MISSING
+    return f"{kind}:{value[:12]}…".lstrip(":") if len(value) > 20 else digest or MISSING
 
 
 def _plain(value: object) -> str:

@@ -261,13 +261,7 @@ def _ecdf(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made:
 
 def _memory(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made:
     del summary
-    found = tuple(
-        LedgerRow(
-            subject(r), {m: statistics.median(run.values(m, r.runtime, state=IDLE)) for m in LEDGER}
-        )
-        for r in rows
-        if r.memory_tried
-    )
+    found = tuple(_ledger_row(run, row) for row in rows if row.memory_tried)
     if not any(e for row in found for e in row.estimates.values()):
         return None
     told = [
@@ -278,6 +272,15 @@ def _memory(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made:
     alt = say("Memory of one idle instance by runtime. Charged: {told}.", told=strung(told))
     numbers = ledger.ledger_numbers(found)
     return "memory", alt, lambda layout: ledger.draw_ledger(found, layout), numbers
+
+
+def _ledger_row(run: RunData, row: RuntimeRow) -> LedgerRow:
+    values = {metric: run.values(metric, row.runtime, state=IDLE) for metric in LEDGER}
+    return LedgerRow(
+        subject(row),
+        {metric: statistics.median(own) for metric, own in values.items()},
+        {metric: tuple(own) for metric, own in values.items()},
+    )
 
 
 def _machine_memory(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made:

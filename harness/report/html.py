@@ -18,7 +18,7 @@ from importlib import resources
 from io import BytesIO
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from harness import __version__
 from harness.analysis import embedded, timeseries
@@ -35,6 +35,8 @@ from harness.report.view import View
 PLAIN_CSV = 1 << 20
 """Bytes of samples that are carried as plain CSV."""
 
+_CODE = re.compile(r"`([^`]+)`")
+_JOINT = re.compile(r"(?<=[a-z0-9][,+])(?=[a-z0-9_])")
 _LOOSE = re.compile(r"(\d) (?=(?:ns|µs|ms|s|B|KiB|MiB|GiB|%|times)(?![A-Za-z]))")
 
 
@@ -51,6 +53,7 @@ def render(views: Sequence[View]) -> str:
     environment.globals["recorded"] = recorded
     environment.filters["picture"] = picture
     environment.filters["tied"] = tied
+    environment.filters["marked"] = marked
     environment.filters["numbers"] = numbers
     style, script = _part("style.css"), _part("tables.js")
     return environment.get_template("report.html.j2").render(
@@ -85,6 +88,16 @@ def _hash(text: str) -> str:
 def tied(text: str) -> str:
     """Keeps a number and its unit on one line."""
     return _LOOSE.sub("\\1\N{NO-BREAK SPACE}", text)
+
+
+def marked(text: str) -> Markup:
+    """A text with what stands in backticks as code, and places where a long name may break.
+
+    A text that is not markup yet is escaped first; names such as `docker,network=none` then
+    break behind a comma or a plus, and never within a word.
+    """
+    code = _CODE.sub(r"<code>\1</code>", str(escape(text)))
+    return Markup(_JOINT.sub("<wbr>", code))
 
 
 def picture(chart: Chart) -> Markup:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
@@ -12,7 +12,8 @@ from matplotlib.lines import Line2D
 from harness.analysis.language import later, say
 from harness.analysis.statistics import Estimate
 from harness.analysis.units import beside, quantity
-from harness.report.numbers import Numbers, ends
+from harness.report.dots import MOST_STROKES, drawn
+from harness.report.numbers import Cell, Numbers, ends
 from harness.report.sheet import Layout
 from harness.report.style import (
     INK,
@@ -26,6 +27,7 @@ from harness.report.style import (
 )
 
 CHARGED, HOST, PSS, RSS = ("memory.charged", "memory.host_delta", "memory.pss", "memory.rss")
+TOTALS = (CHARGED, HOST)
 _LOOK: Mapping[str, tuple[str, str, float, float]] = {
     CHARGED: (later("charged"), "o", 40, -0.14),
     HOST: (later("host's fall"), "D", 26, 0.02),
@@ -36,16 +38,28 @@ _LOOK: Mapping[str, tuple[str, str, float, float]] = {
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """One runtime's medians by metric, in bytes."""
+    """One runtime's medians by metric, in bytes, and the values of single trials."""
 
     subject: Subject
     estimates: Mapping[str, Estimate | None]
+    trials: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def drawn(self, metric: str) -> Sequence[float]:
+        """The trials of one of the two totals that can be shown; PSS and RSS are medians alone."""
+        found = [value for value in self.trials.get(metric, ()) if value > 0]
+        return drawn(found, MOST_STROKES) if metric in TOTALS and not self.hides(metric) else ()
+
+    def hides(self, metric: str) -> bool:
+        """Too few trials told the host's fall from noise: those that did are the large ones."""
+        estimate = self.estimates.get(metric)
+        return metric == HOST and estimate is not None and estimate.interval is None
 
 
 def draw_ledger(rows: tuple[LedgerRow, ...], layout: Layout) -> FigureBase:
     """One line a runtime; the two totals carry their intervals."""
     reading = say(
-        "Medians of one idle instance; bands: 95 % intervals. PSS and RSS beside, never added."
+        "Medians of one idle instance; strokes: trials; bands: 95 % intervals. PSS and RSS beside, "
+        "never added."
     )
     figure, axes = rows_figure(layout, [row.subject for row in rows], 0.78, reading, least_in=0.2)
     everything = [v for r in rows for v in _positive(r)]
@@ -60,20 +74,23 @@ def draw_ledger(rows: tuple[LedgerRow, ...], layout: Layout) -> FigureBase:
 
 
 def ledger_numbers(rows: tuple[LedgerRow, ...]) -> Numbers:
-    """Every median with its interval."""
-    found = tuple(
-        (row.subject.name, row.subject.kind, metric, *ends(estimate), "bytes")
-        for row in rows
-        for metric, estimate in row.estimates.items()
-    )
-    return Numbers(("runtime", "class", "metric", "value", "low", "high", "unit"), found)
+    """Every median with its interval, and the trials that are drawn."""
+    found: list[tuple[Cell, ...]] = []
+    for row in rows:
+        for metric, estimate in row.estimates.items():
+            head = (row.subject.name, row.subject.kind, metric)
+            found.append((*head, "median", *ends(estimate), "bytes"))
+            found += [(*head, "trial", v, None, None, "bytes") for v in row.drawn(metric)]
+    headings = ("runtime", "class", "metric", "what", "value", "low", "high", "unit")
+    return Numbers(headings, tuple(found))
 
 
 def _positive(row: LedgerRow) -> list[float]:
     found = [e for e in row.estimates.values() if e is not None and e.value > 0]
     ends = [e.interval.high for e in found if e.interval]
     starts = [e.interval.low for e in found if e.interval and e.interval.low > 0]
-    return [e.value for e in found] + ends + starts
+    trials = [v for metric in TOTALS for v in row.drawn(metric)]
+    return [e.value for e in found] + ends + starts + trials
 
 
 def _value(row: LedgerRow) -> tuple[str, str]:
@@ -88,12 +105,15 @@ def _draw_row(axes: Axes, y: float, row: LedgerRow) -> None:
         estimate = row.estimates.get(metric)
         if estimate is None or estimate.value <= 0:
             continue
-        if metric == HOST and estimate.interval is None:
-            continue  # too few trials told it from noise: those that did are the large ones
+        if row.hides(metric):
+            continue
         hollow = row.subject.emulated or metric in (HOST, RSS)
         colour = QUIET if metric in (PSS, RSS) else row.subject.colour
         interval = estimate.interval
-        if interval is not None and metric in (CHARGED, HOST):
+        trials = row.drawn(metric)
+        axes.plot(trials, [y + shift] * len(trials), marker="|", markersize=7, linestyle="none",
+                  markeredgewidth=0.8, color=colour, alpha=0.55, zorder=2.5)  # fmt: skip
+        if interval is not None and metric in TOTALS:
             axes.plot(
                 [max(interval.low, axes.get_xlim()[0]), interval.high], [y + shift] * 2,
                 color=colour, linewidth=4, alpha=0.25, solid_capstyle="butt", zorder=2,

@@ -29,7 +29,7 @@ MOST = 1000
 
 _CURVES_IN = 2.1
 _LEVEL_IN = 0.14
-_LETTER_IN = 0.066
+_LETTER_IN = 0.074
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ def draw_ecdf(curves: tuple[Curve, ...], unit: str, axis: str, layout: Layout) -
     """Empirical distribution functions, each named above its median."""
     left, right = (0.115, 0.04) if layout.narrow else (0.54 / layout.width_in,) * 2
     everything = [v for c in curves for v in c.values if v > 0]
-    levels = _levels(curves, everything, layout.width_in * (1 - left - right))
+    places = _places(curves, everything, layout.width_in, left, right)
+    levels = _levels(places)
     names_in = 0.1 + _LEVEL_IN * (max(levels) + 1)
     page = sheet(
         layout, 0.5 + names_in, row_in=_CURVES_IN,
@@ -63,7 +64,7 @@ def draw_ecdf(curves: tuple[Curve, ...], unit: str, axis: str, layout: Layout) -
     curves_in = height - 0.5 - names_in
     axes = figure.add_axes((left, 0.5 / height, 1 - left - right, curves_in / height))
     log_axis(axes, min(everything), max(everything), unit)
-    for curve, level in zip(curves, levels, strict=True):
+    for curve, (start, end), level in zip(curves, places, levels, strict=True):
         xs, ys = curve.steps
         style = (0, (3, 1.5)) if curve.subject.emulated else "solid"
         axes.step(
@@ -78,8 +79,8 @@ def draw_ecdf(curves: tuple[Curve, ...], unit: str, axis: str, layout: Layout) -
                   markeredgecolor=colour, markerfacecolor="white" if curve.subject.emulated
                   else colour)  # fmt: skip
         axes.text(
-            middle, lift, curve.subject.label, color=colour, size=8, weight="bold", ha="center",
-            va="bottom", transform=above, zorder=4,
+            (start + end) / 2, lift, curve.subject.label, color=colour, size=8, weight="bold",
+            ha="center", va="bottom", transform=axes.transAxes, zorder=4,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3},
         )  # fmt: skip
     axes.set_ylim(0, 1.0)
@@ -101,15 +102,27 @@ def ecdf_numbers(curves: tuple[Curve, ...], unit: str) -> Numbers:
     return Numbers(("runtime", "class", "value", "share", "unit"), rows)
 
 
-def _levels(curves: Sequence[Curve], everything: Sequence[float], width_in: float) -> list[int]:
-    """How high each curve's name stands above the curves, so that no two names meet."""
+def _places(
+    curves: Sequence[Curve], everything: Sequence[float], width_in: float, left: float, right: float
+) -> Sequence[tuple[float, float]]:
+    """Where each curve's name begins and ends, as shares of the axes: about its median, and
+    wholly on the sheet."""
     low, high = np.log(min(everything) / 1.5), np.log(max(everything) * 1.5)
+    wide = 1 - left - right
+    found = []
+    for curve in curves:
+        middle = float((np.log(np.median(curve.values)) - low) / (high - low))
+        half = (letters(curve.subject.label) / 2 + 1) * _LETTER_IN / (width_in * wide)
+        middle = min(max(middle, half - left / wide), 1 + right / wide - half)
+        found.append((middle - half, middle + half))
+    return found
+
+
+def _levels(places: Sequence[tuple[float, float]]) -> Sequence[int]:
+    """How high each name stands above the curves, so that no two names meet."""
     taken: list[list[tuple[float, float]]] = []
     levels = []
-    for curve in curves:
-        middle = (np.log(np.median(curve.values)) - low) / (high - low) * width_in
-        half = letters(curve.subject.label) * _LETTER_IN / 2 + _LETTER_IN
-        place = (middle - half, middle + half)
+    for place in places:
         level = next(
             (n for n, row in enumerate(taken) if not any(_meet(place, other) for other in row)),
             len(taken),
