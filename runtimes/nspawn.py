@@ -67,14 +67,27 @@ class Nspawn(Monitored):
     def command(self, site: Site, stack: ExitStack) -> Sequence[str]:
         group = stack.enter_context(own_group(self._context, site.spec))
         group.create(site.spec.limits)
-        joining = [
-            word for path in group.paths() for word in ("write", str(path / "cgroup.procs"), "0")
-        ]
+        joining = [word for path in _joined(group) for word in ("write", str(path), "0")]
         made = options(site.spec, site.root, site.volume)
         return [str(self._launcher), *joining, "exec", self._binary, *made, "--", *AGENT]
 
     def launch_files(self, image: Image, inside: Sequence[str]) -> Sequence[Path]:
         return [self._launcher, *super().launch_files(image, inside)]
+
+
+def _joined(group: Group) -> Sequence[Path]:
+    """The files by which nspawn joins the group, which has its limits already.
+
+    nspawn parts the group that it finds itself in, in the unified hierarchy, into one for
+    itself and one for the box. So on a hybrid host it joins there too, or it would part the
+    host's root group, and leave both behind.
+    """
+    unified = group.layout.v2
+    folders = list(group.paths())
+    if group.layout.version == "hybrid" and unified is not None:
+        folders.append(unified / group.name)
+        folders[-1].mkdir(parents=True, exist_ok=True)
+    return [folder / "cgroup.procs" for folder in folders]
 
 
 def options(spec: InstanceSpec, root: Path, volume: Path | None) -> list[str]:

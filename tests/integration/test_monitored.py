@@ -116,6 +116,17 @@ def test_without_control_groups_the_run_says_so(lab: Lab, tmp_path: Path, name: 
     assert "hint: " in said.stderr.decode()
 
 
+@pytest.mark.parametrize("name", ["lxc", "nspawn"])
+def test_box_and_monitor_make_no_control_group_but_the_instance_s(lab: Lab, name: str) -> None:
+    runtime_or_skip(lab, name)
+    own = set(Path("/proc/self/cgroup").read_text().splitlines())
+    with lab.instance(name) as box:
+        for pid in box.processes():
+            found = set(Path(f"/proc/{pid}/cgroup").read_text().splitlines()) - own
+            assert found
+            assert not [line for line in found if "/tb-test-" not in line]
+
+
 def listed(lab: Lab) -> set[tuple[str, str]]:
     return {(entry.kind, entry.name) for entry in lab.inventory_entries()}
 
