@@ -23,7 +23,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from harness.clock import Deadline, now_ns
 from harness.errors import ChannelError, DeadlineExceeded, LaunchFailed
@@ -70,18 +70,28 @@ class Listener:
         self._buffer = bytearray()
         self._buffer_ns = 0
         self._ended = False
-        self._socket = _listen(path, mode)
+        self._socket = self._open(mode)
         self._thread = threading.Thread(target=self._stamp, name="stamper", daemon=True)
+        self._start()
+
+    def _open(self, mode: int) -> socket.socket:
+        return _listen(self.path, mode)
+
+    def _start(self) -> None:
         self._thread.start()
+
+    def _connected(self) -> socket.socket:
+        """The connection to the box, as soon as there is one."""
+        connection, _ = self._socket.accept()
+        self.connected_ns = now_ns()
+        return connection
 
     def _stamp(self) -> None:
         """The stamping thread: accept, stamp, receive, stamp, and nothing else."""
         with contextlib.suppress(OSError):  # an ordinary user may not raise a priority
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _STAMPER_NICE)
         try:
-            connection, _ = self._socket.accept()
-            self.connected_ns = now_ns()
-            self._connection = connection
+            self._connection = connection = self._connected()
             put = self._chunks.put
             receive = connection.recv
             while True:
@@ -160,7 +170,7 @@ class Listener:
         except OSError as error:
             raise ChannelError(f"the box is gone: {error.strerror}") from error
 
-    def __enter__(self) -> Listener:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -178,17 +188,47 @@ class Listener:
         self.path.unlink(missing_ok=True)
 
 
+class Dialer(Listener):
+    """For a VMM that listens itself: we connect once it does, before the box may speak."""
+
+    def _open(self, mode: int) -> socket.socket:
+        del mode
+        return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+
+    def _start(self) -> None:
+        """Only when it has connected is there anything to receive."""
+
+    def dial(self) -> None:
+        """Connect, and receive from now on. Raises LaunchFailed where nobody listens."""
+        try:
+            with _short(self.path) as short:
+                self._socket.connect(short)
+        except OSError as error:
+            raise LaunchFailed(f"nobody listens at {self.path}: {error.strerror}") from error
+        self.connected_ns = now_ns()
+        self._thread.start()
+
+    def _connected(self) -> socket.socket:
+        return self._socket
+
+
 def _listen(path: Path, mode: int) -> socket.socket:
-    """Bind by a path relative to its folder: a socket's path may have 107 bytes at most."""
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with _short(path) as short:
+        listening.bind(short)
+    path.chmod(mode)
+    listening.listen(1)
+    return listening
+
+
+@contextlib.contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """The path relative to its folder: a socket's path may have 107 bytes at most."""
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
     try:
-        listening.bind(f"/proc/self/fd/{folder}/{path.name}")
-        path.chmod(mode)
-        listening.listen(1)
+        yield f"/proc/self/fd/{folder}/{path.name}"
     finally:
         os.close(folder)
-    return listening
 
 
 class SpooledOutput:

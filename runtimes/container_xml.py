@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from harness.model import AGENT_PATH, CHANNEL_DIRECTORY
 from runtimes.privileges import CAPABILITIES
+from runtimes.xml_parts import begin, document, ends, text, tune
 
 EMULATOR = Path("/usr/lib/libvirt/libvirt_lxc")
-_PERIOD_US = 100_000
 _TMPFS_KIB = 65536
 
 
@@ -50,34 +49,25 @@ class Container:
 
 def container_xml(container: Container) -> str:
     """The XML of a transient domain whose init is the agent."""
-    root = Element("domain", type="lxc")
-    _text(root, "name", container.name)
-    _text(root, "uuid", container.uuid)
-    _text(root, "memory", str(container.memory_bytes), unit="b")
-    _text(root, "vcpu", "1")  # the driver has none: a quota is what limits
-    if container.cpu_quota is not None:
-        tune = SubElement(root, "cputune")
-        _text(tune, "period", str(_PERIOD_US))
-        _text(tune, "quota", str(int(container.cpu_quota * _PERIOD_US)))
-    _text(SubElement(root, "resource"), "partition", container.partition)
+    root = begin("lxc", container.name, container.uuid, container.memory_bytes)
+    tune(root, container.cpu_quota)
+    text(SubElement(root, "resource"), "partition", container.partition)
     system = SubElement(root, "os")
-    _text(system, "type", "exe")
-    _text(system, "init", AGENT_PATH)
-    _text(system, "initarg", container.word)
+    text(system, "type", "exe")
+    text(system, "init", AGENT_PATH)
+    text(system, "initarg", container.word)
     features = SubElement(root, "features")
     SubElement(features, "privnet")
     kept = SubElement(features, "capabilities", policy="deny")
     for name in CAPABILITIES:
         SubElement(kept, name.removeprefix("CAP_").lower(), state="on")
-    for event in ("on_poweroff", "on_reboot", "on_crash"):
-        _text(root, event, "destroy")
+    ends(root)
     _devices(SubElement(root, "devices"), container)
-    ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding="unicode") + "\n"
+    return document(root)
 
 
 def _devices(devices: Element, container: Container) -> None:
-    _text(devices, "emulator", str(container.emulator))
+    text(devices, "emulator", str(container.emulator))
     _bind(devices, Bind(container.root, "/"))
     for target in ("/run", "/tmp"):
         ram = SubElement(devices, "filesystem", type="ram")
@@ -93,7 +83,3 @@ def _bind(devices: Element, bind: Bind) -> None:
     mount = SubElement(devices, "filesystem", type="mount")
     SubElement(mount, "source", dir=str(bind.source))
     SubElement(mount, "target", dir=bind.target)
-
-
-def _text(parent: Element, tag: str, text: str, **attributes: str) -> None:
-    SubElement(parent, tag, attributes).text = text

@@ -24,10 +24,12 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from harness.errors import DeadlineExceeded, RuntimeUnavailable, UsageError
+from runtimes.libvirt_open import open_uri
 
 EMBEDDED = "embed"
 _LOG_VARIABLE = "LIBVIRT_LOG_OUTPUTS"
 _REAP_EVERY_S = 0.05
+_KEEPALIVE_S, _KEEPALIVE_COUNT = 5, 3
 _QEMU_CONF = """\
 # Written by tarebench: no log daemon, and nothing that needs the host to be prepared.
 stdio_handler = "file"
@@ -235,10 +237,15 @@ def _embedded_root(state: Path, cache: Path, *, groups: bool) -> EmbeddedRoot:
 class Connection:
     """An open connection; `root` is None unless the driver is embedded."""
 
-    def __init__(self, uri: str, state: Path, cache: Path, *, groups: bool) -> None:
+    def __init__(
+        self, uri: str, state: Path, cache: Path, *, groups: bool,
+        hint: str = "start its daemon, or leave the parameter uri out",
+    ) -> None:  # fmt: skip
         """Open `uri`, or the embedded driver below `state`; raises RuntimeUnavailable.
 
-        `groups` tells whether libvirt is to make control groups for its guests.
+        `groups` tells whether libvirt is to make control groups for its guests. `hint` is what
+        to do where the URI cannot be opened. A daemon that stops answering is found out by
+        messages of its own accord, and every call to it then fails.
         """
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.libvirt = libvirt_module(state / "libvirt.log")
@@ -251,19 +258,25 @@ class Connection:
         self._state = state
         self._gone: dict[str, threading.Event] = {}
         with Reaping(), _homes_in(state):
-            try:
-                self.handle: Any = self.libvirt.open(uri)
-            except self.libvirt.libvirtError as error:
-                hint = "start its daemon, or leave the parameter uri out"
-                if self.root is not None:
-                    hint = "apt-get install libvirt-daemon qemu-system-x86"
-                raise RuntimeUnavailable(f"libvirt cannot open {uri}: {error}", hint) from error
+            if self.root is not None:
+                hint = "apt-get install libvirt-daemon qemu-system-x86"
+            self.handle: Any = open_uri(self.libvirt, uri, hint)
+        with contextlib.suppress(self.libvirt.libvirtError):  # drivers in our process have none
+            self.handle.setKeepAlive(_KEEPALIVE_S, _KEEPALIVE_COUNT)
         if self.root is not None:
             self.root.remember()
             self.root.users += 1
-        self._callback = self.handle.domainEventRegisterAny(
-            None, self.libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_event, None
-        )
+        self._callback = self._watch()
+
+    def _watch(self) -> int | None:
+        """Have libvirt tell of domains that end; None where the driver tells nothing."""
+        with contextlib.suppress(self.libvirt.libvirtError):
+            return int(
+                self.handle.domainEventRegisterAny(
+                    None, self.libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_event, None
+                )
+            )
+        return None
 
     def _on_event(
         self, _handle: object, domain: Any, event: int, _detail: int, _data: object
@@ -331,17 +344,18 @@ class Connection:
         return 0 if self.root is not None else int(self.libvirt.VIR_DOMAIN_START_AUTODESTROY)
 
     def versions(self) -> dict[str, str]:
-        """Of libvirt and of QEMU, as libvirt tells them; it looks at each QEMU once."""
+        """Of libvirt and of its hypervisor (`qemu`, `xen`); it looks at each QEMU once."""
         with Reaping():
             return {
                 "libvirt": _dotted(self.handle.getLibVersion()),
-                "qemu": _dotted(self.handle.getVersion()),
+                self.handle.getType().lower(): _dotted(self.handle.getVersion()),
             }
 
     def close(self) -> None:
         """Close; domains that were started with autodestroy and still run end now."""
         with contextlib.suppress(self.libvirt.libvirtError), Reaping():
-            self.handle.domainEventDeregisterAny(self._callback)
+            if self._callback is not None:
+                self.handle.domainEventDeregisterAny(self._callback)
             self.handle.close()
         if self.root is not None:
             self.root.users -= 1

@@ -18,11 +18,12 @@ import socket
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
 from harness.errors import RuntimeUnavailable
-from harness.model import Context
+from harness.model import Context, Parameter
 from harness.probes.cgroups import Group, Layout
 from harness.process import Process, find_program, spawn
 from runtimes.daemon_parts import (
@@ -51,10 +52,34 @@ _START_TIMEOUT_S = 30.0
 _ANSWER_TIMEOUT_S = 5.0
 _LOG_CHARACTERS = 800
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_DRIVER_CONF = """\
-# Written by tarebench: nothing that needs the host to be prepared.
-security_driver = "none"
-"""
+AUTO = "auto"
+URI = Parameter(AUTO, (), "auto (the host's daemon, else a private one), or a libvirt URI")
+
+
+@dataclass(frozen=True)
+class Driver:
+    """One of libvirt's drivers that work in a daemon only.
+
+    `module` is its file's name, `uri` where the host's own daemon has it. `hybrid` tells
+    whether it works where control groups are hybrid.
+    """
+
+    scheme: str
+    module: str
+    package: str
+    uri: str
+    hybrid: bool = False
+    conf: str = ""
+
+
+def find_daemon(context: Context, driver: Driver, uri: str) -> PrivateLibvirt | SharedLibvirt:
+    """The daemon that is asked for; by `auto` the host's if it answers, else a private one."""
+    if uri != AUTO:
+        return SharedLibvirt(uri, driver)
+    shared = SharedLibvirt(driver.uri, driver)
+    if shared.answers() and (driver.hybrid or Layout.detect().version != "hybrid"):
+        return shared
+    return PrivateLibvirt(context, driver)
 
 
 def driver_file(driver: str) -> Path | None:
@@ -64,18 +89,19 @@ def driver_file(driver: str) -> Path | None:
     return found[0] if found else None
 
 
-def require_startable(driver: str, package: str) -> Path:
+def require_startable(driver: Driver) -> Path:
     """The driver's module; RuntimeUnavailable says why no private daemon can be started."""
-    module = driver_file(driver)
+    module = driver_file(driver.module)
     if module is None:
         raise RuntimeUnavailable(
-            f"libvirt's driver {driver} is not installed", f"apt-get install {package}"
+            f"libvirt's driver {driver.module} is not installed",
+            f"apt-get install {driver.package}",
         )
     if find_program(_DAEMON) is None:
         raise RuntimeUnavailable(f"{_DAEMON} is not installed", "apt-get install libvirt-daemon")
     if os.geteuid() != 0:
         raise RuntimeUnavailable(
-            f"no {_DAEMON} with the driver {driver} runs, and only root can start one",
+            f"no {_DAEMON} with the driver {driver.module} runs, and only root can start one",
             "run the same command with sudo",
         )
     if not Layout.detect().writable():
@@ -91,21 +117,21 @@ class PrivateLibvirt:
 
     shared = False
 
-    def __init__(self, context: Context, driver: str, package: str) -> None:
+    def __init__(self, context: Context, driver: Driver) -> None:
         self._context = context
-        self._driver, self._package = driver, package
-        self.folder = context.state / f"libvirtd-{driver}"
+        self._driver = driver
+        self.folder = context.state / f"libvirtd-{driver.scheme}"
         self.socket = cover_of(self.folder, "/run/libvirt") / "libvirt-sock"
         self._hold = Hold(self.folder)
 
     @property
     def uri(self) -> str:
-        return f"{self._driver}:///system?socket={quote(str(self.socket))}"
+        return f"{self._driver.scheme}:///system?socket={quote(str(self.socket))}"
 
     def acquire(self) -> None:
         """Start it unless it runs, and hold it. Raises RuntimeUnavailable with its own words."""
         if not self.processes():
-            self._start(require_startable(self._driver, self._package))
+            self._start(require_startable(self._driver))
         self._hold.take()
 
     def release(self) -> None:
@@ -119,7 +145,7 @@ class PrivateLibvirt:
 
     def _details(self) -> Mapping[str, str]:
         return {
-            "cgroup": f"{self._context.cgroup}/{_DAEMON}-{self._driver}",
+            "cgroup": f"{self._context.cgroup}/{_DAEMON}-{self._driver.scheme}",
             **cover_details(_COVERED, self._context.run_id),
         }
 
@@ -152,7 +178,7 @@ class PrivateLibvirt:
         for folder in (etc, drivers):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (drivers / module.name).symlink_to(module)
-        (etc / f"{self._driver}.conf").write_text(_DRIVER_CONF)
+        (etc / f"{self._driver.module}.conf").write_text(self._driver.conf)
         (self.folder / "libvirtd.conf").write_text(daemon_config(self.folder))
 
     def _spawn(self, output: int) -> Process:
@@ -202,11 +228,11 @@ class SharedLibvirt:
 
     shared = True
 
-    def __init__(self, uri: str, driver: str) -> None:
+    def __init__(self, uri: str, driver: Driver) -> None:
         self.uri = uri
         given = parse_qs(urlsplit(uri).query).get("socket", [])
         self._sockets = given or [
-            f"/run/libvirt/{name}-sock" for name in (f"virt{driver}d", "libvirt")
+            f"/run/libvirt/{name}-sock" for name in (f"virt{driver.scheme}d", "libvirt")
         ]
 
     def answers(self) -> bool:

@@ -49,15 +49,14 @@ from runtimes.capabilities import find_kind
 from runtimes.container_xml import EMULATOR, Bind, Container, container_xml
 from runtimes.daemon_parts import parent_of
 from runtimes.libvirt_connection import Connection
-from runtimes.libvirt_daemon import PrivateLibvirt, SharedLibvirt, require_startable
+from runtimes.libvirt_daemon import URI, Driver, find_daemon, require_startable
 from runtimes.libvirt_start import Start
 from runtimes.mounts import UPPER, MountsOf, fresh_layer
 from runtimes.storage import STORAGE, bound_folder, make_storage
 
-DRIVER = "lxc"
-_PACKAGE = "libvirt-daemon-driver-lxc"
-_AUTO = "auto"
-_URI = "lxc:///system"
+DRIVER = Driver(
+    "lxc", "lxc", "libvirt-daemon-driver-lxc", "lxc:///system", conf='security_driver = "none"\n'
+)
 _LEFT_IN_ROOT = ".oldroot"
 _GROUP = ".libvirt-lxc"
 _VERSION_TIMEOUT_S = 5.0
@@ -89,7 +88,7 @@ class LibvirtLxc:
     on_tree = True
     parameters: Mapping[str, Parameter] = {
         "storage": STORAGE,
-        "uri": Parameter(_AUTO, (), "auto (the host's daemon, else a private one), or an lxc URI"),
+        "uri": URI,
     }
 
     def __init__(self, name: str, parameters: Mapping[str, str], context: Context) -> None:
@@ -97,7 +96,7 @@ class LibvirtLxc:
         self.name = name
         self._context = context
         self._storage = given["storage"]
-        self._daemon = _find_daemon(context, given["uri"])
+        self._daemon = find_daemon(context, DRIVER, given["uri"])
         self._connection: Connection | None = None
         self._mounts: MountsOf | None = None
         self._emulator = EMULATOR
@@ -115,7 +114,7 @@ class LibvirtLxc:
         if self._daemon.shared:
             self._connect()
         else:
-            require_startable(DRIVER, _PACKAGE)
+            require_startable(DRIVER)
         versions = {"kernel": os.uname().release, "libvirt": _version()}
         whose = "the host's" if self._daemon.shared else "a private one of the run"
         return RuntimeFacts(versions=versions, limits=_LIMITS, notes=[f"libvirtd: {whose}"])
@@ -200,16 +199,6 @@ class LibvirtLxc:
             self._connection.close()
             self._connection = None
             self._daemon.release()
-
-
-def _find_daemon(context: Context, uri: str) -> PrivateLibvirt | SharedLibvirt:
-    """The one that is asked for. The host's cannot serve where control groups are hybrid."""
-    if uri != _AUTO:
-        return SharedLibvirt(uri, DRIVER)
-    shared = SharedLibvirt(_URI, DRIVER)
-    if shared.answers() and Layout.detect().version != "hybrid":
-        return shared
-    return PrivateLibvirt(context, DRIVER, _PACKAGE)
 
 
 def _emulator(connection: Connection) -> Path:

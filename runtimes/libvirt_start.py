@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from harness.channel import Listener
+from harness.channel import Agent, Listener
 from harness.errors import HarnessError, LaunchFailed
 from harness.model import Ledger, Mark, Marks
 from runtimes.daemon_parts import all_pids, argv_of, end_process
@@ -51,20 +51,45 @@ class Start:
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
 
-    def create(self, xml: str, marks: Marks) -> None:
-        """The timed call. Raises LaunchFailed with what libvirt says."""
-        flags = self._connection.start_flags
+    def create(self, xml: str, marks: Marks, *, paused: bool = False) -> None:
+        """The timed call. Raises LaunchFailed with what libvirt says.
+
+        One that is made paused is only made: `resume` lets it run.
+        """
+        libvirt = self._connection.libvirt
+        flags = self._connection.start_flags | (libvirt.VIR_DOMAIN_START_PAUSED if paused else 0)
         marks.stamp(Mark.REQUEST)
-        try:
+        with self._explained():
             self.handle = self._connection.handle.createXML(xml, flags)
+        marks.stamp(Mark.CREATED if paused else Mark.STARTED)
+
+    def resume(self, marks: Marks) -> None:
+        """Let a paused one run. Raises LaunchFailed."""
+        with self._explained():
+            self.handle.resume()
+        marks.stamp(Mark.STARTED)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
         except self._connection.libvirt.libvirtError as error:
             raise LaunchFailed(f"libvirt could not start the domain: {error}") from error
-        marks.stamp(Mark.STARTED)
 
     def wait_ready(self, listener: Listener, timeout_s: float, marks: Marks) -> None:
         """Raises LaunchFailed when it ended before it was ready, and DeadlineExceeded."""
         alive = functools.partial(self._connection.is_active, self.handle)
         marks.at(Mark.READY, listener.wait_ready(timeout_s, alive))
+
+    def end(self, agent: Agent, marks: Marks) -> None:
+        """Ask the box to end and wait for libvirt to tell that it has. Raises DeadlineExceeded.
+
+        For boxes without a process of this host whose end could be awaited itself.
+        """
+        marks.stamp(Mark.STOP)
+        agent.ask_to_exit()
+        self.wait_gone()
+        marks.stamp(Mark.EXITED)
 
     def _destroy(self) -> None:
         """End a domain that has not ended by itself; that it has is no error."""

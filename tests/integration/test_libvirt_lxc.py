@@ -20,7 +20,7 @@ from harness.process import become_subreaper
 from runtimes.daemon_parts import argv_of
 from runtimes.libvirt_daemon import KIND as DAEMON
 from runtimes.libvirt_daemon import PrivateLibvirt, daemons
-from runtimes.libvirt_lxc import LibvirtLxc
+from runtimes.libvirt_lxc import DRIVER, LibvirtLxc
 from runtimes.libvirt_start import KIND, container_processes, domains
 from tests.conftest import runtime_or_skip
 from tests.lab import Lab
@@ -147,7 +147,7 @@ def other_daemon(lab: Lab, runtime: Runtime) -> Iterator[str]:
     state.mkdir(mode=0o700)
     group = f"{lab.context.cgroup}/other"
     context = Context("other", lab.context.cache, state, group, lab.context.inventory)
-    daemon = PrivateLibvirt(context, "lxc", "")
+    daemon = PrivateLibvirt(context, DRIVER)
     daemon.acquire()
     yield daemon.uri
     daemon.release()

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import paths
-from harness.channel import READY_BYTES, Agent, Listener, SpooledOutput
+from harness.channel import READY_BYTES, Agent, Dialer, Listener, SpooledOutput
 from harness.clock import Deadline, now_ns
 from harness.errors import ChannelError, DeadlineExceeded, LaunchFailed
 from harness.image.agent import build_agent
@@ -450,3 +450,30 @@ def test_output_is_the_same_in_memory_and_in_a_file(size: int) -> None:
         assert one.read(10) == other.read(10)
     output.add(b"more")
     assert output.read()[-4:] == b"more"[-max(4, size) :]
+
+
+def test_a_vmm_that_listens_itself_is_called(tmp_path: Path) -> None:
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as vmm,
+        Dialer(tmp_path / "channel") as dialer,
+    ):
+        vmm.bind(str(dialer.path))
+        vmm.listen(1)
+        before = now_ns()
+        dialer.dial()
+        box, _ = vmm.accept()
+        with box:
+            box.sendall(READY_BYTES)
+            ready_ns = dialer.wait_ready(LONG_S)
+            assert before < (dialer.connected_ns or 0) < ready_ns
+            assert dialer.peer_pid == os.getpid()
+            dialer.send(b"EXIT")
+            assert box.recv(8, socket.MSG_WAITALL) == frame(b"EXIT")
+
+
+def test_a_vmm_that_does_not_listen_is_a_failed_launch(tmp_path: Path) -> None:
+    with (
+        Dialer(tmp_path / "channel") as dialer,
+        pytest.raises(LaunchFailed, match="nobody listens"),
+    ):
+        dialer.dial()
