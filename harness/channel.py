@@ -130,7 +130,7 @@ class Listener:
         credentials = self._connection.getsockopt(
             socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")
         )
-        self.peer_pid = struct.unpack("3i", credentials)[0]
+        self.peer_pid = struct.unpack("3i", credentials)[0] or None
         return frame.arrived_ns
 
     def next_frame(self, deadline: Deadline) -> Frame:
@@ -185,7 +185,35 @@ class Listener:
         for end in (self._socket, self._connection):
             if end is not None:
                 end.close()
+        self._forget()
+
+    def _forget(self) -> None:
         self.path.unlink(missing_ok=True)
+
+
+class TcpListener(Listener):
+    """For a box of another host that can reach us by its network alone.
+
+    Nothing on the way is secret or proven, so the address should lie in a network of the two
+    hosts' own. Only the first connection is taken, and its first word must be READY.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = (address, 0)
+        super().__init__(Path())
+
+    def _open(self, mode: int) -> socket.socket:
+        """Raises LaunchFailed for an address that is not this host's."""
+        del mode
+        try:
+            listening = socket.create_server(self.address, backlog=1)
+        except OSError as error:
+            raise LaunchFailed(f"cannot listen at {self.address[0]}: {error.strerror}") from error
+        self.address = listening.getsockname()[:2]
+        return listening
+
+    def _forget(self) -> None:
+        """There is no file."""
 
 
 class Dialer(Listener):

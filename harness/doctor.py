@@ -24,6 +24,7 @@ from harness.probes.guards import Guard
 from harness.probes.noise import Reading
 from harness.readying import ready
 
+_AT_ONCE = "seen_at_once"
 _ONLY_A_BOOT = "only a boot tells whether it works here"
 
 
@@ -61,10 +62,16 @@ def known_runtimes() -> Sequence[RuntimeState]:
     with _context() as context, ExitStack() as stack:
         return [
             _state(name, "unprobed", _ONLY_A_BOOT, "tarebench doctor")
-            if (kind := registry.class_of(name)) is not None and kind.is_machine
+            if _needs_a_boot(name)
             else _look(name, context, None, stack)
             for name in _shown()
         ]
+
+
+def _needs_a_boot(name: str) -> bool:
+    """Machines do, but for those whose class says that a look tells: `seen_at_once = True`."""
+    kind = registry.class_of(name)
+    return kind is not None and kind.is_machine and not hasattr(registry.factory(name), _AT_ONCE)
 
 
 def _shown() -> Sequence[str]:

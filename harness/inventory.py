@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import paths, registry
-from harness.errors import EnvironmentRefused
+from harness.errors import EnvironmentRefused, HarnessError
 from harness.model import Cleaner
 from harness.probes.cgroups import Layout, remove_tree
 
@@ -154,8 +154,17 @@ def left_over(path: Path) -> Sequence[Entry]:
     return [
         entry
         for entry in read(path)
-        if entry.kind not in known or known[entry.kind].exists(entry.name, entry.details)
+        if entry.kind not in known or _may_exist(known[entry.kind], entry)
     ]
+
+
+def _may_exist(cleaner: Cleaner, entry: Entry) -> bool:
+    """What cannot be found out, as with a far host that is down, is taken to be there still."""
+    try:
+        return cleaner.exists(entry.name, entry.details)
+    except HarnessError:
+        log.exception("looking for %s %s", entry.kind, entry.name)
+        return True
 
 
 def clean(path: Path) -> Sequence[tuple[Entry, str]]:

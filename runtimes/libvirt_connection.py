@@ -306,6 +306,16 @@ class Connection:
         finally:
             del self._gone[uuid]
 
+    def knows(self, uuid: str) -> bool:
+        """Whether there is a domain of this UUID. Raises RuntimeUnavailable."""
+        try:
+            self.handle.lookupByUUIDString(uuid)
+        except self.libvirt.libvirtError as error:
+            if error.get_error_code() == self.libvirt.VIR_ERR_NO_DOMAIN:
+                return False
+            raise RuntimeUnavailable(f"{self.uri} does not answer: {error}") from error
+        return True
+
     def is_active(self, domain: Any) -> bool:
         """Whether libvirt still has a domain that runs."""
         try:

@@ -29,8 +29,9 @@ _AUTH_HINT = (
 )
 
 
-def open_uri(libvirt: ModuleType, uri: str, hint: str, timeout_s: float = OPEN_TIMEOUT_S) -> Any:
+def open_uri(libvirt: ModuleType, uri: str, hint: str, timeout_s: float | None = None) -> Any:
     """The open connection. Raises RuntimeUnavailable with `hint`, or with a better one."""
+    timeout_s = OPEN_TIMEOUT_S if timeout_s is None else timeout_s
     require_reachable(uri, hint)
     answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
 

@@ -1,9 +1,9 @@
 """A domain from its creation to its end, whatever the driver, and what cleans up after it.
 
-Every domain of ours is transient: it is made and started by one call, and libvirt forgets it
-when it ends. It is on the inventory before it is made, by the connection's URI and its own
-UUID; so whoever finds the entry can ask the same daemon for it, and look for the processes
-of this host that serve it.
+A domain of ours is transient where the driver can: it is made and started by one call, and
+libvirt forgets it when it ends. It is on the inventory before it is made, by the connection's
+URI and its own UUID; so whoever finds the entry can ask the same daemon for it, and look for
+the processes of this host that serve it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from harness.channel import Agent, Listener
-from harness.errors import HarnessError, LaunchFailed
+from harness.errors import LaunchFailed, RuntimeUnavailable
 from harness.model import Ledger, Mark, Marks
 from runtimes.daemon_parts import all_pids, argv_of, end_process
 from runtimes.domain_parts import kill_machine, machines_by_uuid
@@ -51,17 +52,31 @@ class Start:
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
 
-    def create(self, xml: str, marks: Marks, *, paused: bool = False) -> None:
+    def create(
+        self, xml: str, marks: Marks, *, paused: bool = False, persistent: bool = False
+    ) -> None:
         """The timed call. Raises LaunchFailed with what libvirt says.
 
-        One that is made paused is only made: `resume` lets it run.
+        One that is made paused is only made: `resume` lets it run. Some drivers know persistent
+        domains only, which take two calls, and are undefined at the end.
         """
+        if persistent:
+            self._create_persistent(xml, marks)
+            return
         libvirt = self._connection.libvirt
         flags = self._connection.start_flags | (libvirt.VIR_DOMAIN_START_PAUSED if paused else 0)
         marks.stamp(Mark.REQUEST)
         with self._explained():
             self.handle = self._connection.handle.createXML(xml, flags)
         marks.stamp(Mark.CREATED if paused else Mark.STARTED)
+
+    def _create_persistent(self, xml: str, marks: Marks) -> None:
+        marks.stamp(Mark.REQUEST)
+        with self._explained():
+            self.handle = self._connection.handle.defineXML(xml)
+            marks.stamp(Mark.CREATED)
+            self.handle.create()
+        marks.stamp(Mark.STARTED)
 
     def resume(self, marks: Marks) -> None:
         """Let a paused one run. Raises LaunchFailed."""
@@ -93,9 +108,18 @@ class Start:
 
     def _destroy(self) -> None:
         """End a domain that has not ended by itself; that it has is no error."""
-        with contextlib.suppress(self._connection.libvirt.libvirtError):
-            self._connection.handle.lookupByUUIDString(self._uuid).destroy()
+        _end_domain(self._connection, self._uuid)
         kill_container(self._name, self._uuid)
+
+
+def _end_domain(connection: Connection, uuid: str) -> None:
+    error = connection.libvirt.libvirtError
+    with contextlib.suppress(error):
+        domain = connection.handle.lookupByUUIDString(uuid)
+        with contextlib.suppress(error):
+            domain.destroy()
+        if domain.isPersistent():
+            domain.undefine()
 
 
 def container_processes(name: str, uuid: str) -> Iterator[int]:
@@ -134,30 +158,45 @@ def _serves(pid: int, name: str, uuid: str) -> bool:
 class DomainCleaner:
     """Finds and removes what a dead run left of a domain, by its UUID.
 
-    An embedded driver died with its process, and nobody but the QEMU itself is left. A
-    daemon is told too, so that it forgets the domain.
+    An embedded driver died with its process, and nobody but the QEMU itself is left. Others
+    are asked, and told, so that they forget the domain. A host that does not answer may
+    still have it, which is an error; a daemon of this host that has gone has not.
     """
 
     def exists(self, name: str, details: Mapping[str, str]) -> bool:
         uuid = details["uuid"]
-        return any(True for _ in machines_by_uuid(uuid)) or any(
-            True for _ in container_processes(name, uuid)
-        )
+        for pids in (machines_by_uuid(uuid), container_processes(name, uuid)):
+            if any(True for _ in pids):
+                return True
+        with _daemon(details["uri"]) as connection:
+            return connection is not None and connection.knows(uuid)
 
     def remove(self, name: str, details: Mapping[str, str]) -> None:
-        if details["uri"] != EMBEDDED:
-            with contextlib.suppress(HarnessError):
-                _destroy_by_daemon(details["uri"], details["uuid"])
+        with _daemon(details["uri"]) as connection:
+            if connection is not None:
+                _end_domain(connection, details["uuid"])
         kill_machine(details["uuid"])
         kill_container(name, details["uuid"])
 
 
-def _destroy_by_daemon(uri: str, identity: str) -> None:
+@contextlib.contextmanager
+def _daemon(uri: str) -> Iterator[Connection | None]:
+    """A connection to ask; None where nobody of this host is left to be asked."""
+    if uri == EMBEDDED:
+        yield None
+        return
     with tempfile.TemporaryDirectory() as folder:
-        connection = Connection(uri, Path(folder), Path(folder), groups=False)
-        with contextlib.suppress(connection.libvirt.libvirtError):
-            connection.handle.lookupByUUIDString(identity).destroy()
-        connection.close()
+        try:
+            connection = Connection(uri, Path(folder), Path(folder), groups=False)
+        except RuntimeUnavailable:
+            if urlsplit(uri).hostname is not None:
+                raise
+            yield None
+            return
+        try:
+            yield connection
+        finally:
+            connection.close()
 
 
 domains = DomainCleaner()

@@ -15,6 +15,9 @@ from xml.etree.ElementTree import SubElement
 from harness.model import AGENT_PATH, CHANNEL_DIRECTORY
 from runtimes.xml_parts import begin, document, ends, text, tune
 
+VMWARE_WORDS = ("tty:/dev/ttyS0", "root:/dev/sda", "vmware")
+"""What the kernel of such a disk must tell the agent."""
+
 
 @dataclass(frozen=True)
 class VendorMachine:

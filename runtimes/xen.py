@@ -85,6 +85,7 @@ class Xen:
 
     runtime_class = RuntimeClass.MACHINE
     variants = ("", "type=pvh", "type=hvm")
+    seen_at_once = True
     parameters: Mapping[str, Parameter] = {
         "type": Parameter("pv", tuple(OS_TYPES), "how the guest is virtualized"),
         "storage": Parameter("qcow2", ("qcow2", "raw"), "the format of the guest's disk"),
@@ -207,11 +208,9 @@ def require_hypervisor(type_file: Path = _TYPE_FILE, privileged: Path = _PRIVILE
     """Raise RuntimeUnavailable unless this is the privileged domain of a Xen hypervisor."""
     kind = _read(type_file)
     if kind != "xen":
-        below = (
-            f"{kind} is below this kernel, not Xen" if kind else "there is no Xen below this kernel"
-        )
         raise RuntimeUnavailable(
-            below, "apt-get install xen-system-amd64, then boot the entry 'with Xen hypervisor'"
+            f"there is {f'not Xen but {kind}' if kind else 'no Xen'} below this kernel",
+            "apt-get install xen-system-amd64, then boot the entry 'with Xen hypervisor'",
         )
     if "control_d" not in _read(privileged):
         raise RuntimeUnavailable(

@@ -66,12 +66,29 @@ class JoinsLate(Protocol):
     def joined_late(self) -> Sequence[int]: ...
 
 
+@runtime_checkable
+class OutsideMemory(Protocol):
+    """Boxes with memory that a hypervisor gives: no process and no group of this host has it."""
+
+    def outside_memory_bytes(self) -> int: ...
+
+
 def charged(box: Instance) -> int | None:
     """One box's side of the ledger: its own group, and the PSS of its processes outside of it.
 
     A helper that joined late counts as one outside. What little it has used since is then
-    counted in the group too, which is nearer than to miss all that it brought along.
+    counted in the group too, which is nearer than to miss all that it brought along. A box of
+    which nothing is on this host is not counted at all.
     """
+    here = _charged_here(box)
+    if here is None or not isinstance(box, OutsideMemory):
+        return here
+    return here + box.outside_memory_bytes()
+
+
+def _charged_here(box: Instance) -> int | None:
+    if not box.processes():
+        return None
     group = _own_group(box)
     if group is None:
         return _pss(box.processes())

@@ -10,6 +10,7 @@
  *                                         with `sign:PORT`, a byte to that I/O port; with
  *                                         `root:DEVICE`, on that disk's file system; with
  *                                         `within:DISK`, on the first of DISK that is a system's
+ *   agent tty:DEVICE                      the same over a terminal, such as a second console
  *   agent --manifest ROOT [EXCLUDE]...    print the manifest of a tree (also on the host)
  *   agent --isolation …                   probe what this box keeps apart: see isolation.c
  *   agent --version
@@ -51,6 +52,7 @@
 #include <sys/un.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -1186,8 +1188,9 @@ static int find_port(const char *name)
     return fd;
 }
 
-/* The kernel tells of a new port by a uevent, and we listen before we look. */
-static int connect_virtio(const char *name)
+/* What `find` opens, as soon as it is there: the kernel tells of each new device by a uevent, and
+ * we listen before we look. */
+static int await_device(int (*find)(const char *), const char *name)
 {
     struct sockaddr_nl group = {.nl_family = AF_NETLINK, .nl_groups = 1};
     char event[8192];
@@ -1195,7 +1198,7 @@ static int connect_virtio(const char *name)
     if (events < 0 || bind(events, (struct sockaddr *)&group, sizeof group))
         die("uevents");
     for (;;) {
-        int fd = find_port(name);
+        int fd = find(name);
         if (fd >= 0) {
             close(events);
             return fd;
@@ -1204,6 +1207,26 @@ static int connect_virtio(const char *name)
         if (poll(&wait, 1, 1000) > 0 && recv(events, event, sizeof event, 0) < 0 && errno != ENOBUFS)
             die("uevents");
     }
+}
+
+static int find_file(const char *path)
+{
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+/* A terminal that passes every byte on as it is. */
+static int find_tty(const char *path)
+{
+    struct termios how;
+    int fd = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0)
+        return fd;
+    if (tcgetattr(fd, &how))
+        die(path);
+    cfmakeraw(&how);
+    if (tcsetattr(fd, TCSANOW, &how))
+        die(path);
+    return fd;
 }
 
 static void load_modules(const char *names)
@@ -1257,22 +1280,12 @@ static int mount_within(const char *disk)
     return -1;
 }
 
-/* Mount the root as soon as its disk is there: look, and look again at what the kernel tells. */
+/* Mount the root as soon as its disk is there. */
 static void bring_up_root(char **argv)
 {
-    struct sockaddr_nl group = {.nl_family = AF_NETLINK, .nl_groups = 1};
-    char event[8192];
     const char *within = word_of(argv, "within:"), *root = word_of(argv, "root:");
     const char *disk = within ? within : root ? root : "/dev/vda";
-    int events = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_KOBJECT_UEVENT);
-    if (events < 0 || bind(events, (struct sockaddr *)&group, sizeof group))
-        die("uevents");
-    while (access(disk, F_OK)) {
-        struct pollfd wait = {events, POLLIN, 0};
-        if (poll(&wait, 1, 1000) > 0 && recv(events, event, sizeof event, 0) < 0 && errno != ENOBUFS)
-            die("uevents");
-    }
-    close(events);
+    close(await_device(find_file, disk));
     if (within ? mount_within(disk) : mount_root(disk))
         die(disk);
 }
@@ -1354,19 +1367,21 @@ int main(int argc, char **argv)
     /* A kernel passes words that it does not know on to PID 1, so ours may not be the first. */
     const char *where = NULL;
     for (int i = 1; i < argc && !where; i++)
-        if (!strncmp(argv[i], "virtio:", 7) || !strncmp(argv[i], "unix:", 5))
+        if (!strncmp(argv[i], "virtio:", 7) || !strncmp(argv[i], "unix:", 5)
+            || !strncmp(argv[i], "tty:", 4))
             where = argv[i];
     if (!where) {
-        fprintf(stderr, "usage: agent unix:PATH [--cgroup-fd N]... | virtio:NAME | --manifest ROOT\n");
+        fprintf(stderr, "usage: agent unix:PATH [--cgroup-fd N]... | virtio:NAME | tty:DEVICE | --manifest ROOT\n");
         return 2;
     }
     for (int i = 1; i + 1 < argc; i++)
         if (!strcmp(argv[i], "--cgroup-fd"))
             join_cgroup(argv[i + 1]);
     signal(SIGPIPE, SIG_IGN);
-    if (*where == 'v') {
+    if (*where != 'u') {
         is_init = getpid() == 1;
-        channel = connect_virtio(where + 7);
+        channel = *where == 'v' ? await_device(find_port, where + 7)
+                                : await_device(find_tty, where + 4);
     } else
         channel = connect_unix(where + 5);
     send_frame("REDY", "", 0);

@@ -25,6 +25,8 @@ MODULES = ("virtio_pci", "virtio_mmio", "virtio_blk", "virtio_console")
 OPTIONAL_MODULES: Mapping[str, Sequence[str]] = {
     "balloon": ("virtio_balloon",),
     "scsi": ("virtio_scsi", "sd_mod"),
+    "xen": ("xen_blkfront",),
+    "vmware": ("vmw_pvscsi", "sd_mod"),
 }
 """What a guest also loads when its command line says the word."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import select
 import socket
 import struct
 import sys
@@ -477,3 +478,52 @@ def test_a_vmm_that_does_not_listen_is_a_failed_launch(tmp_path: Path) -> None:
         pytest.raises(LaunchFailed, match="nobody listens"),
     ):
         dialer.dial()
+
+
+class Console:
+    """A VMM's console: a terminal inside, and outside a socket on which the VMM listens."""
+
+    def __init__(self, path: Path) -> None:
+        self._outside, self._inside = os.openpty()
+        self.name = os.ttyname(self._inside)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.bind(str(path))
+        self._socket.listen(1)
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        peer, _ = self._socket.accept()
+        with peer, select.epoll() as poll:
+            for descriptor in (peer.fileno(), self._outside):
+                poll.register(descriptor, select.EPOLLIN)
+            while True:
+                for descriptor, _ in poll.poll():
+                    data = os.read(descriptor, 65536)
+                    if not data:
+                        return
+                    os.write(self._outside if descriptor == peer.fileno() else peer.fileno(), data)
+
+    def __enter__(self) -> Console:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._thread.join(LONG_S)
+        self._socket.close()
+        os.close(self._inside)
+        os.close(self._outside)
+
+
+def test_an_agent_speaks_over_a_terminal_byte_for_byte(tmp_path: Path, program: Path) -> None:
+    path = tmp_path / "channel"
+    with Console(path) as console, Dialer(path) as dialer:
+        dialer.dial()
+        with spawn([str(program), f"tty:{console.name}"]) as process:
+            dialer.wait_ready(LONG_S, process.is_running)
+            agent = Agent(dialer, shares_clock=True)
+            script = r"printf '\003\004\r\n\177\377'; head -c 70000 /dev/zero"
+            done = agent.run(Job(["/bin/sh", "-c", script]))
+            assert done.stdout.read() == b"\x03\x04\r\n\x7f\xff" + bytes(70000)
+            assert agent.round_trip_ns()[0] > 0
+            agent.ask_to_exit()
+            assert process.wait(LONG_S) == 0
