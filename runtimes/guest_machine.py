@@ -12,7 +12,6 @@ from xml.etree import ElementTree
 
 from harness.errors import DoesNotFit, RuntimeUnavailable
 from harness.image.bootdisk import ROOT_PARTITION, missing_packages
-from harness.image.guest import OPTIONAL_MODULES
 from harness.model import MIB, Parameter
 
 PARAMETERS: Mapping[str, Parameter] = {
@@ -51,7 +50,7 @@ class Machine:
     def words(self) -> tuple[str, ...]:
         """What the guest's init is told: which optional modules to load, and where its root is."""
         asked = {"balloon": self.balloon != "off", "scsi": self.bus == "scsi"}
-        words = [word for word in OPTIONAL_MODULES if asked[word]]
+        words = [word for word, wanted in asked.items() if wanted]
         device = f"{self.disk}{ROOT_PARTITION}" if self.from_disk else self.disk
         return (*words, *[f"root:/dev/{device}"] * (device != "vda"))
 
