@@ -197,7 +197,12 @@ def _draw_spot(axes: Axes, x: float, y: float, spot: Spot, size: float) -> None:
             zorder=1,
         )
     )
-    _sign(axes, x, y, spot.sign, ON_DEEP if step >= 3 else ON_BRIGHT, size)
+    _sign(axes, x, y, spot.sign, sign_colour(step), size)
+
+
+def sign_colour(step: int) -> str:
+    """In which colour a sign stands on a shade."""
+    return ON_DEEP if step >= 3 else ON_BRIGHT
 
 
 def _sign(axes: Axes, x: float, y: float, sign: str, ink: str, size: float) -> None:

@@ -18,6 +18,7 @@ from matplotlib.colors import to_rgb
 
 from harness.report.charts import render
 from harness.report.dots import DotPlot, DotRow, draw_dots
+from harness.report.matrix import SHADES, sign_colour
 from harness.report.stacks import on
 from harness.report.style import CLASS_COLOUR, INK, MARK_COLOUR, QUIET, Subject
 from harness.report.theme import DARK, DARK_PAPER, PAPER, themed
@@ -97,6 +98,16 @@ def test_bars_keep_their_colours_and_the_words_on_them_can_be_read() -> None:
         assert {dark(colour), dark(on(colour))} == {colour, on(colour)}
         assert contrast(colour, on(colour)) >= 4.0, colour
         assert contrast(colour, DARK_PAPER) >= 3, colour
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_shades_go_from_light_to_dark_for_every_eye_and_signs_on_them_can_be_read(
+    vision: str,
+) -> None:
+    lightness = [float(lab(shade, vision)[0]) for shade in SHADES]
+    assert all(one - other > 11 for one, other in itertools.pairwise(lightness)), lightness
+    for step, shade in enumerate(SHADES):
+        assert contrast(shade, sign_colour(step)) >= 4.5, shade
 
 
 def test_a_chart_follows_the_page_and_a_saved_one_does_not() -> None:
