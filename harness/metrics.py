@@ -51,6 +51,7 @@ _ALL = (
     _seconds("parallel.launch", "the same of each single launch of a trial"),
     _seconds("parallel.cpu", "CPU seconds that the host spent, a launch"),
     _seconds("phases.firmware", "request until the firmware's first byte (instrumented boots)"),
+    _seconds("phases.loader", "request until the boot loader reads its file (instrumented boots)"),
     _seconds("phases.kernel", "request until the guest kernel's first byte (instrumented boots)"),
     _seconds("phases.init", "request until PID 1's first instruction in the same boots"),
     _seconds("phases.ready", "request until READY in the same instrumented boots"),

@@ -53,6 +53,7 @@ class Mark(StrEnum):
     STARTED = "started"
     VMM = "vmm"
     FIRMWARE = "firmware"
+    LOADER = "loader"
     KERNEL = "kernel"
     INIT = "init"
     READY = "ready"

@@ -28,8 +28,13 @@ from harness.process import wait_pidfd
 T = TypeVar("T")
 
 _KILL_TIMEOUT_S = 5.0
-SIGN = b"\x01"
-"""What the agent writes to the debug port as init; no firmware's text holds it."""
+INIT_SIGN, LOADER_SIGN = b"\x01", b"\x02"
+"""What the agent as init, and GRUB before it, write to the debug port; no firmware's text
+holds them."""
+
+KERNEL_SIGN = b"Linux version"
+"""What every kernel says first of all. On a serial port it need not be the first word: UEFI and
+what it starts take that for their console."""
 
 _MAPPING = re.compile(rb"([0-9a-f]+)-([0-9a-f]+) [-rwxsp]{4} ")
 
@@ -99,36 +104,48 @@ def _same_hierarchy(one: Path, other: Path) -> bool:
     return one.exists() and one.stat().st_dev == other.stat().st_dev
 
 
-class FirstByte:
-    """Stamps the first byte that comes over a serial line, and the first of one value.
+class SignPort:
+    """Stamps the first of each sign that comes over a guest's port, and the first byte that is
+    none, `first_ns`.
 
     The VMM connects to a socket on which we listen. One thread receives and does nothing
     else, until the VMM ends or `close` is called.
     """
 
-    def __init__(self, path: Path, sign: bytes = b"") -> None:
+    def __init__(self, path: Path, *signs: bytes) -> None:
         self.path = path
-        self.arrived_ns: int | None = None
-        self.sign_ns: int | None = None
-        self._sign = sign
+        self.first_ns: int | None = None
+        self.seen_ns: dict[bytes, int] = {}
+        self._signs = signs
         self._connection: socket.socket | None = None
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.bind(str(path))
         self._socket.listen(1)
-        self._thread = threading.Thread(target=self._receive, name="serial", daemon=True)
+        self._thread = threading.Thread(target=self._receive, name="signs", daemon=True)
         self._thread.start()
 
     def _receive(self) -> None:
+        before = b""
+        longest = max(map(len, self._signs))
+        bytes_that_are_signs = b"".join(sign for sign in self._signs if len(sign) == 1)
         with contextlib.suppress(OSError):
             connection, _ = self._socket.accept()
             self._connection = connection
             while received := connection.recv(65536):
                 now = now_ns()
-                self.arrived_ns = self.arrived_ns or now
-                if self._sign and self._sign in received:
-                    self.sign_ns = self.sign_ns or now
+                if received.translate(None, bytes_that_are_signs):
+                    self.first_ns = self.first_ns or now
+                heard = before + received  # a sign may come in two parts
+                for sign in self._signs:
+                    if sign in heard:
+                        self.seen_ns.setdefault(sign, now)
+                before = heard[-(longest - 1) :] if longest > 1 else b""
 
-    def __enter__(self) -> FirstByte:
+    def wait(self) -> None:
+        """Until the VMM has closed its end: what it wrote has been heard then."""
+        self._thread.join()
+
+    def __enter__(self) -> SignPort:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -143,18 +160,18 @@ class FirstByte:
         self.path.unlink(missing_ok=True)
 
 
-def mark_signs(marks: Marks, serial: FirstByte | None, debug: FirstByte | None) -> None:
+def mark_signs(marks: Marks, serial: SignPort | None, debug: SignPort | None) -> None:
     """The marks of an instrumented boot, as far as its guest gave signs.
 
-    A microvm's firmware writes nothing: the debug port's first byte is then the agent's.
+    A firmware may write nothing (a microvm's, UEFI's); the debug port then has signs alone.
     """
-    kernel_ns = serial.arrived_ns if serial else None
-    first_ns, init_ns = (debug.arrived_ns, debug.sign_ns) if debug else (None, None)
-    firmware_ns = first_ns if first_ns != init_ns else None
-    signs = {Mark.FIRMWARE: firmware_ns, Mark.KERNEL: kernel_ns, Mark.INIT: init_ns}
-    for mark, ns in signs.items():
-        if ns is not None:
-            marks.at(mark, ns)
+    found = (serial.seen_ns if serial else {}) | (debug.seen_ns if debug else {})
+    signs = {Mark.LOADER: LOADER_SIGN, Mark.KERNEL: KERNEL_SIGN, Mark.INIT: INIT_SIGN}
+    for mark, sign in signs.items():
+        if sign in found:
+            marks.at(mark, found[sign])
+    if debug and debug.first_ns is not None:
+        marks.at(Mark.FIRMWARE, debug.first_ns)
 
 
 def resident_guest_memory(pid: int, memory_bytes: int) -> int:

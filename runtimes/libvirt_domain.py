@@ -54,9 +54,11 @@ from harness.process import become_subreaper, find_program
 from runtimes import kvm_verdict
 from runtimes.box import SOCKET, Ending, check_parameters, listen
 from runtimes.domain_parts import (
-    SIGN,
-    FirstByte,
+    INIT_SIGN,
+    KERNEL_SIGN,
+    LOADER_SIGN,
     GroupedThread,
+    SignPort,
     joins_groups,
     kill_machine,
     mark_signs,
@@ -168,8 +170,9 @@ class LibvirtDomain:
             listener = stack.enter_context(listen(spec))
             serial = debug = None
             if self._instrumented:
-                serial = stack.enter_context(FirstByte(spec.sockets / "serial"))
-                debug = stack.enter_context(FirstByte(spec.sockets / "debug", sign=SIGN))
+                serial = stack.enter_context(SignPort(spec.sockets / "serial", KERNEL_SIGN))
+                signs = LOADER_SIGN, INIT_SIGN
+                debug = stack.enter_context(SignPort(spec.sockets / "debug", *signs))
             domain = self._describe(spec, serial, debug)
             for file in filter(None, (domain.disk, domain.nvram)):
                 stack.callback(file.unlink, missing_ok=True)
@@ -226,7 +229,7 @@ class LibvirtDomain:
             yield box if domain.balloon == "off" else BalloonBox(box, connection, handle)
 
     def _describe(
-        self, spec: InstanceSpec, serial: FirstByte | None, debug: FirstByte | None
+        self, spec: InstanceSpec, serial: SignPort | None, debug: SignPort | None
     ) -> Domain:
         files = self._files[spec.image.digest]
         machine, direct = self._machine, not self._machine.from_disk
@@ -261,8 +264,8 @@ class LibvirtDomain:
         )
 
     def instrumented(self) -> LibvirtDomain:
-        """The same with the marks `firmware`, `kernel` and `init`, at the cost of a serial port,
-        a debug port and a few messages.
+        """The same with the marks `firmware`, `loader`, `kernel` and `init`, at the cost of a
+        serial port, a debug port and a few messages.
 
         It shares this one's connection, which stays ours to close.
         """

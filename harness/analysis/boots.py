@@ -19,7 +19,7 @@ from harness.analysis.summary import READY as STARTUP_READY
 from harness.analysis.summary import runtimes
 from harness.model import Mark
 
-_ORDER = (Mark.VMM, Mark.FIRMWARE, Mark.KERNEL, Mark.INIT, Mark.READY)
+_ORDER = (Mark.VMM, Mark.FIRMWARE, Mark.LOADER, Mark.KERNEL, Mark.INIT, Mark.READY)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def measure(bench: Bench, settings: Phases) -> Measurement:
         raise LaunchFailed("the guest's kernel gave no sign of life on its serial port")
     samples = tuple(
         Sample(metric=f"phases.{mark}", value=(frozen[mark] - frozen[Mark.REQUEST]) / 1e9, unit="s")
-        for mark in (Mark.FIRMWARE, Mark.KERNEL, Mark.INIT, Mark.READY)
+        for mark in (Mark.FIRMWARE, Mark.LOADER, Mark.KERNEL, Mark.INIT, Mark.READY)
         if mark in frozen
     )
     return Measurement(frozen, samples)

@@ -34,6 +34,7 @@ PHASE_WORDS: Mapping[str, str] = {
     "started": later("until the start call returns"),
     "vmm": later("until the VMM opens the channel"),
     "firmware": later("until the firmware's first byte"),
+    "loader": later("until the boot loader reads its file"),
     "kernel": later("until the kernel's first byte"),
     "init": later("until the agent's first instruction"),
     "ready": later("until READY"),

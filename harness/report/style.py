@@ -49,6 +49,7 @@ MARK_COLOUR: Mapping[str, str] = {
     "started": "#56B4E9",
     "vmm": "#D55E00",
     "firmware": "#F0E442",
+    "loader": "#B08D57",
     "kernel": "#E69F00",
     "init": "#009E73",
     "ready": "#8FBF9F",

@@ -20,13 +20,18 @@ from harness.report.waterfall import Fall, draw_waterfall, falls_numbers, signed
 _WORDS: Mapping[str, str] = {
     "vmm": later("VMM process"),
     "firmware": later("VMM lets it run"),
+    "loader": later("firmware"),
     "kernel": later("firmware, loading"),
     "init": later("kernel"),
     "ready": later("init until READY"),
 }
 """What a stage is, by the mark that ends it, where a firmware gives signs."""
 
-_SILENT: Mapping[str, str] = {**_WORDS, "kernel": later("until the kernel")}
+_SILENT: Mapping[str, str] = {
+    "loader": later("until the boot loader"),
+    "kernel": later("until the kernel"),
+}
+_FROM_DISK: Mapping[str, str] = {"kernel": later("boot loader, unpacking")}
 _AXIS = later("from request to READY of instrumented boots, medians")
 
 
@@ -42,7 +47,10 @@ def exhibit(run: RunData, summary: Summary) -> Exhibit | None:
 
 
 def _words(boot: Boot) -> Mapping[str, str]:
-    return _WORDS if any(stage.mark == "firmware" for stage in boot.stages) else _SILENT
+    """What this boot's stages are: a firmware may be silent, a boot loader not there."""
+    marks = {stage.mark for stage in boot.stages}
+    silent = {} if "firmware" in marks else _SILENT
+    return {**_WORDS, **silent, **(_FROM_DISK if "loader" in marks else {})}
 
 
 def _chart(found: Sequence[tuple[RuntimeRow, Boot]]) -> Chart:
