@@ -449,11 +449,9 @@ class Parameter:
 
     def canonical(self, value: str) -> str | None:
         """The one way to write a value, or None where it is none: several in the choices' order."""
-        if not self.choices:
+        if not self.choices or value == self.default:
             return value
         given = value.split("+") if self.several else [value]
-        if value == self.default:
-            return value
         if any(part not in self.choices for part in given):
             return None
         return "+".join(choice for choice in self.choices if choice in given)
