@@ -358,6 +358,8 @@ def test_running_service_is_asked_and_what_it_does_not_answer_is_not_answered(
     found = agent[0].take_pong(LONG_S)
     assert found is not None
     assert found[0] == 5, "the fourth was given up, and the agent went on"
+    agent[0].ask_to_exit()  # and the service with it
+    agent[1].wait(LONG_S)
 
 
 def test_service_that_has_gone_or_says_another_thing_is_a_failure(
