@@ -26,6 +26,9 @@ NAMESPACES = ("mnt", "pid", "net", "ipc", "uts", "cgroup", "user", "time")
 _OF_THE_KERNEL = ("capabilities", "calls")
 """Counts of what a kernel gives: with its own, a box has nothing of the host's by them."""
 
+_GRANTED = "granted: "
+"""How the words begin that say that a kernel granted it (harness/probes/isolation.py)."""
+
 _ORDER = [each.value for each in RuntimeClass]
 
 
@@ -128,7 +131,7 @@ def _may(key: str, box: Box, most: float) -> Cell:
         return _unknown(key, box)
     if value:
         return Cell(say("yes"), 1.0, "●")
-    if box.own_kernel and not words.isupper():
+    if box.own_kernel and words.startswith(_GRANTED):
         return Cell(say("its own only"), 0.0, "○")
     return Cell(say("no ({why})", why=words) if words else say("no"), 0.0, "○")
 

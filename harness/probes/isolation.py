@@ -44,6 +44,7 @@ _CALL_HEADERS = ("/usr/include/x86_64-linux-gnu/asm/unistd_64.h", "/usr/include/
 _BOOT = "/proc/sys/kernel/random/boot_id"
 _MOST_WORDS = 4000
 
+GRANTED = "granted: "
 NO_ROOT = "nobody is root in this box"
 NO_BOX = "there is no box to leave"
 SEEN_ANYWAY = "the file outside could be read without an escape"
@@ -281,11 +282,14 @@ def _views(seen: Seen, shared: bool) -> Iterator[Fact]:
 
 
 def _allowed(name: str, seen: Seen, key: str, shared: bool, good: Sequence[str]) -> Fact:
-    """1 where the answer is one that only a caller with the right to it gets from the host."""
+    """1 where the answer is one that only a caller with the right to it gets, of the host's
+    kernel; the words say that it was granted, whichever kernel did."""
     if key not in seen.values:
         return Fact(name, None, seen.absent.get(key, ""))
     answer = seen.values[key]
-    return Fact(name, float(shared and answer in good), answer)
+    if answer in good:
+        return Fact(name, float(shared), f"{GRANTED}{answer}")
+    return Fact(name, 0.0, answer)
 
 
 def _devices(seen: Seen, shared: bool) -> Fact:
