@@ -42,7 +42,7 @@ class AgentBox:
     """One running box. `pid` is its init or VMM as the host sees it, `storage` where the
     files of jobs lie, and `extra` further processes that the box costs. `groups` are its control
     groups where they are more than those of its init. What runs inside (a service) is found among
-    the descendants of `pid`."""
+    the descendants of `pid`; in a `sandbox`, whose threads start them, in its control group."""
 
     def __init__(
         self,
@@ -52,12 +52,15 @@ class AgentBox:
         storage: Storage,
         extra: Sequence[int] = (),
         groups: Sequence[Path] = (),
+        *,
+        sandbox: bool = False,
     ) -> None:
         self.agent = agent
         self.image = image
         self.pid = pid
         self._storage = storage
         self._extra = tuple(extra)
+        self._sandbox = sandbox
         self._groups = tuple(groups)
 
     def run(self, job: Job) -> Completed:
@@ -103,10 +106,17 @@ class AgentBox:
         return self._storage
 
     def processes(self) -> Sequence[int]:
-        return tuple(dict.fromkeys((self.pid, *self._extra, *descendants(self.pid))))
+        inside = _sharing(self.cgroups()) if self._sandbox else descendants(self.pid)
+        return tuple(dict.fromkeys((self.pid, *self._extra, *inside)))
 
     def cgroups(self) -> Sequence[Path]:
         return self._groups or Layout.detect().groups_of(self.pid)
+
+
+def _sharing(groups: Sequence[Path]) -> Sequence[int]:
+    return [
+        int(pid) for group in groups[:1] for pid in (group / "cgroup.procs").read_text().split()
+    ]
 
 
 def listen(spec: InstanceSpec) -> Listener:

@@ -75,6 +75,8 @@ def run_arguments(config: Mapping[str, Any], name: str) -> list[str]:
     words += [f"--volume={bind}" for bind in host["Binds"]]
     words += [f"--tmpfs={path}:{options}" for path, options in host["Tmpfs"].items()]
     words += [f"--security-opt={option}" for option in host["SecurityOpt"]]
+    if "Runtime" in host:
+        words += ["--runtime", host["Runtime"]]
     if "Memory" in host:
         words += ["--memory", str(host["Memory"]), "--memory-swap", str(host["MemorySwap"])]
     if "NanoCpus" in host:

@@ -28,7 +28,7 @@ from harness.errors import HarnessError, RuntimeUnavailable
 from harness.model import Context
 from harness.probes.cgroups import Group, Layout
 from harness.process import Process, find_program, spawn
-from runtimes import bridge
+from runtimes import bridge, engine_runtimes
 from runtimes.daemon_parts import (
     Hold,
     all_pids,
@@ -44,7 +44,8 @@ from runtimes.daemon_parts import (
     uncovered,
 )
 from runtimes.docker_api import connect
-from runtimes.mounts import PrivateMounts
+from runtimes.engine_runtimes import Registered
+from runtimes.mounts import PrivateMounts, hide_unified
 
 log = logging.getLogger(__name__)
 
@@ -132,6 +133,7 @@ class PrivateEngine:
                 stack.callback(os.close, output)
                 mounts = stack.enter_context(PrivateMounts())
                 cover(mounts, _COVERED, self.folder / "covers", details)
+                hide_unified(mounts)  # its containers see what those of the native runtimes see
                 daemons = [
                     mounts.call(functools.partial(_spawn_daemon, argv, output))
                     for argv in self._commands()
@@ -156,7 +158,10 @@ class PrivateEngine:
         remember(self.folder, details)
         (self.folder / "exec").mkdir(exist_ok=True, mode=0o700)
         (self.folder / "daemon.json").write_text(
-            json.dumps(daemon_config(self.folder, self._data, details), indent=1)
+            json.dumps(
+                daemon_config(self.folder, self._data, details, engine_runtimes.installed()),
+                indent=1,
+            )
         )
         (self.folder / "containerd.toml").write_text(containerd_config(self.folder, self._data))
 
@@ -247,9 +252,19 @@ def _locked(data: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def daemon_config(folder: Path, data: Path, details: Mapping[str, str]) -> Mapping[str, object]:
-    """dockerd's configuration: nothing of the host is changed for it but its own bridge."""
+def daemon_config(
+    folder: Path, data: Path, details: Mapping[str, str], runtimes: Mapping[str, Registered]
+) -> Mapping[str, object]:
+    """dockerd's configuration: nothing of the host is changed for it but its own bridge.
+
+    It knows runc by itself, and does not allow to be told of it.
+    """
     return {
+        "runtimes": {
+            name: {"path": told.path, "runtimeArgs": list(told.arguments)}
+            for name, told in runtimes.items()
+            if name != "runc"
+        },
         "hosts": [f"unix://{folder / 'docker.sock'}"],
         "containerd": str(folder / "containerd.sock"),
         "data-root": str(data / "data"),

@@ -26,7 +26,6 @@ from harness.model import (
     RuntimeFacts,
     Storage,
 )
-from harness.probes.cgroups import Group
 from harness.process import find_program, reap, run, wait_pidfd
 from runtimes.box import EXIT_TIMEOUT_S, AgentBox
 from runtimes.daemon_parts import children_of, session_of
@@ -40,19 +39,6 @@ _FLAGS_TIMEOUT_S = 10.0
 _TRIAL_TIMEOUT_S = 20.0
 OWN = "own"
 _PLATFORMS = ("ptrace", "systrap", "kvm")
-
-
-class SandboxBox(AgentBox):
-    """A sandbox: its processes are those of its control group, which come and go."""
-
-    def __init__(
-        self, agent: Agent, image: Image, pid: int, storage: Storage, group: Group
-    ) -> None:
-        super().__init__(agent, image, pid, storage)
-        self._group = group
-
-    def processes(self) -> Sequence[int]:
-        return tuple(dict.fromkeys((self.pid, *self._group.members())))
 
 
 class Runsc(Oci):
@@ -72,8 +58,7 @@ class Runsc(Oci):
 
     @functools.cached_property
     def _known(self) -> Mapping[str, str]:
-        said = run([self._binary, "flags"], check=False, timeout_s=_FLAGS_TIMEOUT_S)
-        return parse_flags((said.stdout + said.stderr).decode(errors="replace"))
+        return told_flags(self._binary)
 
     def flags(self) -> Sequence[str]:
         platform = [] if self._platform == OWN else [f"--platform={self._platform}"]
@@ -116,10 +101,9 @@ class Runsc(Oci):
 
     def _box(self, agent: Agent, spec: InstanceSpec, peer_pid: int, storage: Storage) -> AgentBox:
         """The peer is the gofer; the sandbox, which ends with the agent, wrote its number."""
-        group = self._group(spec.name)
-        self._parts[spec.name] = set(group.members())
+        self._parts[spec.name] = set(self._group(spec.name).members())
         pid = int((spec.directory / _PID_FILE).read_text())
-        return SandboxBox(agent, spec.image, pid, storage, group)
+        return AgentBox(agent, spec.image, pid, storage, sandbox=True)
 
     def _delete(self, name: str) -> None:
         """What has ended is collected first: runsc takes a process that nobody has waited for
@@ -146,6 +130,12 @@ def collect(parts: Set[int]) -> None:
             if not ended:
                 return
             reap(pid)
+
+
+def told_flags(program: str) -> Mapping[str, str]:
+    """The flags that this program has, by its own words; raises CommandFailed."""
+    said = run([program, "flags"], check=False, timeout_s=_FLAGS_TIMEOUT_S)
+    return parse_flags((said.stdout + said.stderr).decode(errors="replace"))
 
 
 def parse_flags(text: str) -> Mapping[str, str]:

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from harness.clock import now_ns
 from harness.model import InstanceSpec, Limits, Runtime
 from runtimes.box import listen
-from runtimes.docker import Docker, container_config
+from runtimes.docker import Docker
+from runtimes.engine import container_config
 from tests.lab import Lab
 
 

@@ -12,7 +12,8 @@ from harness.clock import now_ns
 from harness.errors import HarnessError
 from harness.experiments.fleet import Fleet
 from harness.process import find_program, run
-from runtimes.docker import RUN_LABEL, Docker
+from runtimes.docker import Docker
+from runtimes.engine import RUN_LABEL
 from tests.benchmarks.pairs import measure
 from tests.conftest import runtime_or_skip
 from tests.lab import Lab

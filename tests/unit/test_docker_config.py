@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from harness.errors import RuntimeUnavailable
-from harness.model import MIB, Image, InstanceSpec, Limits
+from harness.model import MIB, Image, InstanceSpec, Limits, RuntimeClass
 from runtimes import bridge
-from runtimes.docker import container_config
 from runtimes.docker_api import require_local
+from runtimes.docker_cli import run_arguments
 from runtimes.docker_engine import EngineCleaner, containerd_config, daemon_config
+from runtimes.engine import container_config
+from runtimes.engine_runtimes import Registered, class_of, of_docker, require
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 DETAILS = {"bridge": "tb-1", "cgroup": "tarebench-1/engine"}
@@ -39,13 +41,51 @@ def test_a_volume_is_one_more_folder_bound_into_it() -> None:
     assert {**bound, "HostConfig": 0} == {**plain, "HostConfig": 0}
 
 
+def test_an_oci_runtime_is_asked_for_by_name_and_only_when_it_was_named() -> None:
+    plain = container_config(spec(LIMITS), "sha256:1", "none")
+    named = container_config(spec(LIMITS), "sha256:1", "none", runtime="crun")
+    assert named["HostConfig"] == {**plain["HostConfig"], "Runtime": "crun"}
+    assert "--runtime" in run_arguments(named, "box-1")
+    assert "--runtime" not in run_arguments(plain, "box-1")
+
+
+def test_a_private_engine_is_told_of_what_is_installed_but_not_of_its_own_runc() -> None:
+    known = {"runc": Registered("/usr/bin/runc"), "runsc": Registered("/usr/bin/runsc", ["--x"])}
+    config = daemon_config(Path("/state/docker"), Path("/cache/docker"), DETAILS, known)
+    assert config["runtimes"] == {"runsc": {"path": "/usr/bin/runsc", "runtimeArgs": ["--x"]}}
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("crun", "knows no OCI runtime crun"),
+        ("kata", "virtual machines"),
+        ("runsc", "without --host-uds=open"),
+    ],
+)
+def test_an_oci_runtime_that_cannot_serve_is_refused_with_its_reason(
+    name: str, reason: str
+) -> None:
+    known = of_docker({"runc": {"path": "runc"}, "runsc": {"path": "/bin/runsc"}})
+    require("", known, "the engine")
+    require("runc", known, "the engine")
+    with pytest.raises(RuntimeUnavailable, match=reason) as caught:
+        require(name, known, "the engine")
+    assert caught.value.hint
+
+
+def test_the_class_is_the_oci_runtimes() -> None:
+    assert class_of("runsc") is class_of("io.containerd.runsc.v1") is RuntimeClass.SANDBOX
+    assert class_of("") is class_of("crun") is RuntimeClass.CONTAINER
+
+
 def test_without_limits_the_engine_s_defaults_hold() -> None:
     host = container_config(spec(Limits()), "sha256:1", "host")["HostConfig"]
     assert not {"Memory", "MemorySwap", "NanoCpus", "PidsLimit"} & host.keys()
 
 
 def test_a_private_engine_touches_the_host_s_network_nowhere_but_at_its_bridge() -> None:
-    config = daemon_config(Path("/state/docker"), Path("/cache/docker"), DETAILS)
+    config = daemon_config(Path("/state/docker"), Path("/cache/docker"), DETAILS, {})
     assert config["bridge"] == "tb-1"
     assert config["cgroup-parent"] == "/tarebench-1"
     assert not any(config[key] for key in ("iptables", "ip6tables", "ip-forward", "ip-masq"))
