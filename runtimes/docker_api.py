@@ -17,6 +17,7 @@ from typing import IO, Any, Protocol, cast
 from harness.errors import DeadlineExceeded, HarnessError, RuntimeUnavailable
 
 CALL_TIMEOUT_S = 60.0
+ANY_VERSION = "auto"
 _PROBE_TIMEOUT_S = 15.0
 _INSTALL = "pip install docker"
 
@@ -41,6 +42,7 @@ class Api(Protocol):
     def import_image(
         self, src: IO[bytes], *, repository: str, tag: str, changes: Sequence[str]
     ) -> str: ...
+    def tag(self, image: str, repository: str, tag: str) -> bool: ...
     def close(self) -> None: ...
 
 
@@ -52,8 +54,11 @@ class NotThere(HarnessError):
     """The engine has no such container or image."""
 
 
-def connect(host: str, timeout_s: float = CALL_TIMEOUT_S) -> Api:
-    """A connection that has had one answer. Raises RuntimeUnavailable."""
+def connect(host: str, timeout_s: float = CALL_TIMEOUT_S, version: str = ANY_VERSION) -> Api:
+    """A connection that has had one answer. Raises RuntimeUnavailable.
+
+    `version` is the API's, for an engine that answers slowly when it is asked for its own.
+    """
     try:
         docker = importlib.import_module("docker")
     except ImportError:

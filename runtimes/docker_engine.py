@@ -10,24 +10,20 @@ it can leave is processes, a bridge and control groups, each of which can be tol
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import functools
 import json
 import logging
 import os
 import shutil
 import signal
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from harness.clock import Deadline
-from harness.errors import HarnessError, RuntimeUnavailable
+from harness.errors import RuntimeUnavailable
 from harness.model import Context
 from harness.probes.cgroups import Group, Layout
-from harness.process import Process, find_program, spawn
+from harness.process import find_program
 from runtimes import bridge, engine_runtimes
 from runtimes.daemon_parts import (
     Hold,
@@ -43,8 +39,15 @@ from runtimes.daemon_parts import (
     uncover,
     uncovered,
 )
-from runtimes.docker_api import connect
 from runtimes.engine_runtimes import Registered
+from runtimes.engine_start import (
+    count_apart,
+    drop_containers,
+    locked,
+    reaped,
+    spawn_daemon,
+    wait_up,
+)
 from runtimes.mounts import PrivateMounts, hide_unified
 
 log = logging.getLogger(__name__)
@@ -54,9 +57,6 @@ _PROGRAMS = ("dockerd", "containerd", "containerd-shim-runc-v2", "runc")
 _OURS = frozenset({"tini", "dockerd", "containerd", "docker-proxy", "docker-init"})
 _SHIM = "containerd-shim"
 _COVERED = ("/etc/docker", "/run/containerd")
-_START_TIMEOUT_S = 90.0
-_LOG_CHARACTERS = 800
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def require_startable() -> None:
@@ -126,7 +126,7 @@ class PrivateEngine:
         self._context.inventory.will_make(KIND, str(self.folder), **details)
         try:
             with ExitStack() as stack:
-                stack.enter_context(_locked(self._data))
+                stack.enter_context(locked(self._data, "Docker Engine"))
                 self._write_files(details)
                 bridge.create(details["bridge"])
                 output = os.open(self.folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -135,13 +135,14 @@ class PrivateEngine:
                 cover(mounts, _COVERED, self.folder / "covers", details)
                 hide_unified(mounts)  # its containers see what those of the native runtimes see
                 daemons = [
-                    mounts.call(functools.partial(_spawn_daemon, argv, output))
+                    mounts.call(functools.partial(spawn_daemon, argv, output))
                     for argv in self._commands()
                 ]
-                self._wait(daemons)
+                wait_up(self.socket, daemons, self.folder / "log", "a private Docker Engine")
                 for daemon in daemons:
                     os.close(daemon.pidfd)  # whoever stops it opens another, by identity
-            self._settle(details["cgroup"])
+            count_apart(details["cgroup"], [pid for pid, _ in _processes(self.folder)])
+            drop_containers(self.host)
         except OSError as error:
             self._remove()
             raise RuntimeUnavailable(f"a private Docker Engine could not start: {error}") from error
@@ -166,90 +167,13 @@ class PrivateEngine:
         (self.folder / "containerd.toml").write_text(containerd_config(self.folder, self._data))
 
     def _commands(self) -> Sequence[Sequence[str]]:
-        """tini reaps what the daemons orphan: PID 1 may be slow to (PLATFORM)."""
-        tini = find_program("tini")
-        reaper = [tini, "-s", "--"] if tini else []
         return [
-            [
-                *reaper,
-                str(find_program("containerd")),
-                "--config",
-                str(self.folder / "containerd.toml"),
-            ],
-            [
-                *reaper,
-                str(find_program("dockerd")),
-                "--config-file",
-                str(self.folder / "daemon.json"),
-            ],
-        ]
-
-    def _wait(self, daemons: Sequence[Process]) -> None:
-        """Until it answers: its socket exists early, and holds our first question until then."""
-        deadline, pause_s = Deadline(_START_TIMEOUT_S), 0.005
-        while not self.socket.exists():
-            self._check(daemons, deadline)
-            time.sleep(pause_s)
-            pause_s = min(pause_s * 1.5, 0.1)
-        try:
-            api = connect(self.host, deadline.left_s())
-        except HarnessError as error:
-            raise RuntimeUnavailable(f"{error.message}; {self._said()}", error.hint) from error
-        api.close()
-
-    def _check(self, daemons: Sequence[Process], deadline: Deadline) -> None:
-        for daemon in daemons:
-            if not daemon.is_running():
-                raise RuntimeUnavailable(f"a private Docker Engine did not start: {self._said()}")
-        if deadline.over:
-            raise RuntimeUnavailable(
-                f"a private Docker Engine was not up after {_START_TIMEOUT_S:g} s: {self._said()}"
+            reaped([str(find_program(program)), option, str(self.folder / file)])
+            for program, option, file in (
+                ("containerd", "--config", "containerd.toml"),
+                ("dockerd", "--config-file", "daemon.json"),
             )
-
-    def _said(self) -> str:
-        """The last words of its log, problems first."""
-        lines = (self.folder / "log").read_text(errors="replace").splitlines()
-        bad = [line for line in lines if "level=error" in line or "level=fatal" in line]
-        failed = [line for line in lines if line.startswith(("failed", "unable"))]
-        return "\n".join(failed or bad or lines)[-_LOG_CHARACTERS:] or "it said nothing"
-
-    def _settle(self, cgroup: str) -> None:
-        """Count its CPU time apart, and drop containers that a killed run left in its data.
-
-        On v1 only the hierarchy that counts CPU time is joined, and others keep their say.
-        """
-        group = Group(Layout.detect(), cgroup)
-        group.create()
-        counting = group.path("cpuacct")
-        if counting is not None:
-            for pid, _ in _processes(self.folder):
-                (counting / "cgroup.procs").write_text(str(pid))
-        api = connect(self.host, _START_TIMEOUT_S)
-        for container in api.containers(all=True):
-            api.remove_container(container["Id"], v=True, force=True)
-        api.close()
-
-
-def _spawn_daemon(argv: Sequence[str], output: int) -> Process:
-    return spawn(argv, stdout=output, stderr=output, env={"PATH": _PATH})
-
-
-@contextlib.contextmanager
-def _locked(data: Path) -> Iterator[None]:
-    """A lock on the data root that the daemons inherit: it is free when the last has ended."""
-    data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.set_inheritable(lock, True)
-        yield
-    except BlockingIOError:
-        raise RuntimeUnavailable(
-            f"another run's Docker Engine uses {data}",
-            "wait for that run to end; if it was killed: tarebench clean",
-        ) from None
-    finally:
-        os.close(lock)
+        ]
 
 
 def daemon_config(

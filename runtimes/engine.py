@@ -31,11 +31,10 @@ from harness.model import (
 from harness.process import find_program
 from runtimes.box import SOCKET, AgentBox, Ending, listen
 from runtimes.daemon_parts import parent_of
-from runtimes.docker_api import CALL_TIMEOUT_S, Api, NotThere, asking, connect
+from runtimes.docker_api import ANY_VERSION, CALL_TIMEOUT_S, Api, NotThere, asking, connect
 from runtimes.engine_runtimes import class_of
 from runtimes.storage import VOLUME_PATH, bound_folder, make_storage
 
-REPOSITORY = "tarebench"
 DIGEST_LABEL, RUN_LABEL, INSTANCE_LABEL = (
     "tarebench.digest", "tarebench.run", "tarebench.instance",
 )  # fmt: skip
@@ -85,6 +84,9 @@ class Engine:
     kind = ""
     """The inventory's word for a container of this engine."""
     title = ""
+    repository = "tarebench"
+    """What our images are called in this engine, before the tag."""
+    api_version = ANY_VERSION
 
     def __init__(
         self, name: str, given: Mapping[str, str], context: Context, private: Private
@@ -124,11 +126,11 @@ class Engine:
         """Have an engine and the image in it; the label proves which image a tag holds."""
         api = self._connected()
         tag = image.digest.removeprefix("sha256:")[:_TAG_CHARACTERS]
-        name = f"{REPOSITORY}:{tag}"
+        name = f"{self.repository}:{tag}"
         if _digest_of(api, name) != image.digest:
-            _import(self._host, image, tag)
+            _import(self._host, image, self.repository, tag)
             if self._holds_private:
-                _drop_others(api, name)
+                _drop_others(api, self.repository, name)
         with asking(f"inspecting {name}", LaunchFailed):
             self._image_id = str(api.inspect_image(name)["Id"])
 
@@ -140,7 +142,7 @@ class Engine:
                 self._holds_private = True
                 host = self._private.host
             self._host = host
-            self._api = connect(host)
+            self._api = connect(host, version=self.api_version)
             self.recognise(self._api)
         return self._api
 
@@ -148,8 +150,7 @@ class Engine:
     def launch(self, spec: InstanceSpec, marks: Marks) -> Iterator[AgentBox]:
         api = self._connected()
         storage = make_storage(self._storage, spec, None)
-        volume = bound_folder(storage)
-        config = container_config(spec, self._image_id, self._network, volume, self._runtime)
+        config = self.config(spec, bound_folder(storage))
         with ExitStack() as stack:
             listener = stack.enter_context(listen(spec))
             self._context.inventory.will_make(
@@ -167,6 +168,10 @@ class Engine:
                 api.wait(spec.name, timeout=CALL_TIMEOUT_S)
             stack.close()
             marks.stamp(Mark.REMOVED)
+
+    def config(self, spec: InstanceSpec, volume: Path | None) -> dict[str, Any]:
+        """What is asked for: the body of the create call."""
+        return container_config(spec, self._image_id, self._network, volume, self._runtime)
 
     def ask(self, api: Api, config: Mapping[str, Any], name: str, marks: Marks) -> None:
         """Ask for a container and its start, and stamp that. Raises LaunchFailed."""
@@ -234,9 +239,21 @@ def _wait_ready(api: Api, listener: Listener, spec: InstanceSpec) -> int:
 
 
 def _remove(api: Api, name: str) -> None:
-    """Remove a container whatever its state; that there is none is fine."""
-    with contextlib.suppress(NotThere), asking(f"removing {name}", HarnessError):
-        api.remove_container(name, v=True, force=True)
+    """Remove a container whatever its state; that there is none is fine.
+
+    An engine may refuse one that is dying just then: its end is awaited, and it is asked again.
+    """
+
+    def remove() -> None:
+        with contextlib.suppress(NotThere), asking(f"removing {name}", HarnessError):
+            api.remove_container(name, v=True, force=True)
+
+    try:
+        remove()
+    except HarnessError:
+        with contextlib.suppress(NotThere), asking(f"waiting for the end of {name}", HarnessError):
+            api.wait(name, timeout=CALL_TIMEOUT_S)
+        remove()
 
 
 def _upper_layer(api: Api, name: str) -> Path | None:
@@ -262,17 +279,20 @@ def _digest_of(api: Api, name: str) -> str | None:
     return str(labels.get(DIGEST_LABEL))
 
 
-def _drop_others(api: Api, name: str) -> None:
+def _drop_others(api: Api, repository: str, name: str) -> None:
     """Earlier images leave a private engine's data, which would else grow with every build."""
-    for known in api.images(REPOSITORY):
+    for known in api.images(repository):
         for tag in known.get("RepoTags") or ():
             if tag != name:
                 with asking(f"removing the image {tag}", LaunchFailed):
                     api.remove_image(tag)
 
 
-def _import(host: str, image: Image, tag: str) -> None:
-    """Import the image's tar; raises LaunchFailed with the engine's message."""
+def _import(host: str, image: Image, repository: str, tag: str) -> None:
+    """Import the image's tar; raises LaunchFailed with the engine's message.
+
+    The tag is given afterwards: some versions of Podman do not heed the one in the request.
+    """
     changes = [f"LABEL {DIGEST_LABEL}={image.digest}"]
     api = connect(host, _IMPORT_TIMEOUT_S)
     try:
@@ -280,12 +300,14 @@ def _import(host: str, image: Image, tag: str) -> None:
             (image.directory / "rootfs.tar").open("rb") as tar,
             asking("importing the image", LaunchFailed),
         ):
-            said = api.import_image(tar, repository=REPOSITORY, tag=tag, changes=changes)
+            said = api.import_image(tar, repository=repository, tag=tag, changes=changes)
+            answers = [json.loads(line) for line in said.splitlines()]
+            for answer in answers:
+                if answer.get("error"):
+                    raise LaunchFailed(f"importing the image: {answer['error']}")
+            api.tag(answers[-1]["status"], repository, tag)
     finally:
         api.close()
-    for line in said.splitlines():
-        if (answer := json.loads(line)).get("error"):
-            raise LaunchFailed(f"importing the image: {answer['error']}")
 
 
 def container_config(

@@ -20,7 +20,7 @@ from harness.probes.cgroups import Layout
 
 T = TypeVar("T")
 
-_CLONE_FS, _CLONE_NEWNS = 0x00000200, 0x00020000
+_CLONE_FS, _CLONE_NEWNS, _CLONE_NEWNET = 0x00000200, 0x00020000, 0x40000000
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8
 _MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
 _MNT_DETACH = 2
@@ -37,9 +37,13 @@ def _checked(result: int, what: str) -> None:
 
 
 class PrivateMounts:
-    """A thread in a mount namespace of its own; `call` runs a function there."""
+    """A thread in a mount namespace of its own; `call` runs a function there.
 
-    def __init__(self) -> None:
+    With `network` it has a network namespace of its own too.
+    """
+
+    def __init__(self, *, network: bool = False) -> None:
+        self._network = network
         self._thread = ThreadPoolExecutor(1, "private-mounts")
         try:
             self.call(self._enter)
@@ -48,7 +52,8 @@ class PrivateMounts:
             raise
 
     def _enter(self) -> None:
-        _checked(_libc.unshare(_CLONE_NEWNS), "unshare")
+        kinds = _CLONE_NEWNS | (_CLONE_NEWNET if self._network else 0)
+        _checked(_libc.unshare(kinds), "unshare")
         _checked(_libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None), "private mounts")
 
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
@@ -87,12 +92,13 @@ class PrivateMounts:
 class MountsOf(PrivateMounts):
     """A thread in the mount namespace of a process: what it mounts, that process sees."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, *, network: bool = False) -> None:
         self._namespace = Path(f"/proc/{pid}/ns/mnt")
-        super().__init__()
+        super().__init__(network=network)
 
     def _enter(self) -> None:
-        _checked(_libc.unshare(_CLONE_FS), "unshare")  # a root of the thread's own
+        kinds = _CLONE_FS | (_CLONE_NEWNET if self._network else 0)
+        _checked(_libc.unshare(kinds), "unshare")  # a root of the thread's own
         namespace = os.open(self._namespace, os.O_RDONLY | os.O_CLOEXEC)
         try:
             _checked(_libc.setns(namespace, _CLONE_NEWNS), "setns")

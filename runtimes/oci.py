@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from harness.channel import Agent
-from harness.errors import LaunchFailed, RuntimeUnavailable
+from harness.errors import CommandFailed, LaunchFailed, RuntimeUnavailable
 from harness.model import (
     AGENT_PATH,
     CHANNEL_DIRECTORY,
@@ -187,10 +187,15 @@ class Containers:
         return any(Path(details["state"]).glob(f"{name}*"))  # a folder, or runsc's files
 
     def remove(self, name: str, details: Mapping[str, str]) -> None:
+        """Raises CommandFailed when it stays; some complain of what they wait for and then go."""
+        argv = [details["program"], "--root", details["state"], "delete", "--force", name]
         with PrivateMounts() as mounts:
             hide_unified(mounts)
-            argv = [details["program"], "--root", details["state"], "delete", "--force", name]
-            mounts.call(lambda: run(argv, timeout_s=_CALL_TIMEOUT_S))
+            try:
+                mounts.call(lambda: run(argv, timeout_s=_CALL_TIMEOUT_S))
+            except CommandFailed:
+                if self.exists(name, details):
+                    raise
 
 
 containers = Containers()

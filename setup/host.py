@@ -77,6 +77,12 @@ def docker_engine() -> bool:
     )
 
 
+def netavark() -> bool:
+    """Whether Podman finds what makes its networks; it is on nobody's search path."""
+    bases = ("/usr/lib", "/usr/libexec", "/usr/local/libexec")
+    return any(Path(base, "podman", "netavark").exists() for base in bases)
+
+
 def distribution_python() -> bool:
     """Whether this Python is the distribution's, whose parts come as packages of their own."""
     return Path(sys.base_prefix) == Path("/usr")
@@ -148,6 +154,10 @@ NEEDS: tuple[Need, ...] = (
     ),
     Need("systemd-container", "containers of systemd-nspawn", lambda: program("systemd-nspawn")),
     Need("docker.io", "containers of Docker Engine; none is here", docker_engine),
+    Need("podman", "containers of Podman", lambda: program("podman")),
+    Need("conmon", "containers of Podman", lambda: program("conmon")),
+    Need("netavark", "the bridge of Podman's containers", netavark),
+    Need("iptables", "the bridge of Podman's containers", lambda: program("iptables")),
     Need("tini", "to reap what a private Docker engine leaves", lambda: program("tini")),
 )
 

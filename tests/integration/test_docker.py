@@ -298,7 +298,7 @@ def test_a_box_that_dies_says_why(
 ) -> None:
     context, notes = engine
     runtime = docker("none", context, image)
-    monkeypatch.setattr("runtimes.docker.AGENT_PATH", "/usr/bin/tool")
+    monkeypatch.setattr("runtimes.engine.AGENT_PATH", "/usr/bin/tool")
     with (
         pytest.raises(LaunchFailed, match="ended before it was ready: status exited, exit code 2"),
         launched(runtime, image, context),
@@ -312,7 +312,7 @@ def test_an_engine_that_hangs_costs_a_trial_and_not_the_run(
     engine: tuple[Context, Notes], image: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context, notes = engine
-    monkeypatch.setattr("runtimes.docker.connect", partial(connect, timeout_s=1.0))
+    monkeypatch.setattr("runtimes.engine.connect", partial(connect, timeout_s=1.0))
     runtime = docker("none", context, image)
     daemons = [
         pid
