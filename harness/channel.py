@@ -415,12 +415,14 @@ class Agent:
         )
 
     def hash_files(self, paths: Sequence[str]) -> Mapping[str, str]:
-        """SHA-256 of files, read from inside; raises ChannelError for an unreadable one."""
+        """SHA-256 of the files that are there; raises ChannelError for an unreadable one."""
         self.hello()
         self._listener.send(b"HASH", _strings(paths))
         found: dict[str, str] = {}
         for frame in self._until(b"HASH", b"HEND"):
             path, _, digest = os.fsdecode(frame.payload).rpartition("\t")
+            if digest == "-No such file or directory":
+                continue
             if digest.startswith("-"):
                 raise ChannelError(f"{path} cannot be read from inside: {digest[1:]}")
             found[path] = digest

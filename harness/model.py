@@ -298,7 +298,7 @@ class Instance(Protocol):
         ...
 
     def hash_files(self, paths: Sequence[str]) -> Mapping[str, str]:
-        """SHA-256 of files by their path inside the image, read from inside."""
+        """SHA-256 of files by their path inside, read there; what is not there is left out."""
         ...
 
     def drop_cached(self, paths: Sequence[str]) -> None:

@@ -48,8 +48,9 @@ class Domain:
     disk: Path
     """This instance's own: a qcow2 overlay, or a raw copy."""
     backing: Path | None
-    """The raw disk below an overlay, named so that libvirt need not read it to find that."""
+    """The disk below an overlay, named so that libvirt need not read it to find that."""
     channel: Path
+    backing_format: str = "raw"
     bus: str = "virtio"
     """How the disk is reached: virtio-blk, or `scsi`, which is virtio-scsi."""
     nvram: Path | None = None
@@ -186,7 +187,7 @@ def _disk(devices: Element, domain: Domain) -> None:
     SubElement(disk, "source", file=str(domain.disk))
     if domain.backing is not None:
         below = SubElement(disk, "backingStore", type="file")
-        SubElement(below, "format", type="raw")
+        SubElement(below, "format", type=domain.backing_format)
         SubElement(below, "source", file=str(domain.backing))
         SubElement(below, "backingStore")
     if domain.bus == "scsi":

@@ -6,13 +6,19 @@ other, and QEMU or libvirt would say so late and in their own words, or not at a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
-from harness.errors import DoesNotFit, RuntimeUnavailable
+from harness import process
+from harness.errors import CommandFailed, DoesNotFit, RuntimeUnavailable
 from harness.image.bootdisk import ROOT_PARTITION, missing_packages
 from harness.model import MIB, Parameter
+
+IMAGE = "image"
 
 PARAMETERS: Mapping[str, Parameter] = {
     "machine": Parameter("q35", ("q35", "pc", "microvm"), "QEMU's machine type"),
@@ -25,6 +31,11 @@ PARAMETERS: Mapping[str, Parameter] = {
         "off", ("off", "on", "reporting"), "takes memory back; reporting: as it is freed"
     ),
     "storage": Parameter("qcow2", ("qcow2", "raw"), "the format of the guest's disk"),
+    "disk": Parameter(
+        IMAGE,
+        (),
+        "the image, or the path of a qcow2 disk of your own (a comma is %2C)",
+    ),
     "cache": Parameter("none", ("none", "writeback"), "the cache mode of the guest's disk"),
 }
 
@@ -40,9 +51,11 @@ class Machine:
     balloon: str
     raw: bool
     cache: str
+    own_disk: Path | None
+    """A disk of the user's own instead of the image's."""
 
     @property
-    def disk(self) -> str:
+    def device(self) -> str:
         """The disk's name in the guest, below /dev."""
         return "sda" if self.bus == "scsi" else "vda"
 
@@ -51,7 +64,9 @@ class Machine:
         """What the guest's init is told: which optional modules to load, and where its root is."""
         asked = {"balloon": self.balloon != "off", "scsi": self.bus == "scsi"}
         words = [word for word, wanted in asked.items() if wanted]
-        device = f"{self.disk}{ROOT_PARTITION}" if self.from_disk else self.disk
+        if self.own_disk is not None:
+            return (*words, f"within:/dev/{self.device}")
+        device = f"{self.device}{ROOT_PARTITION}" if self.from_disk else self.device
         return (*words, *[f"root:/dev/{device}"] * (device != "vda"))
 
     @property
@@ -80,6 +95,9 @@ def choose(given: Mapping[str, str]) -> Machine:
             "a microvm starts a kernel and nothing else: its firmware boots no disk",
             "take machine=q35 or machine=pc for boot=disk",
         )
+    own = None if chosen["disk"] == IMAGE else Path(unquote(chosen["disk"]))
+    if own is not None:
+        _check_own(own, from_disk, chosen["storage"])
     return Machine(
         type=chosen["machine"],
         boot=chosen["boot"],
@@ -88,7 +106,23 @@ def choose(given: Mapping[str, str]) -> Machine:
         balloon=chosen["balloon"],
         raw=chosen["storage"] == "raw",
         cache=chosen["cache"],
+        own_disk=own,
     )
+
+
+def _check_own(disk: Path, from_disk: bool, storage: str) -> None:
+    if not disk.is_absolute():
+        raise DoesNotFit(f"disk={disk} is not an absolute path", f"write disk={disk.absolute()}")
+    if from_disk:
+        raise DoesNotFit(
+            "a disk of your own is mounted by the image's kernel: its boot loader is not run",
+            "leave boot=disk out",
+        )
+    if storage == "raw":
+        raise DoesNotFit(
+            "a disk of your own is never written: instances have an overlay over it",
+            "leave storage=raw out",
+        )
 
 
 def require(machine: Machine, told: str) -> None:
@@ -96,6 +130,8 @@ def require(machine: Machine, told: str) -> None:
 
     `told` is the XML of libvirt's domain capabilities for its type.
     """
+    if machine.own_disk is not None:
+        _require_qcow2(machine.own_disk)
     capabilities = ElementTree.fromstring(told)
     buses = _values(capabilities, "devices/disk/enum[@name='bus']")
     if machine.bus not in buses:
@@ -113,6 +149,20 @@ def require(machine: Machine, told: str) -> None:
     ):
         raise RuntimeUnavailable(
             f"libvirt knows no UEFI firmware for {machine.type} machines", "apt-get install ovmf"
+        )
+
+
+def _require_qcow2(disk: Path) -> None:
+    """Raise RuntimeUnavailable for what is no qcow2 disk, whole in one file."""
+    try:
+        told = process.run(["qemu-img", "info", "--force-share", "--output=json", disk]).stdout
+        found = json.loads(told)
+    except (CommandFailed, ValueError) as error:
+        raise RuntimeUnavailable(f"{disk} cannot be read as a disk: {error}", "") from error
+    if found.get("format") != "qcow2" or "backing-filename" in found:
+        raise RuntimeUnavailable(
+            f"{disk} is not a qcow2 disk that is whole in one file",
+            f"qemu-img convert -O qcow2 {disk} whole.qcow2",
         )
 
 

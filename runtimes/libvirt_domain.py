@@ -33,6 +33,7 @@ from harness.channel import Agent, Listener
 from harness.errors import DeadlineExceeded, LaunchFailed, RuntimeUnavailable
 from harness.image import store
 from harness.image.bootdisk import boot_disk
+from harness.image.cache import sha256_of
 from harness.image.forms import ext4, initramfs, overlay_disk, raw_disk
 from harness.image.guest import GuestKernel, cached_kernel, guest_kernel
 from harness.model import (
@@ -108,6 +109,7 @@ class LibvirtDomain:
         self._machine = choose(chosen)
         self._uri = check_uri(chosen["uri"])
         self._instrumented = False
+        self._disk_digest = ""
         self._cache = context.cache / "libvirt"
         self._connection: Connection | None = None
         self._files: dict[str, BootFiles] = {}
@@ -134,7 +136,8 @@ class LibvirtDomain:
     def _guest_versions(self) -> dict[str, str]:
         kernel = cached_kernel(self._context.cache)
         cpu = " without ".join((self.cpu_mode, *self._cpu_without))
-        return {"guest-cpu": cpu} | (
+        own = {"disk": f"sha256:{self._disk_digest}"} if self._disk_digest else {}
+        return {"guest-cpu": cpu, **own} | (
             {} if kernel is None else {"guest-kernel": f"{kernel.version} {kernel.package_version}"}
         )
 
@@ -144,6 +147,11 @@ class LibvirtDomain:
             f"guest mitigations: {self._mitigations}, as the host's",
             f"disk: {'raw' if machine.raw else 'qcow2'}, cache mode {machine.cache}",
         ]
+        if machine.own_disk is not None:
+            notes.append(
+                f"not the image: {machine.own_disk}, mounted by the image's kernel, with the agent "
+                "of its initramfs as init; its own boot loader, kernel and init do not run"
+            )
         if os.geteuid() != 0:
             notes.append("a fraction of a CPU cannot be limited: vCPUs are rounded up")
         return notes
@@ -151,7 +159,12 @@ class LibvirtDomain:
     def prepare(self, image: Image) -> None:
         become_subreaper()  # a PID 1 that is slow to reap makes libvirt slow to see an end
         kernel = guest_kernel(self._context.cache)
-        disk = boot_disk(image, kernel) if self._machine.from_disk else ext4(image)
+        disk = self._machine.own_disk
+        if disk is None:
+            disk = boot_disk(image, kernel) if self._machine.from_disk else ext4(image)
+        elif not self._disk_digest:
+            self._require_machine()
+            self._disk_digest = sha256_of(disk)
         self._files[image.digest] = BootFiles(kernel, initramfs(image, kernel), disk)
         if self._clock is None and self.domain_type == "qemu" and self._machine.type == "microvm":
             self._clock = measure_clock()
@@ -176,8 +189,11 @@ class LibvirtDomain:
             domain = self._describe(spec, serial, debug)
             for file in filter(None, (domain.disk, domain.nvram)):
                 stack.callback(file.unlink, missing_ok=True)
-            make_disk = raw_disk if self._machine.raw else overlay_disk
-            make_disk(self._files[spec.image.digest].disk, domain.disk)
+            base = self._files[spec.image.digest].disk
+            if domain.backing is None:
+                raw_disk(base, domain.disk)
+            else:
+                overlay_disk(base, domain.disk, domain.backing_format)
             gone = stack.enter_context(connection.watched(domain.uuid))
             box = stack.enter_context(self._running(spec, domain, connection, listener, marks))
             mark_signs(marks, serial, debug)
@@ -254,6 +270,7 @@ class LibvirtDomain:
             balloon=machine.balloon,
             disk=spec.directory / "disk",
             backing=None if machine.raw else files.disk,
+            backing_format="raw" if machine.own_disk is None else "qcow2",
             cache=machine.cache,
             channel=spec.sockets / SOCKET,
             nvram=spec.directory / "nvram" if machine.firmware == "uefi" else None,

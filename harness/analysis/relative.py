@@ -24,6 +24,7 @@ from harness.analysis.summary import (
     blocking,
     direction,
     floor_s,
+    ran_something_else,
     threshold,
 )
 from harness.analysis.verdicts import Family, Judgement, Verdict
@@ -167,6 +168,8 @@ def _relative(
 
 def _unfair(run: RunData, row: RuntimeRow) -> str:
     """Why no verdict is given on this runtime at all; empty where one may be."""
+    if ran_something_else(run, row.runtime):
+        return say("what ran in it is not the image's own")
     if row.emulated:
         return say("emulated in software")
     machine = row.runtime_class in _MACHINES

@@ -267,7 +267,16 @@ def class_of(run: RunData, runtime: str) -> tuple[str, str]:
 def _is_comparable(run: RunData, runtime: str, kind: tuple[str, str]) -> bool:
     if len(run.values(READY, runtime)) == 0:
         return False
+    if ran_something_else(run, runtime):
+        return False
     return kind[0] in CONTAINERS or _is_true_machine(run, runtime, kind)
+
+
+def ran_something_else(run: RunData, runtime: str) -> bool:
+    """Whether a trial of the runtime executed what is not the image's own, and so proved."""
+    told = run.told("identity", "identical")
+    own = told[run.kinds("runtime").among(runtime)[told.index]] if len(told) else told
+    return any(value is False for value in own.unique().tolist())
 
 
 def _is_true_machine(run: RunData, runtime: str, kind: tuple[str, str]) -> bool:

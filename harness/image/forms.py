@@ -49,12 +49,13 @@ def ext4(image: Image) -> Path:
     return final
 
 
-def overlay_disk(base: Path, target: Path) -> None:
+def overlay_disk(base: Path, target: Path, base_format: str = "raw") -> None:
     """A qcow2 disk of one instance: what it writes is in `target`, the rest in `base`."""
     process.run(
-        ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", base.resolve(), target],
+        ["qemu-img", "create", "-q", "-f", "qcow2", "-F", base_format,
+         "-b", base.resolve(), target],
         hint="apt-get install qemu-utils",
-    )
+    )  # fmt: skip
 
 
 def raw_disk(base: Path, target: Path) -> None:

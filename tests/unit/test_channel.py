@@ -529,3 +529,9 @@ def test_an_agent_speaks_over_a_terminal_byte_for_byte(tmp_path: Path, program: 
             assert agent.round_trip_ns()[0] > 0
             agent.ask_to_exit()
             assert process.wait(LONG_S) == 0
+
+
+def test_a_file_that_is_not_there_has_no_hash(listener: Listener, peer: Peer) -> None:
+    absent = frame(b"HASH", b"/a\t-No such file or directory")
+    agent = talk(listener, peer, absent, frame(b"HASH", b"/b\tc0ffee"), frame(b"HEND"))
+    assert agent.hash_files(["/a", "/b"]) == {"/b": "c0ffee"}

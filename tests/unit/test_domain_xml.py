@@ -60,6 +60,10 @@ DOMAINS = {
             mitigations="auto", words=choose({"boot": "disk", "bus": "scsi"}).words
         ),
     ),
+    "qemu-q35-own": replace(
+        Q35, backing=Path("/disks/debian.qcow2"), backing_format="qcow2",
+        command_line=command_line(mitigations="auto", words=choose({"disk": "/d.qcow2"}).words),
+    ),
     "qemu-pc": replace(Q35, machine="pc"),
     "qemu-q35-scsi": replace(
         Q35, bus="scsi", command_line=command_line(mitigations="auto", words=SCSI.words)
@@ -85,6 +89,7 @@ LAST_WORDS = {
     "instrumented": " sign:0x402",
     "scsi": " scsi root:/dev/sda",
     "disk": " root:/dev/vda3",
+    "own": " within:/dev/vda",
     "uefi": " scsi root:/dev/sda3",
 }
 

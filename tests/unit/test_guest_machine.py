@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from harness import process, registry
 from harness.errors import DoesNotFit, RuntimeUnavailable
 from harness.image import bootdisk
+from harness.image.forms import overlay_disk
 from runtimes import guest_machine
 from runtimes.guest_machine import choose, require
 
@@ -33,6 +36,9 @@ UEFI = choose({"boot": "disk", "firmware": "uefi"})
         ("qemu,firmware=uefi", "boot=disk"),
         ("kvm,machine=microvm,boot=disk", "machine=q35"),
         ("qemu,machine=microvm,boot=disk,firmware=uefi", "machine=q35"),
+        ("qemu,disk=debian.qcow2", "/debian.qcow2"),
+        ("qemu,disk=/debian.qcow2,boot=disk", "leave boot=disk out"),
+        ("qemu,disk=/debian.qcow2,storage=raw", "leave storage=raw out"),
     ],
 )
 def test_what_excludes_each_other_is_refused_when_it_is_named(name: str, hint: str) -> None:
@@ -66,3 +72,16 @@ def test_a_host_without_a_part_says_how_to_get_it(monkeypatch: pytest.MonkeyPatc
 def test_packages_are_named_for_each_program(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "find_program", lambda name: None)
     assert bootdisk.missing_packages()[:3] == ["grub-common", "fdisk", "mtools"]
+
+
+def test_a_disk_of_ones_own_is_qcow2_and_whole(tmp_path: Path) -> None:
+    if process.find_program("qemu-img") is None:
+        pytest.skip("qemu-img is not installed")
+    raw, whole, part = (tmp_path / name for name in ("raw", "a,b.qcow2", "part.qcow2"))
+    raw.write_bytes(bytes(1 << 20))
+    process.run(["qemu-img", "convert", "-O", "qcow2", raw, whole])
+    overlay_disk(whole, part, "qcow2")
+    require(choose({"disk": str(whole).replace(",", "%2C")}), WITHOUT_UEFI)
+    for wrong in (raw, part, tmp_path / "nothing"):
+        with pytest.raises(RuntimeUnavailable, match=r"cannot be read|whole in one file"):
+            require(choose({"disk": str(wrong)}), WITHOUT_UEFI)
