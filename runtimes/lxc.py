@@ -16,14 +16,11 @@ from harness.model import CHANNEL_DIRECTORY, Image, InstanceSpec, Parameter, Run
 from harness.probes.cgroups import Group, Layout
 from runtimes.grouped import ALL_LIMITS, own_group, probe_groups
 from runtimes.monitored import AGENT, PATH, Monitored, Site
-from runtimes.privileges import CAPABILITIES, DENIED_CALLS, SECCOMP
+from runtimes.privileges import CAPABILITIES, DENIED_CALLS, DEVICES, SECCOMP
 from runtimes.storage import STORAGE, VOLUME_PATH
 
 _LEAST_VERSION = "4.0"
 """The first with control groups of box and monitor that the configuration names."""
-
-DEVICES = ("c 1:3", "c 1:5", "c 1:7", "c 1:8", "c 1:9", "c 5:0", "c 5:2", "c 136:*")
-"""null, zero, full, random, urandom, tty, ptmx, pts: what OCI runtimes allow."""
 
 
 class Lxc(Monitored):
@@ -102,7 +99,10 @@ def configuration(
         ("lxc.cgroup.dir.monitor", f"{whole}/monitor"),
         ("lxc.cgroup.dir.monitor.pivot", f"{whole}/pivot"),
         (f"{version}.devices.deny", "a"),
-        *((f"{version}.devices.allow", f"{device} rwm") for device in DEVICES),
+        *(
+            (f"{version}.devices.allow", f"c {major}:{_minor(minor)} rwm")
+            for major, minor in DEVICES
+        ),
         *limits,
     ]
     return "".join(f"{key} = {value}\n" for key, value in lines)
@@ -111,6 +111,10 @@ def configuration(
 def _keys(layout: Layout) -> str:
     """What the keys of control groups begin with; a hybrid host has our controllers on v1."""
     return "lxc.cgroup2" if layout.version == "v2" else "lxc.cgroup"
+
+
+def _minor(number: int | None) -> str:
+    return "*" if number is None else str(number)
 
 
 def _mounts(sockets: Path, volume: Path | None) -> list[str]:

@@ -51,6 +51,7 @@ class Nspawn(Monitored):
         notes = [
             "its own filter of system calls is on",
             "limits by a control group that it is started in, as in a scope",
+            "devices are not limited: a system manager would do that for a scope",
         ]
         return RuntimeFacts(versions={"systemd": version}, limits=ALL_LIMITS, notes=notes)
 

@@ -47,7 +47,7 @@ from runtimes.box import (
 )
 from runtimes.grouped import ALL_LIMITS
 from runtimes.mounts import UPPER, PrivateMounts, fresh_layer, hide_unified
-from runtimes.privileges import CAPABILITIES, DENIED_CALLS, SECCOMP
+from runtimes.privileges import CAPABILITIES, DENIED_CALLS, DEVICES, SECCOMP
 from runtimes.storage import STORAGE, VOLUME_PATH, bound_folder, make_storage
 
 _CALL_TIMEOUT_S = 60.0
@@ -321,7 +321,7 @@ def _mount(destination: str, kind: str, source: str, options: list[str]) -> dict
 
 
 def _resources(spec: InstanceSpec) -> dict[str, Any]:
-    limits, resources = spec.limits, dict[str, Any]()
+    limits, resources = spec.limits, dict[str, Any](devices=_devices())
     if limits.memory_bytes is not None:
         resources["memory"] = {"limit": limits.memory_bytes}
     if limits.cpus is not None:
@@ -329,3 +329,13 @@ def _resources(spec: InstanceSpec) -> dict[str, Any]:
     if limits.pids is not None:
         resources["pids"] = {"limit": limits.pids}
     return resources
+
+
+def _devices() -> list[dict[str, Any]]:
+    """No device, then those of every box, as the specification orders rules."""
+    allowed = [
+        {"allow": True, "type": "c", "major": major, "access": "rwm"}
+        | ({} if minor is None else {"minor": minor})
+        for major, minor in DEVICES
+    ]
+    return [{"allow": False, "access": "rwm"}, *allowed]

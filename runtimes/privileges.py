@@ -40,5 +40,13 @@ security profiles); this one, of what is refused, is the part of it that a filte
 can hold, and the same for every box that is given it.
 """
 
+DEVICES: tuple[tuple[int, int | None], ...] = (
+    (1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2), (136, None),
+)  # fmt: skip
+"""Character devices that a box may open, by major and minor number (None: any): null, zero, full,
+random, urandom, tty, ptmx and pts, the list of engines. A root with CAP_MKNOD makes any other
+node, and opening that one is refused by the box's control group alone: runc adds this by itself,
+crun and LXC when they are told."""
+
 SECCOMP = Parameter("off", ("off", "on"), "refuse the system calls that engines refuse")
 """The parameter of runtimes that can be given the filter, or go without as by default."""
