@@ -1,4 +1,4 @@
-"""Which promises a machine's further forms are held to in `make test`, and which in test-all.
+"""One instance of each runtime for the whole suite, and what of it is for `make test`.
 
 A guest in software takes seconds to boot and minutes for all that the suite asks of it. Forms
 of one adapter differ in how the guest comes to READY, and in the way to its disk; what the
@@ -9,9 +9,15 @@ has its limits and leaves nothing; the rest is asked of it too, in `make test-al
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from harness import registry
+from harness.clock import Marks
+from tests.conftest import runtime_or_skip
+from tests.contract.subject import GIVEN, RUNTIMES, Subject
+from tests.lab import Lab
 
 DECIDED_BY_THE_BOOT = frozenset(
     {
@@ -21,6 +27,16 @@ DECIDED_BY_THE_BOOT = frozenset(
         "test_ends_when_asked_and_leaves_nothing",
     }
 )
+
+
+@pytest.fixture(scope="session", params=RUNTIMES)
+def subject(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Subject]:
+    """The runtime, with one running instance that all tests share which leave it whole."""
+    name: str = request.param
+    runtime = runtime_or_skip(lab, name)
+    marks = Marks()
+    with lab.instance(name, GIVEN, marks) as box:
+        yield Subject(name, runtime, box, marks)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

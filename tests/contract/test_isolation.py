@@ -11,7 +11,7 @@ from harness.experiments.bench import Measurement
 from harness.model import MIB, Limits, RuntimeClass
 from harness.settings import Isolation
 from tests.conftest import runtime_or_skip
-from tests.contract.test_runtimes import RUNTIMES
+from tests.contract.subject import RUNTIMES
 from tests.lab import Lab
 
 pytestmark = pytest.mark.contract

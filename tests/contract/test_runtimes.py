@@ -1,86 +1,40 @@
-"""The one suite that every runtime passes, with real boxes."""
+"""The one suite that every runtime passes, with real boxes: jobs, output, the image, the end."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from harness import registry
-from harness.clock import Deadline, Marks
+from harness.clock import Marks
 from harness.errors import ChannelError
 from harness.experiments import identity
-from harness.experiments import limits as limit_checks
 from harness.image.manifest import differences, digest_of
-from harness.model import (
-    MIB,
-    GuestMemory,
-    Instance,
-    Job,
-    Limits,
-    Mark,
-    Runtime,
-    RuntimeClass,
-    Support,
-)
-from harness.probes import cgroups
-from harness.probes import memory as probe
+from harness.model import MIB, Job, Limits, Mark
 from harness.scenario import load
 from harness.serving import Serves, Service
 from tests.conftest import runtime_or_skip
+from tests.contract.subject import GIVEN, SHELL, Subject, shell
 from tests.lab import Lab
 
 pytestmark = pytest.mark.contract
 
-RUNTIMES = [
-    form
-    for name in registry.names()
-    if name not in registry.HIDDEN
-    for form in registry.tested(name)
-]
-"""Every form that a registered runtime declares: a new one is here by itself."""
-
-GIVEN = Limits(cpus=1, memory_bytes=256 * MIB, pids=128)
-SHELL = "/usr/bin/busybox"
-HELD_BYTES = 32 * MIB
-TOO_MUCH_BYTES = 320 * MIB
 LARGE_BYTES = 100_000_000
-
-
-@dataclass
-class Subject:
-    """A runtime under test and one instance of it that runs."""
-
-    name: str
-    runtime: Runtime
-    box: Instance
-    marks: Marks
-
-
-@pytest.fixture(scope="module", params=RUNTIMES)
-def subject(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Subject]:
-    name: str = request.param
-    runtime = runtime_or_skip(lab, name)
-    marks = Marks()
-    with ExitStack() as stack:
-        box = stack.enter_context(lab.instance(name, GIVEN, marks))
-        yield Subject(name, runtime, box, marks)
-
-
-def shell(script: str, **more: float) -> Job:
-    return Job([SHELL, "sh", "-c", script], timeout_s=more.get("timeout_s", 60.0))
 
 
 def test_marks_are_in_order(subject: Subject) -> None:
     marks = subject.marks.freeze()
-    assert marks["request"] < marks["ready"]
-    assert all(ns >= marks["request"] for ns in marks.values())
+    assert marks[Mark.REQUEST] == min(marks.values())
+    for earlier, later in (
+        (Mark.REQUEST, Mark.CREATED), (Mark.CREATED, Mark.STARTED), (Mark.CREATED, Mark.READY),
+        (Mark.REQUEST, Mark.VMM), (Mark.VMM, Mark.READY), (Mark.REQUEST, Mark.READY),
+    ):  # fmt: skip
+        if earlier in marks and later in marks:  # what a runtime cannot tell, it leaves out
+            assert marks[earlier] <= marks[later], (earlier, later)
+    assert (Mark.VMM in marks) == subject.is_machine
 
 
 def test_job_runs_as_nobody_and_returns_its_output(subject: Subject) -> None:
@@ -110,8 +64,10 @@ def test_missing_program_is_an_error_and_the_box_goes_on(subject: Subject) -> No
 
 
 def test_large_and_binary_output_survives(subject: Subject) -> None:
-    done = subject.box.run(Job([SHELL, "head", "-c", str(LARGE_BYTES), "/dev/zero"], timeout_s=120))
-    assert done.stdout.size == LARGE_BYTES
+    # More than any buffer on the way holds. A guest's serial port is slow where it is emulated.
+    size = LARGE_BYTES // 10 if subject.is_machine else LARGE_BYTES
+    done = subject.box.run(Job([SHELL, "head", "-c", str(size), "/dev/zero"], timeout_s=120))
+    assert done.stdout.size == size
     with done.stdout.open() as file:
         assert file.read(1 << 16) == bytes(1 << 16)
     binary = subject.box.run(shell(r"printf '\000\377REDY\n\r\000'"))
@@ -201,6 +157,8 @@ def test_process_that_forks_away_is_gone_with_its_job(subject: Subject) -> None:
 
 
 def test_whole_image_is_identical_from_inside(subject: Subject, lab: Lab) -> None:
+    if subject.is_machine and not subject.is_plain:
+        pytest.skip("read whole in the plain form; each run proves it again for each of its boxes")
     found = subject.box.derive_manifest()
     assert differences(lab.image.manifest.read_bytes(), found) == []
     assert digest_of(found) == lab.image.digest
@@ -215,102 +173,10 @@ def test_round_trip_and_clock(subject: Subject) -> None:
         assert 0 < delay_ns <= trip_ns
 
 
-def test_processes_live_and_have_groups(subject: Subject) -> None:
-    pids = subject.box.processes()
-    assert pids
-    for pid in pids:
-        os.kill(pid, 0)
-    assert all(path.is_dir() for path in subject.box.cgroups())
-
-
-def test_limits_hold_as_seen_from_inside(subject: Subject) -> None:
-    support = subject.runtime.probe().limits
-    kind = subject.runtime.runtime_class
-    assert limit_checks.mismatches(subject.box, kind, GIVEN, support) == []
-    wrong = Limits(cpus=3, memory_bytes=64 * MIB, pids=7)
-    found = limit_checks.mismatches(subject.box, kind, wrong, support)
-    supported = [support.cpus, support.memory, support.pids].count(Support.SUPPORTED)
-    assert len(found) == supported
-
-
-def test_memory_limit_kills(subject: Subject, lab: Lab) -> None:
-    if subject.runtime.probe().limits.memory is not Support.SUPPORTED:
-        pytest.skip(f"{subject.name} does not limit memory, and says so")
-    greedy = Job([SHELL, "dd", "if=/dev/zero", "of=/dev/null", "bs=400M", "count=1"])
-    if subject.runtime.runtime_class is RuntimeClass.SANDBOX:  # its kernel dies with the job
-        with pytest.raises(ChannelError), lab.instance(subject.name, GIVEN) as box:
-            box.run(greedy)
-    else:
-        assert subject.box.run(greedy).exit_status != 0
-    assert subject.box.run(shell("exit 0")).exit_status == 0
-
-
-def anonymous(subject: Subject) -> int:
-    """Bytes of anonymous memory that the box's processes hold."""
-    rollups = [Path(f"/proc/{pid}/smaps_rollup") for pid in subject.box.processes()]
-    return sum(probe.parse_kib(rollup.read_text())["Anonymous"] for rollup in rollups)
-
-
-def held_by_a_sandbox(box: Instance) -> None:
-    """Its kernel in user space holds the memory, in a file, and gives it back when it likes."""
-
-    def charge() -> int:
-        found = probe.charged(box.processes(), box.cgroups())
-        assert found is not None
-        return found
-
-    before = charge()
-    assert box.touch(HELD_BYTES, seed=1) == HELD_BYTES
-    held = charge()
-    assert held - before > 0.95 * HELD_BYTES
-    assert box.release() == 0
-    deadline = Deadline(20)
-    while held - charge() < 0.95 * HELD_BYTES:
-        assert not deadline.over
-    assert box.run(shell("exit 0")).exit_status == 0
-
-
-def test_touched_memory_is_held_and_given_back(subject: Subject) -> None:
-    if subject.runtime.runtime_class is RuntimeClass.SANDBOX:
-        held_by_a_sandbox(subject.box)
-        return
-    before = anonymous(subject)
-    assert subject.box.touch(HELD_BYTES // 2, seed=1) == HELD_BYTES // 2
-    assert subject.box.touch(HELD_BYTES // 2) == HELD_BYTES
-    held = probe.charged(subject.box.processes(), subject.box.cgroups())
-    mapped = anonymous(subject)
-    assert subject.box.release() == 0
-    after = probe.charged(subject.box.processes(), subject.box.cgroups())
-    left = anonymous(subject)
-    assert subject.box.run(shell("exit 0")).exit_status == 0
-    if not any("tb-test" in str(path) for path in subject.box.cgroups()):
-        return  # without a group of its own a box shares its charge with others
-    assert held is not None
-    assert after is not None
-    if isinstance(subject.box, GuestMemory):  # earlier jobs have touched RAM, and a guest keeps it
-        assert subject.box.guest_memory_bytes() > HELD_BYTES
-        return
-    # page cache is charged too, and a kernel may take that away between any two readings
-    assert held - after > 0.95 * HELD_BYTES
-    assert mapped - before > 0.95 * HELD_BYTES
-    assert abs(left - before) < 0.05 * HELD_BYTES
-
-
 def test_files_leave_the_page_cache_by_their_path_inside(subject: Subject) -> None:
     subject.box.drop_cached([SHELL, "/etc/passwd"])
     with pytest.raises(ChannelError, match="No such file"):
         subject.box.drop_cached([SHELL, "/there/is/no/such/file"])
-    assert subject.box.run(shell("exit 0")).exit_status == 0
-
-
-def test_touching_more_than_the_limit_fails_and_ends(subject: Subject, lab: Lab) -> None:
-    if subject.runtime.probe().limits.memory is not Support.SUPPORTED:
-        pytest.skip(f"{subject.name} does not limit memory, and says so")
-    with (
-        pytest.raises(ChannelError, match="could not touch"),
-        lab.instance(subject.name, GIVEN) as box,
-    ):
-        box.touch(TOO_MUCH_BYTES)
     assert subject.box.run(shell("exit 0")).exit_status == 0
 
 
@@ -329,36 +195,3 @@ def test_ends_when_asked_and_leaves_nothing(subject: Subject, lab: Lab) -> None:
             os.kill(pid, 0)
     assert not [path for path in groups if path.exists()]
     assert {(entry.kind, entry.name) for entry in lab.inventory_entries()} == before
-
-
-def test_instance_that_breaks_inside_is_torn_down(subject: Subject, lab: Lab) -> None:
-    pids: list[int] = []
-
-    def break_inside() -> None:
-        with lab.instance(subject.name, GIVEN) as box:
-            pids.extend(box.processes()[:1])
-            raise RuntimeError("on purpose")
-
-    with pytest.raises(RuntimeError, match="on purpose"):
-        break_inside()
-    with pytest.raises(ProcessLookupError):
-        os.kill(pids[0], 0)
-
-
-def test_cpu_limit_holds(subject: Subject, lab: Lab) -> None:
-    if subject.runtime.probe().limits.cpus is not Support.SUPPORTED:
-        pytest.skip(f"{subject.name} does not limit CPU time, and says so")
-    if subject.runtime.runtime_class.is_machine:
-        pytest.skip("a guest's whole vCPUs are counted, and were seen from inside")
-    with lab.instance(subject.name, Limits(cpus=0.25)) as box:
-        before = group_cpu_s(box)
-        done = box.run(shell("while :; do :; done", timeout_s=2.0))
-        used_s = group_cpu_s(box) - before
-    if subject.runtime.runtime_class.shares_kernel:
-        used_s = done.cpu_s
-    assert used_s < 0.6 * done.duration_s
-
-
-def group_cpu_s(box: Instance) -> float:
-    """CPU time of the box's group: a kernel in user space counts by its own clock's ticks."""
-    return sum(cgroups.cpu_ns(path) or 0 for path in box.cgroups()[-1:]) / 1e9

@@ -1,0 +1,96 @@
+"""The one suite, limits: what a runtime says that it enforces, it enforces."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from harness.errors import ChannelError
+from harness.experiments import limits as limit_checks
+from harness.model import MIB, Instance, Job, Limits, RuntimeClass, Support
+from harness.probes import cpu
+from tests.contract.subject import GIVEN, SHELL, Subject, shell
+from tests.lab import Lab
+
+pytestmark = pytest.mark.contract
+
+TOO_MUCH_BYTES = 320 * MIB
+_BUSY = ["/usr/bin/sysbench", "cpu", "--time=1", "run"]
+_ENOUGH_CPU = 0.85
+_TRIES = 3
+
+
+def test_limits_hold_as_seen_from_inside(subject: Subject) -> None:
+    support = subject.runtime.probe().limits
+    kind = subject.runtime.runtime_class
+    assert limit_checks.mismatches(subject.box, kind, GIVEN, support) == []
+    wrong = Limits(cpus=3, memory_bytes=64 * MIB, pids=7)
+    found = limit_checks.mismatches(subject.box, kind, wrong, support)
+    supported = [support.cpus, support.memory, support.pids].count(Support.SUPPORTED)
+    assert len(found) == supported
+
+
+def test_memory_limit_kills(subject: Subject, lab: Lab) -> None:
+    if subject.runtime.probe().limits.memory is not Support.SUPPORTED:
+        pytest.skip(f"{subject.name} does not limit memory, and says so")
+    greedy = Job([SHELL, "dd", "if=/dev/zero", "of=/dev/null", "bs=400M", "count=1"])
+    if subject.runtime.runtime_class is RuntimeClass.SANDBOX:  # its kernel dies with the job
+        with pytest.raises(ChannelError), lab.instance(subject.name, GIVEN) as box:
+            box.run(greedy)
+    else:
+        assert subject.box.run(greedy).exit_status != 0
+    assert subject.box.run(shell("exit 0")).exit_status == 0
+
+
+def test_touching_more_than_the_limit_fails_and_ends(subject: Subject, lab: Lab) -> None:
+    if subject.runtime.probe().limits.memory is not Support.SUPPORTED:
+        pytest.skip(f"{subject.name} does not limit memory, and says so")
+    with (
+        pytest.raises(ChannelError, match="could not touch"),
+        lab.instance(subject.name, GIVEN) as box,
+    ):
+        box.touch(TOO_MUCH_BYTES)
+    assert subject.box.run(shell("exit 0")).exit_status == 0
+
+
+def test_more_processes_than_the_limit_cannot_be_forked(subject: Subject) -> None:
+    if subject.runtime.probe().limits.pids is not Support.SUPPORTED:
+        pytest.skip(f"{subject.name} does not limit processes, and says so")
+    assert GIVEN.pids is not None
+    forks = f"for i in $(seq {GIVEN.pids + 50}); do sleep 300 & echo $i; done"
+    done = subject.box.run(shell(forks))
+    assert b"can't fork" in done.stderr.read()
+    made = len(done.stdout.read().split())
+    assert GIVEN.pids // 2 < made < GIVEN.pids
+    assert subject.box.run(shell("exit 0")).exit_status == 0
+
+
+def test_half_a_cpu_is_half_the_speed(subject: Subject, lab: Lab) -> None:
+    facts = subject.runtime.probe()
+    if facts.limits.cpus is not Support.SUPPORTED:
+        pytest.skip(f"{subject.name} does not limit CPU time, and says so")
+    if any("fraction of a CPU" in note for note in facts.notes):
+        pytest.skip(f"{subject.name} cannot limit a fraction of a CPU here, and says so")
+    with lab.instance(subject.name, Limits(cpus=0.5, memory_bytes=GIVEN.memory_bytes)) as half:
+        for _ in range(_TRIES):
+            whole_speed, whole_cpu = speed(subject, subject.box)
+            half_speed, half_cpu = speed(subject, half)
+            # Whatever the other tenants of the host take: never more, and as fast as its share.
+            assert half_cpu < 0.65
+            assert half_speed / whole_speed == pytest.approx(half_cpu / whole_cpu, rel=0.4)
+            if whole_cpu > _ENOUGH_CPU and half_cpu > _ENOUGH_CPU / 2:
+                break
+
+
+def speed(subject: Subject, box: Instance) -> tuple[float, float]:
+    """Events a second of the host's clock, and the CPUs that the host gave meanwhile."""
+    before = sum(cpu.process_s(pid) or 0.0 for pid in box.processes())
+    done = box.run(Job(_BUSY))
+    given_s = sum(cpu.process_s(pid) or 0.0 for pid in box.processes()) - before
+    if subject.runtime.runtime_class.shares_kernel:  # the job is a process of its own
+        given_s = done.cpu_s
+    host_s = (done.ended_ns - done.started_ns) / 1e9
+    events = re.search(rb"total number of events:\s+(\d+)", done.stdout.read())
+    assert events is not None
+    return int(events[1]) / host_s, given_s / host_s
