@@ -24,8 +24,8 @@ from harness.probes.guards import Guard
 from harness.probes.noise import Reading
 from harness.readying import ready
 
-_AT_ONCE = "seen_at_once"
-_ONLY_A_BOOT = "only a boot tells whether it works here"
+_UNPROBED = "unprobed"
+"""How a note begins that says that nothing was decided."""
 
 
 class RuntimeState(Frozen, frozen=True, rename={"kind": "class"}):
@@ -55,23 +55,12 @@ class Diagnosis(Frozen, frozen=True):
 
 
 def known_runtimes() -> Sequence[RuntimeState]:
-    """Every registered runtime after its own `probe()`, which starts nothing.
+    """Every registered runtime after its own `probe()`, without booting anything.
 
-    Machines stay `unprobed`: only a boot tells of them, and that is for `examine`.
+    What only a boot tells stays `unprobed`, unless it is known already; `examine` boots.
     """
-    with _context() as context, ExitStack() as stack:
-        return [
-            _state(name, "unprobed", _ONLY_A_BOOT, "tarebench doctor")
-            if _needs_a_boot(name)
-            else _look(name, context, None, stack)
-            for name in _shown()
-        ]
-
-
-def _needs_a_boot(name: str) -> bool:
-    """Machines do, but for those whose class says that a look tells: `seen_at_once = True`."""
-    kind = registry.class_of(name)
-    return kind is not None and kind.is_machine and not hasattr(registry.factory(name), _AT_ONCE)
+    with _context(boot=False) as context, ExitStack() as stack:
+        return [_look(name, context, None, stack) for name in _shown()]
 
 
 def _shown() -> Sequence[str]:
@@ -97,7 +86,7 @@ def examine() -> Diagnosis:
 
 
 @contextmanager
-def _context() -> Iterator[Context]:
+def _context(boot: bool = True) -> Iterator[Context]:
     """A context of our own: what the doctor starts is inventoried and removed like a run's."""
     token = secrets.token_hex(4)
     with Inventory(f"doctor-{token}") as inventory:
@@ -108,7 +97,7 @@ def _context() -> Iterator[Context]:
             state.parent.mkdir(parents=True, exist_ok=True)
             paths.make_private(state)
             with run_group(group):
-                yield Context(token, paths.cache(), state, group, inventory)
+                yield Context(token, paths.cache(), state, group, inventory, {"boot": boot})
         finally:
             sweep(inventory)
 
@@ -120,6 +109,9 @@ def _look(name: str, context: Context, image: Image | None, stack: ExitStack) ->
         return _state(name, "unavailable", error.message, error.hint)
     except HarnessError as error:
         return _state(name, "unavailable", f"probing failed: {error.message}", error.hint)
+    undecided = next((note for note in facts.notes if note.startswith(_UNPROBED)), None)
+    if image is None and undecided is not None:
+        return _state(name, _UNPROBED, undecided, "tarebench doctor", facts.versions, facts.accel)
     return _state(name, "ready", "", "", facts.versions, facts.accel, facts.notes)
 
 

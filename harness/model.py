@@ -489,6 +489,7 @@ class Context:
 
     `cache` outlives runs; `state` is the run's own folder on a short path, removed at its
     end; `cgroup` is the name of the run's own control group (see harness/probes/cgroups.py).
+    With the option `boot` set to False a probe does without a boot, and notes `unprobed: …`.
     """
 
     run_id: str

@@ -8,7 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -18,13 +18,11 @@ from rich.text import Text
 
 from harness import events
 from harness.metrics import HEADLINES, METRICS
-from harness.model import Outcome, TrialRecord
-
-if TYPE_CHECKING:
-    from harness.doctor import Diagnosis
-
+from harness.model import Outcome, RuntimeClass, TrialRecord
 
 _HEADLINE_COLUMNS = 4
+_MANY = 8
+"""Rows beyond which a table is parted by class."""
 
 
 class Progress(Protocol):
@@ -227,11 +225,24 @@ def results_table(records: Sequence[TrialRecord]) -> Table:
         for sample in record.samples:
             if sample.dimensions.get("state", "idle") == "idle":
                 own.setdefault(sample.metric, []).append(sample.value)
-    rows = [_result_row(name, own, failed[name]) for name, own in values.items()]
-    rows.sort(key=lambda row: median(values[row[0]].get("startup.ready", [1e9])))
+    kinds = {record.runtime: record.runtime_class for record in records}
+    names = sorted(values, key=lambda name: median(values[name].get("startup.ready", [1e9])))
+    rows: list[Sequence[str]] = [_result_row(name, values[name], failed[name]) for name in names]
+    if len(rows) > _MANY:
+        rows = _by_class(rows, kinds)
     cold = any("startup.read" in own for own in values.values())
     ready = "ready, cold" if cold else "ready"
     return table("", ("runtime", ready, "lowest … highest", "CPU", "memory", "failed"), rows)
+
+
+def _by_class(rows: Sequence[Sequence[str]], kinds: Mapping[str, str]) -> list[Sequence[str]]:
+    """A line with its name before the rows of each class, from no box to the heaviest."""
+    known = [str(kind) for kind in RuntimeClass]
+    found: list[Sequence[str]] = []
+    for kind in sorted({kinds[row[0]] for row in rows}, key=known.index):
+        found.append((kind.upper(),))
+        found += [(f"  {row[0]}", *row[1:]) for row in rows if kinds[row[0]] == kind]
+    return found
 
 
 def headline_tables(records: Sequence[TrialRecord]) -> Sequence[Table]:
@@ -316,58 +327,14 @@ def listing_text(rows: Sequence[Mapping[str, Any]], width: int) -> str:
     column = min(max(map(len, names), default=0), width // 2) + 2
     lines = []
     for name, row in zip(names, rows, strict=True):
-        about = row.get("description") or row.get("class") or ""
-        parameters = ", ".join(
-            f"{key}={'|'.join(p['choices']) or p['default'] or '…'}"
-            for key, p in (row.get("parameters") or {}).items()
-        )
-        extra = [row.get("unit", ""), row.get("outcome", ""), parameters, row.get("reason", "")]
+        about = row.get("description") or ""
+        extra = [row.get("unit", ""), row.get("outcome", "")]
         text = " · ".join(part for part in (about, *extra) if part)
-        lines.append(_hanging(name.ljust(column), text, width))
+        lines.append(hanging(name.ljust(column), text, width))
     return "\n".join(lines) or "nothing yet"
 
 
-def diagnosis_text(found: Diagnosis, width: int) -> str:
-    """The doctor's findings for people."""
-    lines = ["Runtimes"]
-    for state in found.runtimes:
-        versions = ", ".join(f"{name} {text}" for name, text in state.versions.items())
-        sign = "✓" if state.status == "ready" else "✗"
-        text = f"{state.kind} · {versions}" if versions else state.kind
-        lines.append(_hanging(f"  {sign} {state.name:<8} ", text, width))
-        rest = [state.reason, f"→ {state.remedy}" if state.remedy else "", *state.notes]
-        lines += [_hanging(" " * 13, text, width) for text in rest if text]
-    lines += ["", "Guards: conditions that travel with every number"]
-    for guard in found.guards:
-        mark = {"info": "·", "warn": "!", "block": "✗"}[guard.severity]
-        lines.append(_hanging(f"  {mark} ", f"{guard.name}: {guard.value}", width))
-        lines.append(_hanging(" " * 6, guard.text, width))
-        if guard.remedy:
-            lines.append(_hanging(" " * 6, f"→ {guard.remedy}", width))
-    lines += _noise_lines(found, width)
-    lines += ["", "Image"]
-    lines.append(f"  {found.image.get('digest', 'not built yet → tarebench image build')}")
-    lines.append(f"  cache {found.cache['path']}: {bytes_text(int(found.cache['bytes']))}")
-    return "\n".join(lines)
-
-
-def _noise_lines(found: Diagnosis, width: int) -> Sequence[str]:
-    """What was heard in an idle second, and what is tuned now."""
-    lines = ["", "Noise: an idle second; `run --strict` refuses where a limit is exceeded"]
-    for reading in found.noise:
-        sign = "!" if reading.noisy else "·"
-        lines.append(_hanging(f"  {sign} ", f"{reading.name}: {reading.text}", width))
-        if reading.noisy:
-            lines.append(_hanging(" " * 6, f"→ {reading.remedy}", width))
-    if found.tuned:
-        lines += ["", "Tuned now; tarebench doctor --untune puts it back to"]
-        lines += [
-            _hanging("    ", f"{path}: {value}", width) for path, value in found.tuned.items()
-        ]
-    return lines
-
-
-def _hanging(lead: str, text: str, width: int) -> str:
+def hanging(lead: str, text: str, width: int) -> str:
     """A paragraph whose further lines stand under its first word after the lead."""
     return textwrap.fill(
         text, width, initial_indent=lead, subsequent_indent=" " * len(lead),

@@ -76,7 +76,7 @@ _EMULATOR = "qemu-system-x86_64"
 _DEFAULT_MEMORY_BYTES = 128 * MIB
 _GONE_TIMEOUT_S = 30.0
 _SLOW_START_S = 3.0
-_UNPROBED = "unprobed until the image is built: only a boot tells whether KVM works here"
+_UNPROBED = "unprobed: only a boot of the built image tells whether KVM works here"
 
 
 @dataclass(frozen=True)
@@ -345,7 +345,8 @@ class Kvm(LibvirtDomain):
 
     def probe(self) -> RuntimeFacts:
         _require_tools()
-        image = None if self._known() else store.find(self._context.cache)
+        may_boot = self._context.options.get("boot", True)
+        image = store.find(self._context.cache) if may_boot and not self._known() else None
         if image is not None:
             self.prepare(image)
         facts = super().probe()

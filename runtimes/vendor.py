@@ -65,7 +65,6 @@ class Vendor:
     title = ""
     accel = "none"
     persistent = False
-    seen_at_once = True
     hint = ""
     parameters: Mapping[str, Parameter]
 

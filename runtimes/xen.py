@@ -85,7 +85,6 @@ class Xen:
 
     runtime_class = RuntimeClass.MACHINE
     variants = ("", "type=pvh", "type=hvm")
-    seen_at_once = True
     parameters: Mapping[str, Parameter] = {
         "type": Parameter("pv", tuple(OS_TYPES), "how the guest is virtualized"),
         "storage": Parameter("qcow2", ("qcow2", "raw"), "the format of the guest's disk"),

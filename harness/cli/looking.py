@@ -45,7 +45,7 @@ def doctor(
     if as_json:
         print_json(found)
     else:
-        from harness.terminal import diagnosis_text
+        from harness.host_text import diagnosis_text
 
         typer.echo(diagnosis_text(found, width()))
 
@@ -55,6 +55,9 @@ def list_(
     what: Annotated[Listing, typer.Argument(help="What to list.")], as_json: Json = False
 ) -> None:
     """List runtimes, scenarios, metrics or runs. Never boots anything."""
+    if what is Listing.RUNTIMES:
+        _list_runtimes(as_json)
+        return
     rows = _LISTS[what]()
     if as_json:
         print_json(rows)
@@ -64,13 +67,18 @@ def list_(
     typer.echo(listing_text(rows, width()))
 
 
-def _list_runtimes() -> Sequence[dict[str, Any]]:
-    from harness.doctor import known_runtimes
-
-    keys = ("name", "class", "status", "reason", "remedy", "parameters")
+def _list_runtimes(as_json: bool) -> None:
     import msgspec
 
-    return [{key: msgspec.to_builtins(row)[key] for key in keys} for row in known_runtimes()]
+    from harness.doctor import known_runtimes
+    from harness.host_text import offered, runtimes_text
+
+    found = known_runtimes()
+    if not as_json:
+        typer.echo(runtimes_text(found, width(), offered))
+        return
+    keys = ("name", "class", "status", "reason", "remedy", "parameters")
+    print_json([{key: msgspec.to_builtins(state)[key] for key in keys} for state in found])
 
 
 def _list_scenarios() -> Sequence[dict[str, Any]]:
@@ -102,7 +110,6 @@ def _list_runs() -> Sequence[dict[str, Any]]:
 
 
 _LISTS = {
-    Listing.RUNTIMES: _list_runtimes,
     Listing.SCENARIOS: _list_scenarios,
     Listing.METRICS: _list_metrics,
     Listing.RUNS: _list_runs,

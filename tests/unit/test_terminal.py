@@ -218,12 +218,11 @@ def test_table_of_nothing_is_no_error() -> None:
 
 def test_listing() -> None:
     rows: list[dict[str, Any]] = [
-        {"name": "docker", "class": "container", "reason": "",
-         "parameters": {"network": {"choices": ["a", "b"], "default": "a"}}},
+        {"name": "quick", "description": "What does the box cost?"},
         {"name": "startup.ready", "description": "until READY", "unit": "s"},
     ]  # fmt: skip
     lines = listing_text(rows, 80).splitlines()
-    assert lines[0].split() == ["docker", "container", "·", "network=a|b"]
+    assert lines[0].split() == ["quick", *["What", "does", "the", "box", "cost?"]]
     assert lines[1].endswith("until READY · s")
     assert listing_text([], 80) == "nothing yet"
 
