@@ -64,8 +64,33 @@ BOXES = {
         Box("kvm", "virtual machine", "kvm",
             {"created": 60, "vmm": 120, "started": 90, "ready": 260},
             (90, 20), 118, 520, guest=84),
+        *(Box(name, kind, "none", {"created": first, "started": 0.3 * first, "init": 1, "ready": 1},
+              (2, 0.4 * first), memory, 0.9 * first)
+          for name, kind, first, memory in (
+              ("bare,cgroup=on", "bare metal", 0.5, 0.1), ("bwrap", "jail", 4, 0.4),
+              ("lxc", "container", 5, 1.2), ("libvirt-lxc", "container", 40, 3.1),
+              ("nspawn", "container", 48, 2.2), ("containerd", "container", 45, 3.9),
+              ("podman", "container", 55, 1.1), ("docker,network=host", "container", 80, 4.1),
+              ("docker,runtime=crun", "container", 110, 3.8),
+              ("runsc", "sandboxed container", 110, 31),
+          )),
+        *(Box(name, kind, accel, {"created": 40, "vmm": 60, "started": 50, "ready": ready},
+              (60, 20), memory, ready, guest=0.6 * memory)
+          for name, kind, accel, ready, memory in (
+              ("kvm,machine=microvm", "virtual machine", "kvm", 140, 92),
+              ("xen", "virtual machine", "xen", 700, 130),
+              ("qemu,machine=microvm", "emulated machine", "tcg", 1850, 190),
+          )),
     )
 }  # fmt: skip
+
+FIELD = (
+    "bare", "bare,cgroup=on", "chroot", "bwrap", "crun", "runc", "containerd", "lxc", "libvirt-lxc",
+    "nspawn", "podman", "docker", "docker,network=host", "docker,network=none", "docker,client=cli",
+    "docker,runtime=crun", "runsc", "kvm", "kvm,machine=microvm", "xen", "qemu",
+    "qemu,machine=microvm",
+)  # fmt: skip
+"""As many as `--runtime all` finds on a host that has everything."""
 
 QUICK = ("bare", "chroot", "runc", "crun", "docker", "qemu")
 

@@ -8,7 +8,16 @@ from dataclasses import dataclass, replace
 
 from harness.analysis.language import clauses, later, listed, recorded, say, sentences
 from harness.analysis.layers import Layers
-from harness.analysis.summary import BARE, Comparison, Cost, Summary, Undecided
+from harness.analysis.statistics import Interval
+from harness.analysis.summary import (
+    BARE,
+    MANY,
+    Comparison,
+    Cost,
+    Summary,
+    Undecided,
+    class_rank,
+)
 from harness.analysis.units import MISSING, percent, plural, quantity, span, times, with_interval
 from harness.analysis.verdicts import Verdict
 
@@ -67,16 +76,15 @@ def _ready(summary: Summary) -> Sentence | None:
             names=listed([*(c.slower for c in alike), first]),
         )
     ] * bool(alike)
-    detail += [
-        say("Between {names}: no conclusion ({why}).", names=listed([first, c.slower]), why=c.why)
-        for c in open_
-    ]
+    detail += _open(first, open_)
     if not told:
         head = say("Which runtime is ready sooner is not decided.")
         if alike:
             names = listed([first, *(c.slower for c in alike)])
             head = say("{names} are ready equally soon.", names=names)
         return Sentence("ready", head, sentences(detail), decided=bool(alike))
+    if len(told) > MANY:
+        return Sentence("ready", _by_class(summary, first, value, told), sentences(detail))
     takes, more = later("{name} takes {ratio} times as long"), later("{name} {ratio} times")
     longer = [
         say(more if number else takes, name=c.slower, ratio=_range(c))
@@ -88,11 +96,54 @@ def _ready(summary: Summary) -> Sentence | None:
     return Sentence("ready", head, sentences(detail))
 
 
+def _open(first: str, open_: Sequence[Comparison]) -> Sequence[str]:
+    """What is not decided, once for each reason."""
+    whys: dict[str, list[str]] = {}
+    for c in open_:
+        whys.setdefault(c.why, []).append(c.slower)
+    one = later("Between {names}: no conclusion ({why}).")
+    several = later("Between {first} and each of {names}: no conclusion ({why}).")
+    return [
+        say(several, first=first, names=listed(names), why=why)
+        if len(names) > 1
+        else say(one, names=listed([first, *names]), why=why)
+        for why, names in whys.items()
+    ]
+
+
+def _by_class(summary: Summary, first: str, value: str, told: Sequence[Comparison]) -> str:
+    """The ratios of very many: of each class from the lowest end of an interval to the highest."""
+    kinds: dict[str, list[Interval]] = {}
+    for c in told:
+        if c.ratio is not None and c.ratio.interval is not None:
+            kinds.setdefault(_class(summary, c.slower), []).append(c.ratio.interval)
+    ranges = [
+        say(
+            "{range} ({kind})",
+            kind=say(kind), range=_from_to(min(i.low for i in own), max(i.high for i in own)),
+        )
+        for kind, own in sorted(kinds.items(), key=lambda item: class_rank(item[0]))
+    ]  # fmt: skip
+    return say(
+        "{name} is ready in {value}; of {number} others each takes, by class, {ranges} times "
+        "as long.",
+        name=first, value=value, number=len(told), ranges=listed(ranges),
+    )  # fmt: skip
+
+
+def _class(summary: Summary, runtime: str) -> str:
+    return next(row.runtime_class for row in summary.rows if row.runtime == runtime)
+
+
 def _range(found: Comparison) -> str:
     """A ratio as its interval: `7.4 to 8.1`."""
     if found.ratio is None or found.ratio.interval is None:
         return MISSING
-    low, high = times(found.ratio.interval.low), times(found.ratio.interval.high)
+    return _from_to(found.ratio.interval.low, found.ratio.interval.high)
+
+
+def _from_to(lowest: float, highest: float) -> str:
+    low, high = times(lowest), times(highest)
     return low if low == high else say("{low} to {high}", low=low, high=high)
 
 
@@ -195,11 +246,27 @@ def _memory(summary: Summary) -> Sentence | None:
     if not known:
         head = say("What an idle box holds in memory is not decided.")
         return Sentence("memory", head, detail, decided=False) if few or absent else None
-    told = [
-        say("{value} in {name}", value=quantity(c.estimate.value, "bytes"), name=c.runtime)
-        for c in known
-    ]
+    told = [_holds(c) for c in known] if len(known) <= MANY else _hold_by_class(summary, known)
     return Sentence("memory", say("An idle instance holds {told}.", told=listed(told)), detail)
+
+
+def _holds(cost: Cost) -> str:
+    return say("{value} in {name}", value=quantity(cost.estimate.value, "bytes"), name=cost.runtime)
+
+
+def _hold_by_class(summary: Summary, known: Sequence[Cost]) -> Sequence[str]:
+    """Of each class the least and the most."""
+    kinds: dict[str, list[Cost]] = {}
+    for cost in sorted(known, key=lambda c: c.estimate.value):
+        kinds.setdefault(_class(summary, cost.runtime), []).append(cost)
+    return [
+        _holds(own[0])
+        if len(own) == 1
+        else say(
+            "{least} to {most} ({kind})", least=_holds(own[0]), most=_holds(own[-1]), kind=say(kind)
+        )
+        for kind, own in sorted(kinds.items(), key=lambda item: class_rank(item[0]))
+    ]
 
 
 def _memory_detail(known: Sequence[Cost], few: Sequence[str], absent: Sequence[str]) -> str:

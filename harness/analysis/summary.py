@@ -47,6 +47,9 @@ MACHINE_GUARDS = frozenset({"kvm", "accel", "guest_mitigations"})
 
 BLOCK = "block"
 
+MANY = 8
+"""Runtimes beyond which a report groups them by class and tells of classes, not of each."""
+
 
 @dataclass(frozen=True)
 class RuntimeRow:
@@ -204,12 +207,24 @@ def summarise(run: RunData) -> Summary:
 
 
 def runtimes(run: RunData) -> tuple[str, ...]:
-    """The runtimes that took part, in the scenario's order; controls are not among them."""
+    """The runtimes that took part, in the scenario's order; controls are not among them.
+
+    Where there are many, those of a class follow each other: a reader looks for neighbours.
+    """
     trials = run.tally
     controls = trials["experiment"].isin(["canary", "floor"])
     seen = list(dict.fromkeys(trials.loc[~controls, "runtime"]))
     order = list(run.manifest.get("scenario", {}).get("runtimes", []))
-    return tuple(sorted(seen, key=lambda name: order.index(name) if name in order else len(order)))
+    seen.sort(key=lambda name: order.index(name) if name in order else len(order))
+    if len(seen) > MANY:
+        seen.sort(key=lambda name: class_rank(class_of(run, name)[0]))
+    return tuple(seen)
+
+
+def class_rank(runtime_class: str) -> int:
+    """The place of a class among all: from no box to the heaviest one; unknown ones last."""
+    known = [each.value for each in RuntimeClass]
+    return known.index(runtime_class) if runtime_class in known else len(known)
 
 
 def is_emulated(run: RunData, runtime: str) -> bool:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 
 from harness.analysis.language import say
+from harness.analysis.summary import CONTAINERS, MACHINES, MANY
 from harness.analysis.units import quantity
 from harness.report.numbers import Numbers
 from harness.report.sheet import Layout, letters, sheet
@@ -27,7 +29,8 @@ Floats = npt.NDArray[np.float64]
 MOST = 1000
 """Steps of one curve that are drawn at most."""
 
-_CURVES_IN = 2.1
+_CURVES_IN, _PANEL_IN, _LEAST_PANEL_IN = 2.1, 1.2, 0.5
+_SCALE_IN = 0.5
 _LEVEL_IN = 0.14
 _LETTER_IN = 0.074
 
@@ -49,47 +52,79 @@ class Curve:
 
 
 def draw_ecdf(curves: tuple[Curve, ...], unit: str, axis: str, layout: Layout) -> FigureBase:
-    """Empirical distribution functions, each named above its median."""
+    """Empirical distribution functions, each named above its median.
+
+    Very many stand in panels of neighbouring classes below each other, on one scale.
+    """
     left, right = (0.115, 0.04) if layout.narrow else (0.54 / layout.width_in,) * 2
     everything = [v for c in curves for v in c.values if v > 0]
-    places = _places(curves, everything, layout.width_in, left, right)
-    levels = _levels(places)
-    names_in = 0.1 + _LEVEL_IN * (max(levels) + 1)
+    panels = _panels(curves)
+    places = [_places(panel, everything, layout.width_in, left, right) for panel in panels]
+    levels = [_levels(each) for each in places]
+    names_in = [0.1 + _LEVEL_IN * (max(each) + 1) for each in levels]
     page = sheet(
-        layout, 0.5 + names_in, row_in=_CURVES_IN,
+        layout, _SCALE_IN + sum(names_in), rows=len(panels),
+        row_in=_CURVES_IN if len(panels) == 1 else _PANEL_IN, least_in=_LEAST_PANEL_IN,
         reading=say("Share of trials that were ready by then; a name stands above its median."),
         emulated=any(curve.subject.emulated for curve in curves),
     )  # fmt: skip
-    figure, height = page.figure, page.height_in
-    curves_in = height - 0.5 - names_in
-    axes = figure.add_axes((left, 0.5 / height, 1 - left - right, curves_in / height))
-    log_axis(axes, min(everything), max(everything), unit)
-    for curve, (start, end), level in zip(curves, places, levels, strict=True):
-        xs, ys = curve.steps
-        style = (0, (3, 1.5)) if curve.subject.emulated else "solid"
-        axes.step(
-            np.concatenate([xs[:1], xs]), np.concatenate([[0.0], ys]), where="post",
-            color=curve.subject.colour, linewidth=1.6, linestyle=style,
-        )  # fmt: skip
-        colour, middle = curve.subject.colour, float(np.median(xs))
-        lift, above = 1.02 + level * _LEVEL_IN / curves_in, axes.get_xaxis_transform()
-        axes.plot([middle] * 2, [0.5, lift], color=colour, linewidth=0.6, alpha=0.45,
-                  transform=above, clip_on=False, zorder=1)  # fmt: skip
-        axes.plot([middle], [0.5], marker="o", markersize=3.6, markeredgewidth=1, zorder=3,
-                  markeredgecolor=colour, markerfacecolor="white" if curve.subject.emulated
-                  else colour)  # fmt: skip
-        axes.text(
-            (start + end) / 2, lift, curve.subject.label, color=colour, size=8, weight="bold",
-            ha="center", va="bottom", transform=axes.transAxes, zorder=4,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3},
-        )  # fmt: skip
+    shown = range(page.first, page.last)
+    curves_in = (page.height_in - _SCALE_IN - sum(names_in[n] for n in shown)) / len(shown)
+    bottom_in = page.height_in
+    for number in shown:
+        bottom_in -= names_in[number] + curves_in
+        place = (left, bottom_in / page.height_in, 1 - left - right, curves_in / page.height_in)
+        axes = page.figure.add_axes(place)
+        log_axis(axes, min(everything), max(everything), unit)
+        named = zip(panels[number], places[number], levels[number], strict=True)
+        for curve, (start, end), level in named:
+            lift = 1.02 + level * _LEVEL_IN / curves_in
+            _draw_curve(axes, curve, ((start + end) / 2, lift))
+        _dress_panel(axes, last=number == shown[-1])
+    axes.set_xlabel(say(axis), labelpad=4, size=8)
+    return page.figure
+
+
+def _panels(curves: tuple[Curve, ...]) -> Sequence[Sequence[Curve]]:
+    """All in one, or those on the host's kernel, the containers, and the machines apart."""
+    if len(curves) <= MANY:
+        return [curves]
+    own = {**dict.fromkeys(CONTAINERS, 1), **dict.fromkeys(MACHINES, 2)}
+    found: dict[int, list[Curve]] = {}
+    for curve in curves:
+        found.setdefault(own.get(curve.subject.runtime_class, 0), []).append(curve)
+    return [panel for _, panel in sorted(found.items())]
+
+
+def _draw_curve(axes: Axes, curve: Curve, name_at: tuple[float, float]) -> None:
+    """A curve, and its name above, at a place in parts of the axes' width and height."""
+    xs, ys = curve.steps
+    style = (0, (3, 1.5)) if curve.subject.emulated else "solid"
+    axes.step(
+        np.concatenate([xs[:1], xs]), np.concatenate([[0.0], ys]), where="post",
+        color=curve.subject.colour, linewidth=1.6, linestyle=style,
+    )  # fmt: skip
+    colour, middle = curve.subject.colour, float(np.median(xs))
+    axes.plot([middle] * 2, [0.5, name_at[1]], color=colour, linewidth=0.6, alpha=0.45,
+              transform=axes.get_xaxis_transform(), clip_on=False, zorder=1)  # fmt: skip
+    axes.plot([middle], [0.5], marker="o", markersize=3.6, markeredgewidth=1, zorder=3,
+              markeredgecolor=colour, markerfacecolor="white" if curve.subject.emulated
+              else colour)  # fmt: skip
+    axes.text(
+        *name_at, curve.subject.label, color=colour, size=8, weight="bold", ha="center",
+        va="bottom", transform=axes.transAxes, zorder=4,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3},
+    )  # fmt: skip
+
+
+def _dress_panel(axes: Axes, *, last: bool) -> None:
     axes.set_ylim(0, 1.0)
     axes.set_yticks([0, 0.5, 1], ["0", "½", say("all")])
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.axhline(0.5, color=HAIRLINE, linewidth=0.7, zorder=0)
-    axes.set_xlabel(say(axis), labelpad=4, size=8)
-    return figure
+    if not last:
+        axes.tick_params(axis="x", labelbottom=False)
 
 
 def ecdf_numbers(curves: tuple[Curve, ...], unit: str) -> Numbers:
@@ -121,7 +156,7 @@ def _places(
 def _levels(places: Sequence[tuple[float, float]]) -> Sequence[int]:
     """How high each name stands above the curves, so that no two names meet."""
     taken: list[list[tuple[float, float]]] = []
-    levels = []
+    levels: list[int] = []
     for place in places:
         level = next(
             (n for n, row in enumerate(taken) if not any(_meet(place, other) for other in row)),
