@@ -75,6 +75,13 @@ class Machine:
         return self.boot == "disk"
 
     @property
+    def way(self) -> str:
+        """How the machine gets to its root: one way may work where another does not."""
+        if self.own_disk is not None:
+            return f"{self.type} {self.own_disk}"
+        return f"{self.type} disk {self.firmware}" if self.from_disk else self.type
+
+    @property
     def least_memory_bytes(self) -> int:
         """Below this the machine does not get as far as its kernel: GRUB on UEFI reads a kernel
         whole into the quarter of the free memory that it gives itself."""

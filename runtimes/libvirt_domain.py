@@ -328,7 +328,7 @@ class Qemu(LibvirtDomain):
     accel = "tcg"
     cpu_mode = "maximum"
     variants = ("", "machine=microvm")
-    examples = ("machine=pc", "bus=scsi")
+    examples = ("machine=pc", "bus=scsi", "boot=disk", "boot=disk,firmware=uefi")
 
 
 class Kvm(LibvirtDomain):
@@ -377,7 +377,7 @@ class Kvm(LibvirtDomain):
         self._cpu_without = verdict.cpu_without
 
     def _conditions(self) -> dict[str, str]:
-        return kvm_verdict.conditions(Path(self._emulator()), self._machine.type, self._uri)
+        return kvm_verdict.conditions(Path(self._emulator()), self._machine.way, self._uri)
 
     def _try(self, image: Image) -> kvm_verdict.Verdict:
         """Boot one guest under a deadline; where QEMU itself fails, with a simpler CPU."""

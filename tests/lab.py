@@ -21,6 +21,9 @@ from harness.process import become_subreaper
 from harness.readying import ready
 from harness.workload import Workload
 
+READY_TIMEOUT_S = 120.0
+"""Longer than any boot: a guest in software, on a host that is busy, from disk and by UEFI."""
+
 
 @dataclass
 class Lab:
@@ -51,6 +54,7 @@ class Lab:
         spec = InstanceSpec(
             name=f"{label}-{self.place.run_id}", run_id=self.place.run_id, image=self.image,
             limits=limits or Limits(), directory=directory, sockets=sockets,
+            ready_timeout_s=READY_TIMEOUT_S,
         )  # fmt: skip
         try:
             with self.runtime(name).launch(spec, marks or Marks()) as box:

@@ -45,8 +45,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if not isinstance(item, pytest.Function) or item.originalname in DECIDED_BY_THE_BOOT:
             continue
-        form = getattr(item, "callspec", None) and item.callspec.params.get("subject")
-        if form in further:
+        given = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if any(value in further for value in given if isinstance(value, str)):
             item.add_marker(pytest.mark.slow)
 
 

@@ -11,7 +11,7 @@ from harness.analysis.frames import RunData, from_records
 from harness.analysis.relative import Relative, beside_bare
 from harness.analysis.summary import summarise
 from harness.analysis.verdicts import Verdict
-from harness.model import Outcome, Sample, Trial, TrialRecord
+from harness.model import Identity, Outcome, Sample, Trial, TrialRecord
 from harness.report.section import Section
 from harness.report.sections import computing
 
@@ -32,6 +32,8 @@ class Made:
     metrics: tuple[str, ...] = ("cpu.events",)
     conditions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     guards: tuple[Mapping[str, Any], ...] = ()
+    differing: tuple[str, ...] = ()
+    """Runtimes whose trials did not execute the image's own files."""
 
 
 def make(made: Made) -> RunData:
@@ -54,6 +56,7 @@ def make(made: Made) -> RunData:
                 TrialRecord(
                     trial.trial, "cpu", runtime, kind, accel, block, position, False, Outcome.OK,
                     "", "2026-11-23T20:00:00Z", 1.0, samples=samples,
+                    identity=Identity(identical=runtime not in made.differing),
                     conditions={"kernel": "Linux 6.1 x", **made.conditions.get(runtime, {})},
                 )
             )  # fmt: skip
@@ -121,6 +124,12 @@ def test_other_mitigations_take_a_machines_verdict_away() -> None:
     assert of(made, "kvm").verdict is Verdict.NO_CONCLUSION
     assert any("other CPU mitigations" in note for note in section(made).notes)
     assert of(Made({"bare": 1.0, "kvm": 0.9}), "kvm").verdict is Verdict.WORSE
+
+
+def test_what_is_not_the_image_gets_no_verdict() -> None:
+    found = of(Made({"bare": 1.0, "kvm": 0.5}, differing=("kvm",)), "kvm")
+    assert found.verdict is Verdict.NO_CONCLUSION
+    assert found.why == "what ran in it is not the image's own"
 
 
 def test_another_kernel_is_told() -> None:
