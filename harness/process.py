@@ -125,17 +125,18 @@ def spawn(
 ) -> Process:
     """Start a program and return at once. `argv[0]` is an absolute path.
 
-    Standard input, output and error are /dev/null unless a file descriptor is given. Descriptors in `keep` must be inheritable already. With `new_group` the child is
-    out of reach of the terminal's Ctrl-C, which is the harness's to handle. Signals that
-    the harness blocks or ignores are set back. Raises CommandFailed.
+    Standard input, output and error are /dev/null unless a file descriptor is given.
+    Descriptors in `keep` must be inheritable already. With `new_group` the child is out of
+    reach of the terminal's Ctrl-C, which is the harness's to handle. Signals that the harness
+    blocks or ignores are set back. Raises CommandFailed.
     """
     del keep  # they are inherited because they are inheritable; named for the reader
     log.debug("spawn %s", shlex.join(argv))
     actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0),
-        *([] if stdin is None else [(os.POSIX_SPAWN_DUP2, stdin, 0)]),
         (os.POSIX_SPAWN_DUP2, 0 if stdout is None else stdout, 1),
         (os.POSIX_SPAWN_DUP2, 0 if stderr is None else stderr, 2),
+        *([] if stdin is None else [(os.POSIX_SPAWN_DUP2, stdin, 0)]),
     ]
     group: dict[str, int] = {"setpgroup": 0} if new_group else {}
     try:

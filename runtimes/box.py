@@ -119,6 +119,19 @@ def _sharing(groups: Sequence[Path]) -> Sequence[int]:
     ]
 
 
+class ElsewhereBox(AgentBox):
+    """A box of which nothing is on this host but the channel."""
+
+    def __init__(self, agent: Agent, image: Image, storage: Storage) -> None:
+        super().__init__(agent, image, 0, storage)
+
+    def processes(self) -> Sequence[int]:
+        return ()
+
+    def cgroups(self) -> Sequence[Path]:
+        return ()
+
+
 def listen(spec: InstanceSpec) -> Listener:
     """The listener of an instance, in the folder that boxes see as /run/tarebench."""
     return Listener(spec.sockets / SOCKET, mode=0o666)

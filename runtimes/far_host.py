@@ -62,7 +62,10 @@ class Address:
             options += ["-i", given["keyfile"]]
         if given.get("no_verify", "0") != "0":
             options += ["-o", "StrictHostKeyChecking=no"]
-        return cls(given.get("command", "ssh"), tuple(options), parts.hostname or "")
+        host = parts.hostname or ""
+        if not host or host.startswith("-"):  # ssh would take it for an option
+            raise RuntimeUnavailable(f"{host!r} is no host", "write qemu+ssh://USER@HOST/system")
+        return cls(given.get("command", "ssh"), tuple(options), host)
 
 
 def is_far(uri: str) -> bool:
@@ -213,11 +216,9 @@ class FarHost:
         if any(statuses):
             raise CommandFailed(f"{file} could not be carried to {self.name}: {self._said()}")
 
-    def make_folder(self, name: str) -> Path:
+    def make_folder(self, folder: Path) -> None:
         """A folder for one instance, which others may enter but not list. CommandFailed."""
-        folder = f"{self.folder}/{name}"
-        self.run("mkdir", "-m", "711", folder)
-        return Path(folder)
+        self.run("mkdir", "-m", "711", "--", str(folder))
 
     def has_folder(self, folder: Path) -> bool:
         """Whether a folder is there. CommandFailed."""

@@ -12,7 +12,7 @@ import mmap
 import platform
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from runtimes.domain_xml import GuestClock
@@ -33,10 +33,15 @@ def host_mitigations(
     container's view of another kernel's), a host whose every applicable vulnerability stands
     open has none. `auto,nosmt` is `auto` for a guest, which has no SMT to switch off.
     """
-    found = re.findall(r"(?:^|\s)mitigations=(\w+)", command_line.read_text())
+    states = [file.read_text().strip() for file in vulnerabilities.glob("*")]
+    return mitigations_by(command_line.read_text(), states)
+
+
+def mitigations_by(command_line: str, states: Sequence[str]) -> str:
+    """The same of a host that has told its command line, and the state of each vulnerability."""
+    found = re.findall(r"(?:^|\s)mitigations=(\w+)", command_line)
     if found:
         return "off" if found[-1] == "off" else "auto"
-    states = [file.read_text().strip() for file in vulnerabilities.glob("*")]
     applicable = [state for state in states if state != "Not affected"]
     mitigated = [state for state in applicable if not state.startswith("Vulnerable")]
     return "off" if applicable and not mitigated else "auto"

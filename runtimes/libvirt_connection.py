@@ -75,11 +75,11 @@ def libvirt_module(log: Path | None = None) -> ModuleType:
 
 
 def check_uri(uri: str) -> str:
-    """A libvirt URI of this host, unchanged; raises UsageError.
+    """A libvirt URI of this host, or of another by ssh, unchanged; raises UsageError.
 
     A comma ends a runtime's parameter, so within a URI it is written %2C, which is the URI's
-    own way to write it; an equals sign needs no care. A guest's disk, kernel and channel are
-    files of this host, hence no URI of another one.
+    own way to write it; an equals sign needs no care. Another host is reached by ssh alone,
+    because what boots is carried there, and the channel comes back, the same way.
     """
     if uri == EMBEDDED:
         return uri
@@ -88,10 +88,11 @@ def check_uri(uri: str) -> str:
         raise UsageError(
             f"{uri!r} is not a libvirt URI", "such as qemu:///system; a comma is written %2C"
         )
-    if parts.netloc or parts.scheme.partition("+")[2] not in ("", "unix"):
+    transport = parts.scheme.partition("+")[2]
+    if (parts.netloc and transport != "ssh") or transport not in ("", "unix", "ssh"):
         raise UsageError(
-            f"{uri!r} leads to another host, which has neither the image nor the channel",
-            "use a URI of this host, such as qemu:///system",
+            f"{uri!r} leads to another host, from which only ssh brings the channel back",
+            "write qemu+ssh://USER@HOST/system",
         )
     if parts.path == "/embed":
         raise UsageError(f"{uri!r}: the embedded driver's folder is chosen by tarebench", "")
@@ -305,6 +306,11 @@ class Connection:
             yield wait
         finally:
             del self._gone[uuid]
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether a daemon is still at the other end, as far as is known."""
+        return bool(self.handle.isAlive())
 
     def knows(self, uuid: str) -> bool:
         """Whether there is a domain of this UUID. Raises RuntimeUnavailable."""

@@ -27,6 +27,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from harness import clock
 from harness.channel import Agent, Listener
@@ -53,7 +54,7 @@ from harness.model import (
 from harness.probes.cgroups import Layout
 from harness.process import become_subreaper, find_program
 from runtimes import kvm_verdict
-from runtimes.box import SOCKET, Ending, check_parameters, listen
+from runtimes.box import SOCKET, AgentBox, Ending, check_parameters, listen
 from runtimes.domain_parts import (
     INIT_SIGN,
     KERNEL_SIGN,
@@ -65,6 +66,8 @@ from runtimes.domain_parts import (
     mark_signs,
 )
 from runtimes.domain_xml import Domain, GuestClock, command_line, domain_xml
+from runtimes.far_domain import FarMachines
+from runtimes.far_host import is_far
 from runtimes.guest_box import BalloonBox, GuestBox
 from runtimes.guest_kernel_options import host_mitigations, measure_clock
 from runtimes.guest_machine import PARAMETERS, Machine, choose, require
@@ -87,6 +90,11 @@ class BootFiles:
     initramfs: Path
     disk: Path
 
+    @property
+    def loaded(self) -> tuple[Path, Path]:
+        """What QEMU loads itself, unless the machine boots from its disk."""
+        return self.kernel.boot_file, self.initramfs
+
 
 class LibvirtDomain:
     """What both runtimes share; `domain_type` and `accel` are libvirt's and QEMU's words."""
@@ -98,7 +106,7 @@ class LibvirtDomain:
     parameters: Mapping[str, Parameter] = {
         **PARAMETERS,
         "uri": Parameter(
-            EMBEDDED, (), "embed (in this process), or a libvirt URI of this host (, is %2C)"
+            EMBEDDED, (), "embed (in this process), a libvirt URI (, is %2C), or qemu+ssh://HOST/…"
         ),
     }
 
@@ -116,6 +124,13 @@ class LibvirtDomain:
         self._clock: GuestClock | None = None
         self._cpu_without: tuple[str, ...] = ()
         self._mitigations = host_mitigations()
+        self._far = FarMachines(self._uri, context) if is_far(self._uri) else None
+        self._far_emulator = ""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the machines are on another host."""
+        return self._far is not None
 
     @staticmethod
     def check(parameters: Mapping[str, str]) -> None:
@@ -124,7 +139,8 @@ class LibvirtDomain:
 
     def probe(self) -> RuntimeFacts:
         """Also finds out what QEMU can do, which takes seconds the first time on a host."""
-        _require_tools()
+        if self._far is None:
+            _require_tools()
         self._require_machine()
         return RuntimeFacts(
             versions=self._connect().versions() | self._guest_versions(),
@@ -152,7 +168,9 @@ class LibvirtDomain:
                 f"not the image: {machine.own_disk}, mounted by the image's kernel, with the agent "
                 "of its initramfs as init; its own boot loader, kernel and init do not run"
             )
-        if os.geteuid() != 0:
+        if self._far is not None:
+            notes += self._far.notes()
+        elif os.geteuid() != 0:
             notes.append("a fraction of a CPU cannot be limited: vCPUs are rounded up")
         return notes
 
@@ -166,18 +184,30 @@ class LibvirtDomain:
             self._require_machine()
             self._disk_digest = sha256_of(disk)
         self._files[image.digest] = BootFiles(kernel, initramfs(image, kernel), disk)
-        if self._clock is None and self.domain_type == "qemu" and self._machine.type == "microvm":
+        if self._far is not None:
+            files = self._files[image.digest]
+            self._far.carry([*files.loaded, files.disk])
+        elif self._clock is None and self.domain_type == "qemu" and self._machine.type == "microvm":
             self._clock = measure_clock()
         self._require_machine()
 
     def _require_machine(self) -> None:
-        emulator, kind = self._emulator(), self._machine.type
-        require(self._machine, self._connect().capabilities(emulator, kind, self.domain_type))
+        emulator, kind = self._emulator() or None, self._machine.type
+        told = self._connect().capabilities(emulator, kind, self.domain_type)
+        require(self._machine, told)
+        if self._far is not None:
+            self._far_emulator = ElementTree.fromstring(told).findtext("path", "")
+            self._mitigations = self._far.mitigations()
 
     @contextlib.contextmanager
-    def launch(self, spec: InstanceSpec, marks: Marks) -> Iterator[GuestBox]:
+    def launch(self, spec: InstanceSpec, marks: Marks) -> Iterator[AgentBox]:
         if spec.image.digest not in self._files:
             self.prepare(spec.image)
+        if self._far is not None:
+            domain, base = self._describe(spec, None, None), self._files[spec.image.digest].disk
+            with self._far.launch(domain, base, self.accel, spec, marks) as far_box:
+                yield far_box
+            return
         connection = self._connect()
         with ExitStack() as stack:
             listener = stack.enter_context(listen(spec))
@@ -286,6 +316,11 @@ class LibvirtDomain:
 
         It shares this one's connection, which stays ours to close.
         """
+        if self._far is not None:
+            raise RuntimeUnavailable(
+                "the signs of firmware and kernel do not come from another host",
+                "run this experiment there",
+            )
         self._connect()
         other = copy.copy(self)
         other._instrumented = True
@@ -294,11 +329,15 @@ class LibvirtDomain:
     def launch_files(self, image: Image, inside: Sequence[str]) -> Sequence[Path]:
         """QEMU and what the guest boots from; files of the image lie inside the base disk."""
         del inside
+        if self._far is not None:
+            raise RuntimeUnavailable("what another host has cached is not seen from here")
         files = self._files[image.digest]
-        loaded = [] if self._machine.from_disk else [files.kernel.boot_file, files.initramfs]
+        loaded = () if self._machine.from_disk else files.loaded
         return [Path(self._emulator()), *loaded, files.disk]
 
     def _connect(self) -> Connection:
+        if self._far is not None:
+            return self._far.connection()
         if self._connection is None:
             self._connection = Connection(
                 self._uri, self._context.state / "libvirt", self._cache / "capabilities",
@@ -306,18 +345,22 @@ class LibvirtDomain:
             )  # fmt: skip
         return self._connection
 
-    @staticmethod
-    def _libvirt_groups() -> bool:
+    def _libvirt_groups(self) -> bool:
         """Whether libvirt makes the control groups of guests: only root's libvirt can."""
-        return os.geteuid() == 0 and not joins_groups(Layout.detect())
+        return self._far is not None or (os.geteuid() == 0 and not joins_groups(Layout.detect()))
 
     def _emulator(self) -> str:
+        """Empty until a far host has told its own."""
+        if self._far is not None:
+            return self._far_emulator
         return find_program(_EMULATOR) or f"/usr/bin/{_EMULATOR}"
 
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        if self._far is not None:
+            self._far.close()
 
 
 class Qemu(LibvirtDomain):
@@ -344,7 +387,8 @@ class Kvm(LibvirtDomain):
     cpu_mode = "host-passthrough"
 
     def probe(self) -> RuntimeFacts:
-        _require_tools()
+        if self._far is None:
+            _require_tools()
         may_boot = self._context.options.get("boot", True)
         image = store.find(self._context.cache) if may_boot and not self._known() else None
         if image is not None:
@@ -377,6 +421,8 @@ class Kvm(LibvirtDomain):
         self._cpu_without = verdict.cpu_without
 
     def _conditions(self) -> dict[str, str]:
+        if self._far is not None:
+            return self._far.conditions(self._machine.way)
         return kvm_verdict.conditions(Path(self._emulator()), self._machine.way, self._uri)
 
     def _try(self, image: Image) -> kvm_verdict.Verdict:

@@ -42,7 +42,7 @@ class Start:
 
     def __enter__(self) -> Start:
         self._ledger.will_make(KIND, self._name, uuid=self._uuid, uri=self._connection.uri)
-        self._stack.callback(self._ledger.removed, KIND, self._name)
+        self._stack.callback(self._strike_out)
         self.wait_gone = functools.partial(
             self._stack.enter_context(self._connection.watched(self._uuid)), _GONE_TIMEOUT_S
         )
@@ -105,6 +105,12 @@ class Start:
         agent.ask_to_exit()
         self.wait_gone()
         marks.stamp(Mark.EXITED)
+
+    def _strike_out(self) -> None:
+        """A host that does not answer may still have the domain: the inventory keeps it then."""
+        with contextlib.suppress(RuntimeUnavailable):
+            if not self._connection.knows(self._uuid):
+                self._ledger.removed(KIND, self._name)
 
     def _destroy(self) -> None:
         """End a domain that has not ended by itself; that it has is no error."""

@@ -15,7 +15,7 @@ import contextlib
 import math
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -38,7 +38,7 @@ from harness.model import (
     Support,
 )
 from harness.process import find_program
-from runtimes.box import SOCKET, AgentBox, check_parameters, listen
+from runtimes.box import SOCKET, ElsewhereBox, check_parameters, listen
 from runtimes.libvirt_connection import Connection
 from runtimes.libvirt_start import Start
 from runtimes.storage import LAYER_PATH
@@ -48,16 +48,6 @@ _DEFAULT_MEMORY_BYTES = 256 * MIB
 _DISK = Parameter("", (), "a disk made of the image, where that system finds it")
 
 
-class VendorBox(AgentBox):
-    """A box of which no process is known on this host."""
-
-    def processes(self) -> Sequence[int]:
-        return ()
-
-    def cgroups(self) -> Sequence[Path]:
-        return ()
-
-
 class Vendor:
     """What they share; each says where it is, and describes one box in XML."""
 
@@ -65,6 +55,7 @@ class Vendor:
     title = ""
     accel = "none"
     persistent = False
+    elsewhere = True
     hint = ""
     parameters: Mapping[str, Parameter]
 
@@ -112,7 +103,7 @@ class Vendor:
         raise NotImplementedError
 
     @contextlib.contextmanager
-    def launch(self, spec: InstanceSpec, marks: Marks) -> Iterator[AgentBox]:
+    def launch(self, spec: InstanceSpec, marks: Marks) -> Iterator[ElsewhereBox]:
         connection, identity = self._connect(), str(uuid.uuid4())
         shares_clock = not self.runtime_class.is_machine
         with (
@@ -124,7 +115,7 @@ class Vendor:
             start.wait_ready(listener, spec.ready_timeout_s, marks)
             agent = Agent(listener, shares_clock=shares_clock)
             storage = Storage(LAYER_PATH, StorageKind.RAW, None)
-            yield VendorBox(agent, spec.image, 0, storage)
+            yield ElsewhereBox(agent, spec.image, storage)
             start.end(agent, marks)
         marks.stamp(Mark.REMOVED)
 

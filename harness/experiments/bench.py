@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from harness.clock import Marks
 from harness.experiments import identity
@@ -34,6 +35,14 @@ from harness.probes.sampling import Sampling
 from harness.workload import Workload
 
 Conditions = Mapping[str, str | float | int | bool | None]
+
+
+@runtime_checkable
+class Elsewhere(Protocol):
+    """Runtimes that may make their boxes on another host."""
+
+    @property
+    def elsewhere(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -116,6 +125,13 @@ class Bench:
             seconds or 0.0 for seconds in living
         )
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the boxes are on another host, of which only the channel is seen here."""
+        return isinstance(self.runtime, Elsewhere) and self.runtime.elsewhere
+
     def counts_cpu(self) -> bool:
-        """Whether `cpu_s` sees the whole launch: not where a daemon is shared with others."""
-        return not (isinstance(self.runtime, HasDaemon) and self.runtime.shared_daemon)
+        """Whether `cpu_s` sees the whole launch: not where a daemon is shared with others,
+        nor where it is on another host."""
+        shared = isinstance(self.runtime, HasDaemon) and self.runtime.shared_daemon
+        return not shared and not self.elsewhere

@@ -51,23 +51,26 @@ def ext4(image: Image) -> Path:
 
 def overlay_disk(base: Path, target: Path, base_format: str = "raw") -> None:
     """A qcow2 disk of one instance: what it writes is in `target`, the rest in `base`."""
-    process.run(
-        ["qemu-img", "create", "-q", "-f", "qcow2", "-F", base_format,
-         "-b", base.resolve(), target],
-        hint="apt-get install qemu-utils",
-    )  # fmt: skip
+    argv = overlay_command(base.resolve(), target, base_format)
+    process.run(argv, hint="apt-get install qemu-utils")
+
+
+def overlay_command(base: Path, target: Path, base_format: str = "raw") -> list[str]:
+    """What makes such a disk, on whichever host the two are."""
+    kinds = ["-f", "qcow2", "-F", base_format]
+    return ["qemu-img", "create", "-q", *kinds, "-b", str(base), str(target)]
 
 
 def raw_disk(base: Path, target: Path) -> None:
-    """A raw disk of one instance: a whole copy, with the base's holes.
+    """A raw disk of one instance: a whole copy, with the base's holes."""
+    process.run(raw_command(base.resolve(), target), hint="apt-get install qemu-utils")
 
-    It is written past the page cache, so that a guest finds nothing of it there.
-    """
-    process.run(
-        ["qemu-img", "convert", "-q", "-f", "raw", "-O", "raw", "-T", "none", "-t", "none",
-         base.resolve(), target],
-        hint="apt-get install qemu-utils",
-    )  # fmt: skip
+
+def raw_command(base: Path, target: Path) -> list[str]:
+    """What makes such a disk: it is written past the page cache, so that a guest finds nothing
+    of it there."""
+    past = ["-T", "none", "-t", "none"]
+    return ["qemu-img", "convert", "-q", "-f", "raw", "-O", "raw", *past, str(base), str(target)]
 
 
 def initramfs(image: Image, kernel: GuestKernel) -> Path:

@@ -182,15 +182,19 @@ def test_the_counters_rate_is_repeatable() -> None:
 
 
 @pytest.mark.parametrize(
-    "uri", ["embed", "qemu:///system", "qemu:///session?socket=/a%2Cb=c", "qemu+unix:///system"]
-)
-def test_uris_of_this_host_are_taken_as_they_are(uri: str) -> None:
+    "uri",
+    [
+        "embed", "qemu:///system", "qemu:///session?socket=/a%2Cb=c", "qemu+unix:///system",
+        "qemu+ssh://me@far:2222/system?keyfile=/k",
+    ],
+)  # fmt: skip
+def test_uris_of_this_host_and_of_others_by_ssh_are_taken_as_they_are(uri: str) -> None:
     assert check_uri(uri) == uri
 
 
 @pytest.mark.parametrize(
     "uri",
-    ["", "system", "qemu+ssh://far/system", "qemu://far/system", "qemu:///a b", "qemu:///embed"],
+    ["", "system", "qemu+tcp://far/system", "qemu://far/system", "qemu:///a b", "qemu:///embed"],
 )
 def test_other_uris_are_refused(uri: str) -> None:
     with pytest.raises(UsageError):
