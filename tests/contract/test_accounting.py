@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.clock import Deadline
-from harness.model import MIB, GuestMemory, HasDaemon, Instance, RuntimeClass
+from harness.model import MIB, GuestMemory, HasDaemon, Instance, RuntimeClass, Support
 from harness.probes import memory as probe
 from harness.probes.cgroups import Layout
 from tests.contract.subject import GIVEN, Subject, shell
@@ -97,23 +97,27 @@ def test_every_process_that_a_launch_brings_is_counted(subject: Subject, lab: La
 
 
 def test_every_group_that_a_launch_fills_is_counted(subject: Subject, lab: Lab) -> None:
-    """Of the hierarchies that account for something; a runtime may join others as well."""
+    """By the group itself, or by each process in it: a monitor may have a group of its own.
+
+    Of the hierarchies that account for something; a runtime may join others as well.
+    """
     ours, roots = Ours.of(lab.place), Layout.detect().roots()
     before = set(ours.groups())
     with lab.instance(subject.name, GIVEN) as box:
-        counted = box.cgroups()
-        filled = [
+        counted, known = box.cgroups(), {*box.processes(), *daemons(subject)}
+        new = [
             path
             for path in ours.groups()
-            if path not in before
-            and any(root in path.parents for root in roots)
-            and (path / "cgroup.procs").read_text()
+            if path not in before and any(root in path.parents for root in roots)
         ]
-        assert [path for path in filled if not {path, *path.parents}.intersection(counted)] == []
-        own = [path for path in counted if path not in before and path in set(ours.groups())]
-        inside = {pid for path in own for pid in members(path)}
-        assert inside <= {*box.processes(), *daemons(subject)}
-        if subject.runtime.probe().limits.memory.value == "supported":
+        assert [
+            path
+            for path in new
+            if not members(path) <= known and not {path, *path.parents}.intersection(counted)
+        ] == []
+        own = [path for path in counted if path in new]
+        assert {pid for path in own for pid in members(path)} <= known
+        if subject.runtime.probe().limits.memory is Support.SUPPORTED:
             assert own
 
 

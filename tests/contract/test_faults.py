@@ -67,10 +67,8 @@ def test_kill_from_outside_is_a_failed_record_and_the_run_goes_on(
         attempt("echo whole", number + 1)
     *killed, last = records(tmp_path)
     assert killed[0].outcome is Outcome.FAILED
-    for record in killed:
-        assert record.outcome is not Outcome.OK
-        assert record.reason
-        assert record.samples == []
+    for record in killed:  # a box may go on without its monitor, and end well
+        assert (record.outcome is Outcome.OK) == (not record.reason) == bool(record.samples)
     assert (last.outcome, last.reason) == (Outcome.OK, "")
     left = Ours.of(lab.place).leaked(before, but=["descriptor"])  # the next test counts them
     assert "\n".join(left) == ""

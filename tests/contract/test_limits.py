@@ -54,11 +54,16 @@ def test_touching_more_than_the_limit_fails_and_ends(subject: Subject, lab: Lab)
     assert subject.box.run(shell("exit 0")).exit_status == 0
 
 
-def test_more_processes_than_the_limit_cannot_be_forked(subject: Subject) -> None:
+def test_more_processes_than_the_limit_cannot_be_forked(subject: Subject, lab: Lab) -> None:
     if subject.runtime.probe().limits.pids is not Support.SUPPORTED:
         pytest.skip(f"{subject.name} does not limit processes, and says so")
     assert GIVEN.pids is not None
     forks = f"for i in $(seq {GIVEN.pids + 50}); do sleep 300 & echo $i; done"
+    if subject.runtime.runtime_class is RuntimeClass.SANDBOX:
+        # Its kernel's own threads are what is counted on the host, and it dies of the limit.
+        with pytest.raises(ChannelError), lab.instance(subject.name, GIVEN) as box:
+            box.run(shell(forks))
+        return
     done = subject.box.run(shell(forks))
     assert b"can't fork" in done.stderr.read()
     made = len(done.stdout.read().split())
