@@ -30,6 +30,11 @@ def published_figures() -> Path:
     return shipped_results() / "published.csv"
 
 
+def claims() -> Path:
+    """The sentences that `tarebench claims` holds against runs (TOML)."""
+    return shipped_results() / "claims.toml"
+
+
 def reference_runs() -> Mapping[str, Path]:
     """The shipped reference runs by scenario; of several machines' runs, the first's."""
     found: dict[str, Path] = {}

@@ -66,7 +66,7 @@ def called() -> set[str]:
             continue
         for each in _texts(arguments[place]):
             found.add(f"{{n}} {each}" if name == "plural" else each)
-    return found | _templates()
+    return found | _templates() | set(_claims())
 
 
 def literals() -> set[str]:
@@ -127,6 +127,13 @@ def _model() -> Iterator[str]:
     from harness.model import RuntimeClass
 
     yield from (each.value for each in RuntimeClass)
+
+
+def _claims() -> Iterator[str]:
+    """The sentences of the claims, and of their checks."""
+    told = tomllib.loads((ROOT / "results" / "claims.toml").read_text())
+    for each in (part for claim in told["claim"] for part in (claim, *claim.get("checks", ()))):
+        yield from (each[key] for key in ("says", "why", "needs") if key in each)
 
 
 def _strings(value: object) -> Iterator[str]:

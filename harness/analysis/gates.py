@@ -24,7 +24,7 @@ from enum import StrEnum
 from harness.analysis import statistics
 from harness.analysis.compare import Beside, Comparison, series_of
 from harness.analysis.expression import Expression, same_runtime
-from harness.analysis.statistics import Estimate
+from harness.analysis.statistics import Estimate, Interval
 from harness.errors import UsageError
 
 
@@ -105,17 +105,24 @@ def _finding(expression: Expression, c: Comparison, confidence: float) -> Findin
     if ratio is None or ratio.interval is None:
         why = ratio.absent if ratio else c.judgement.why
         return Finding(c, Outcome.UNDECIDED, ratio, why)
-    low, high, limit = ratio.interval.low, ratio.interval.high, expression.limit
-    if not expression.above:
-        low, high, limit = -high, -low, -limit
-    if low > limit:
+    outcome = answer(ratio.interval, expression.limit, above=expression.above)
+    if outcome is Outcome.HOLDS:
         if c.floor is not None and abs(float(fresh.median() - old.median())) < c.floor:
             why = "the difference is below the channel's round trip"
             return Finding(c, Outcome.UNDECIDED, ratio, why)
         return Finding(c, Outcome.HOLDS, ratio, "")
-    if high <= limit:
-        return Finding(c, Outcome.DOES_NOT_HOLD, ratio, "")
-    return Finding(c, Outcome.UNDECIDED, ratio, "the interval includes both answers")
+    both = outcome is Outcome.UNDECIDED
+    return Finding(c, outcome, ratio, "the interval includes both answers" if both else "")
+
+
+def answer(interval: Interval, limit: float, *, above: bool) -> Outcome:
+    """Whether what the interval is of lies above a limit (or below), which is not itself."""
+    low, high = interval.low, interval.high
+    if not above:
+        low, high, limit = -high, -low, -limit
+    if low > limit:
+        return Outcome.HOLDS
+    return Outcome.DOES_NOT_HOLD if high <= limit else Outcome.UNDECIDED
 
 
 def _check(expression: Expression, found: Sequence[Beside]) -> None:

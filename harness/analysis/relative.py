@@ -19,20 +19,20 @@ from harness.analysis.language import say
 from harness.analysis.statistics import CONFIDENCE, Estimate
 from harness.analysis.summary import (
     BARE,
+    MACHINES,
     RuntimeRow,
     Summary,
     blocking,
+    class_of,
     direction,
     floor_s,
+    is_emulated,
     ran_something_else,
     threshold,
 )
 from harness.analysis.verdicts import Family, Judgement, Verdict
-from harness.model import RuntimeClass
 
 _COMPARED = re.compile(r"cpu\..*|io\.[a-z]+\.(iops|bandwidth)|io\.fsync\.latency|job\..*")
-
-_MACHINES = (RuntimeClass.MACHINE.value, RuntimeClass.EMULATED.value)
 
 
 @dataclass(frozen=True)
@@ -91,14 +91,14 @@ def beside(
         for row in summary.rows
         if len(run.values(metric, row.runtime, **dimensions))
     ]
-    against = [_unfair(run, row) for row in summary.rows if row.runtime == base]
+    against = [unfair(run, row.runtime) for row in summary.rows if row.runtime == base]
     return _controlled(run, found, None, next(filter(None, against), ""))
 
 
 def p_values(run: RunData, rows: Sequence[RuntimeRow]) -> Sequence[float]:
     """Those of every comparison beside bare metal that a report makes, whatever its sections
     show: the family in which each must stand. What is unfair to compare is not among them."""
-    fair = [row for row in rows if row.runtime != BARE and not _unfair(run, row)]
+    fair = [row for row in rows if row.runtime != BARE and not unfair(run, row.runtime)]
     found = [
         effects.p_value(
             run.values(metric, BARE, **dimensions),
@@ -166,17 +166,17 @@ def _relative(
     return replace(made, judgement=judgement, blocks=tuple(map(float, paired)))
 
 
-def _unfair(run: RunData, row: RuntimeRow) -> str:
+def unfair(run: RunData, runtime: str) -> str:
     """Why no verdict is given on this runtime at all; empty where one may be."""
-    if ran_something_else(run, row.runtime):
+    if ran_something_else(run, runtime):
         return say("what ran in it is not the image's own")
-    if row.emulated:
+    if is_emulated(run, runtime):
         return say("emulated in software")
-    machine = row.runtime_class in _MACHINES
+    machine = class_of(run, runtime)[0] in MACHINES
     stopped: Sequence[Mapping[str, Any]] = blocking(run, machines=machine)
     if stopped:
         return str(stopped[0].get("text", ""))
-    differing = condition(run, row.runtime, "mitigations_differ")
+    differing = condition(run, runtime, "mitigations_differ")
     if differing:
         return say(
             "the guest's mitigations differ from the host's ({differing})", differing=differing
@@ -201,7 +201,7 @@ def _controlled(
 
     `against` says why none is given at all, where none is.
     """
-    reasons = [_unfair(run, each.row) or against for each in found]
+    reasons = [unfair(run, each.row.runtime) or against for each in found]
     fair = [
         each.judgement
         for each, unfair in zip(found, reasons, strict=True)

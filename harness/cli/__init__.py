@@ -22,13 +22,14 @@ from harness.cli import (
     looking,
     reading,
     running,
+    teaching,
 )
 from harness.cli.terminal_io import INTERRUPTED, State, app, say
 from harness.errors import HarnessError, UsageError
 
 __all__ = [
     "app", "checking", "comparing", "exchanging", "keeping", "looking", "main", "reading",
-    "running",
+    "running", "teaching",
 ]  # fmt: skip
 
 

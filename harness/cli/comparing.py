@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from harness.cli.terminal_io import Json, app, print_json, print_rich, say
+from harness.cli.terminal_io import Json, app, print_json, print_rich, readable
 from harness.errors import UsageError
-
-if TYPE_CHECKING:
-    from harness.analysis.frames import RunData
 
 _RUN = "A run folder, a report, `latest`, or `demo/SCENARIO`"
 
@@ -46,7 +42,7 @@ def compare(
 
     expressions = [parse(text) for text in fail_if or ()]
     first = load_run(find_run(base))
-    others, refused = _readable(new)
+    others, refused = readable(new)
     found = beside(first, others)
     answers = gates.evaluate(expressions, found)
     from harness.analysis.export import write_whole
@@ -65,23 +61,3 @@ def compare(
         raise typer.Exit(1)
     if refused:
         raise typer.Exit(UsageError.exit_code)
-
-
-def _readable(names: Sequence[str]) -> tuple[list[RunData], list[str]]:
-    """The new runs that can be read; the others are said and counted, unless there are no more."""
-    from harness.analysis.frames import load_run
-    from harness.runs import find_run
-
-    found: list[RunData] = []
-    refused: list[tuple[str, UsageError]] = []
-    for name in names:
-        try:
-            found.append(load_run(find_run(name)))
-        except UsageError as error:
-            refused.append((name, error))
-    if not found:
-        raise refused[0][1]
-    for _, why in refused:
-        say(f"tarebench: left out: {why.message}")
-        say(f"  hint: {why.hint}")
-    return found, [name for name, _ in refused]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.terminal_io import app, tell_left_out
+from harness.cli.terminal_io import Lang, app, tell_left_out
 from harness.errors import UsageError
 
 
@@ -22,7 +22,7 @@ def report(
         Path | None,
         typer.Option(help="Also write the charts here: SVG, PNG, PDF; for print and slides."),
     ] = None,
-    lang: Annotated[str, typer.Option(help="en or zh.")] = "en",
+    lang: Lang = "en",
 ) -> None:
     """Make the report of one or more runs; `demo` is a shipped reference run."""
     if format_ not in ("html", "md"):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -25,6 +28,7 @@ image_app = typer.Typer(
 )  # fmt: skip
 app.add_typer(image_app, name="image")
 
+Lang = Annotated[str, typer.Option(help="en or zh.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 
@@ -60,6 +64,26 @@ def tell_left_out(run: RunData) -> None:
     """What of a run could not be read, or is not in the file that it was read from."""
     for note in run.notes:
         say(f"{run.run}: {note}")
+
+
+def readable(names: Sequence[str]) -> tuple[list[RunData], list[str]]:
+    """The runs that can be read; the others are said and counted, unless there are no more."""
+    from harness.analysis.frames import load_run
+    from harness.runs import find_run
+
+    found: list[RunData] = []
+    refused: list[tuple[str, UsageError]] = []
+    for name in names:
+        try:
+            found.append(load_run(find_run(name)))
+        except UsageError as error:
+            refused.append((name, error))
+    if not found:
+        raise refused[0][1]
+    for _, why in refused:
+        say(f"tarebench: left out: {why.message}")
+        say(f"  hint: {why.hint}")
+    return found, [name for name, _ in refused]
 
 
 def print_json(value: object) -> None:

@@ -1,0 +1,55 @@
+"""Commands for a class: claims, and the words that numbers need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.terminal_io import Json, Lang, app, print_json, print_rich, readable, tell_left_out
+from harness.errors import UsageError
+
+
+@app.command()
+def claims(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Run folders, reports, `latest`, `demo/SCENARIO`; none: all reference runs.",
+            show_default=False,
+        ),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--claims", help="A file of claims of your own.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Show every number.")] = False,
+    lang: Lang = "en",
+    as_json: Json = False,
+) -> None:
+    """Hold each sentence of the teaching text against stored runs.
+
+    A claim holds, does not hold, depends, or is not decided by these data: docs/claims.md.
+    """
+    from harness import resources
+    from harness.analysis.claims import declared
+    from harness.analysis.claims.answers import answer
+    from harness.analysis.language import speaking
+    from harness.report.claims import document, terminal
+
+    asked = declared.read(file)
+    names = runs or [str(path) for path in resources.reference_runs().values()]
+    found, refused = readable(names)
+    for run in found:
+        tell_left_out(run)
+    with speaking(lang):
+        answers = answer(asked, found)
+        if as_json:
+            print_json({
+                "runs": [run.run for run in found], "claims": document(answers),
+                "unreadable": refused,
+            })  # fmt: skip
+        else:
+            print_rich(terminal(answers, every))
+    if refused:
+        raise typer.Exit(UsageError.exit_code)
