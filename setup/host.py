@@ -165,6 +165,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 TEST_NEEDS: tuple[Need, ...] = (
     Need("chromium", "to test reports in a browser", lambda: any(map(program, BROWSERS))),
+    Need("openssh-client", "to test far hosts", lambda: program("ssh")),
     Need("hyperfine", "benchmarks of our own speed", lambda: program("hyperfine")),
     Need("fonts-wqy-microhei", "to draw charts in Chinese in tests", chinese_font),
     Need("libxml2-utils", "to check the XML of machines in tests", lambda: program("xmllint")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator, Mapping
 
 import pytest
@@ -10,12 +11,13 @@ import pytest
 from harness.clock import Marks, now_ns
 from harness.errors import ChannelError, RuntimeUnavailable
 from harness.model import Cleaner, Job, Limits, Mark
+from harness.process import find_program
 from runtimes.far_host import KIND as FOLDER
 from runtimes.far_host import folders
 from runtimes.libvirt_domain import LibvirtDomain, Qemu
 from runtimes.libvirt_start import KIND, domains
 from tests.conftest import runtime_or_skip
-from tests.far import Far, far_host
+from tests.far import Far, far_host, sshd
 from tests.lab import Lab
 
 pytestmark = pytest.mark.integration
@@ -30,6 +32,12 @@ def far(lab: Lab) -> Iterator[Far]:
     runtime_or_skip(lab, "qemu")
     if os.geteuid() != 0:
         pytest.skip("a private libvirtd and sshd need root")
+    if find_program("ssh") is None:
+        pytest.skip("ssh is not installed")
+    try:
+        sshd(lab.context.cache)
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"openssh-server cannot be fetched: {error.stderr.decode()[-200:]}")
     with far_host(lab) as host:
         yield host
 
@@ -79,7 +87,7 @@ def lose(lab: Lab, far: Far, how: str) -> None:
         box.run(Job(["/usr/bin/busybox", "sleep", "100"], timeout_s=100))
 
 
-@pytest.mark.parametrize("how", ["cut_off", "freeze"])
+@pytest.mark.parametrize("how", ["cut_off", pytest.param("freeze", marks=pytest.mark.slow)])
 def test_a_host_that_goes_away_fails_the_trial_in_bounded_time(
     lab: Lab, far: Far, how: str
 ) -> None:

@@ -11,7 +11,11 @@ import pytest
 from harness import registry
 from harness.clock import now_ns
 from harness.errors import RuntimeUnavailable
-from harness.model import Context, RuntimeClass
+from harness.experiments import memory
+from harness.experiments.bench import Bench
+from harness.model import Context, Image, Limits, RuntimeClass, RuntimeFacts
+from harness.settings import Memory
+from harness.workload import Workload
 from runtimes import libvirt_open
 from runtimes.vendor import Esxi, OpenVz, Vendor, Vmware
 
@@ -120,3 +124,17 @@ def test_an_esxi_host_that_says_nothing(
     error = refusal(esxi(context, f"esx://root@127.0.0.1:{silent}/?no_verify=1"))
     assert "did not answer within 1 s" in error.message
     assert "virsh -c" in error.hint
+
+
+def test_what_a_box_costs_elsewhere_is_absent_and_not_zero(context: Context) -> None:
+    bench = Bench(
+        runtime=Esxi("esxi", {}, context), facts=RuntimeFacts(),
+        image=Image("sha256:0", Path("/image"), "", ()), limits=Limits(),
+        workload=Workload(argv=["/usr/bin/echo"]), outside=(), run_id="1", scratch=context.cache,
+        state=context.state, group=None,
+    )  # fmt: skip
+    assert bench.elsewhere
+    assert not bench.counts_cpu()
+    found = memory.measure(bench, Memory())
+    assert found.samples == ()
+    assert "another host" in str(found.conditions["not_counted"])
