@@ -42,5 +42,6 @@ class Unshare(Monitored):
         network = ["--net"] if self._chosen["net"] == "own" else []
         return [
             self._binary, "--mount", "--uts", "--ipc", "--pid", *network,
-            "--fork", "--kill-child", "--mount-proc", f"--root={site.root}", *AGENT,
+            "--fork", "--kill-child", "--mount-proc", f"--root={site.root}",
+            "/usr/bin/setpriv", "--bounding-set=-sys_chroot", *AGENT,
         ]  # fmt: skip
