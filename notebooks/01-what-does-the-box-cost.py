@@ -39,7 +39,7 @@ from harness.analysis import (
     readable,
     rung_table,
 )
-from harness.report import figure, house_style
+from harness.report import figure, guess_figure, house_style
 
 pd.set_option("display.max_colwidth", None)
 run = demo("quick")
@@ -91,6 +91,9 @@ guesses = {
     "runc": None,
     "docker": None,
 }
+guess_figure(check_guesses(run, "startup.ready", guesses))
+
+# %%
 readable(check_guesses(run, "startup.ready", guesses))
 
 # %% [markdown]
@@ -303,6 +306,9 @@ guesses = {
     "docker,network=none": None,
     "docker,network=host": None,
 }
+guess_figure(check_guesses(network, "startup.ready", guesses))
+
+# %%
 readable(check_guesses(network, "startup.ready", guesses))
 
 # %% [markdown]

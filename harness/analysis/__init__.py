@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from harness.analysis.api import (
         answers,
         by_block,
-        check_guesses,
         demo,
         demos,
         load,
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
         rung_table,
     )
     from harness.analysis.frames import RunData
+    from harness.analysis.guesses import check_answers, check_guesses, guesses_beside
     from harness.analysis.statistics import Estimate, Interval, difference, median, ratio
 
 __all__ = [
@@ -36,10 +36,12 @@ __all__ = [
     "RunData",
     "answers",
     "by_block",
+    "check_answers",
     "check_guesses",
     "demo",
     "demos",
     "difference",
+    "guesses_beside",
     "load",
     "median",
     "medians",
@@ -53,6 +55,7 @@ __all__ = [
 
 _ELSEWHERE = {
     "RunData": "frames",
+    **dict.fromkeys(("check_answers", "check_guesses", "guesses_beside"), "guesses"),
     **dict.fromkeys(("Estimate", "Interval", "difference", "median", "ratio"), "statistics"),
 }
 

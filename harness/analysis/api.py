@@ -150,35 +150,6 @@ def published_figures(kind: str | None = None) -> pd.DataFrame:
     return pd.DataFrame([f for f in published.read() if kind in (None, f.kind)])
 
 
-def check_guesses(
-    run: RunData, metric: str, guesses: Mapping[str, float | None], **dimensions: str
-) -> pd.DataFrame:
-    """Predictions beside what was measured: a row a runtime that was guessed at.
-
-    `off` is the larger of the two over the smaller: 1 is exact, 10 a tenfold miss. Where the
-    guess is None, none was made, and the answer is not told either. Raises UsageError for a
-    runtime that the run does not have.
-    """
-    found = medians(run, metric, **dimensions)
-    unknown = [name for name in guesses if name not in found.index]
-    if unknown:
-        raise UsageError(
-            f"the run measured no {', '.join(unknown)}", f"it has {', '.join(found.index)}"
-        )
-    bad = [name for name, guess in guesses.items() if guess is not None and not guess > 0]
-    if bad:
-        raise UsageError(f"the guess for {', '.join(bad)} is not above 0", "guess in base units")
-    made = pd.Series(guesses, dtype=float)
-    table = found.loc[list(guesses), ["median", "low", "high"]].where(made.notna())
-    table.insert(0, "guess", made)
-    size = made / table["median"]
-    table["off"] = size.where(size >= 1, 1 / size)
-    unit = _unit(run, metric)
-    return _with_units(
-        table, dict.fromkeys(("guess", "median", "low", "high"), unit) | {"off": _RATIO}
-    )
-
-
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """A table of this module as text: each value with its unit and no needless digits."""
     units: Mapping[str, str] = table.attrs.get(UNITS, {})

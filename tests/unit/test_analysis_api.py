@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 import sys
@@ -17,9 +18,11 @@ from harness.analysis import (
     RunData,
     answers,
     by_block,
+    check_answers,
     check_guesses,
     demo,
     demos,
+    guesses_beside,
     load,
     median,
     medians,
@@ -31,7 +34,7 @@ from harness.analysis import (
     rung_table,
 )
 from harness.errors import UsageError
-from harness.report import figure, figures
+from harness.report import figure, figures, guess_figure
 from tests.synthetic import Plan, make_run
 
 TOP = Path(__file__).resolve().parent.parent.parent
@@ -194,3 +197,50 @@ def test_a_run_is_read_from_its_report_too(run: RunData, tmp_path: Path) -> None
     build([run], tmp_path / "r.html")
     again = load(str(tmp_path / "r.html"))
     pd.testing.assert_frame_equal(medians(again, READY), medians(run, READY))
+
+
+def test_a_guess_can_stand_beside_any_column(run: RunData) -> None:
+    table = rung_table(demo("ladder"))
+    checked = guesses_beside(table, {"control group": 0.001, "crun": None}, "added")
+    assert list(checked.columns) == ["guess", "added", "low", "high", "off"]
+    assert checked["off"]["control group"] == pytest.approx(table["added"]["control group"] / 0.001)
+    assert readable(checked)["guess"]["control group"] == "1.00 ms"
+    with pytest.raises(UsageError, match="no column 'adds'"):
+        guesses_beside(table, {}, "adds")
+    with pytest.raises(UsageError, match="is not above 0"):
+        guesses_beside(table, {"crun": math.inf}, "added")
+
+
+def test_answers_are_told_right_or_not_yet_and_never_given_away() -> None:
+    right = {"a": 2.0, "b": {"runc", "crun"}, "c": "bare", "d": True}
+    given = {"a": 2.05, "b": ["crun", "runc"], "c": "docker"}
+    assert list(check_answers(given, right)["is"]) == ["right", "right", "not yet", "owed"]
+    told = check_answers({"a": "2", "c": None}, right)
+    assert list(told["is"]) == ["not yet", "owed", "owed", "owed"]
+    assert "runc" not in told.to_string()
+    with pytest.raises(UsageError, match="nobody asked e"):
+        check_answers({"e": 1}, right)
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_a_guess_is_drawn_where_it_is_beside_what_was_measured(run: RunData, narrow: bool) -> None:
+    truth = medians(run, READY)["median"]
+    checked = check_guesses(run, READY, {"bare": 0.5, "crun": None, "docker": 0.001})
+    axes = guess_figure(checked, narrow).axes[0]
+    points = {line.get_marker(): [] for line in axes.lines if line.get_marker() in "oD"}
+    for line in axes.lines:
+        if line.get_marker() in points:
+            points[line.get_marker()].append(line.get_xdata()[0])
+    assert points["D"] == [0.5, 0.001]
+    assert points["o"] == pytest.approx([truth["bare"], truth["docker"]])
+    assert axes.get_xscale() == "log"
+    assert axes.get_xlim()[0] < 0.001 < 0.5 < axes.get_xlim()[1]
+    words = [text.get_text() for text in axes.texts]
+    assert any("crun" in each for each in words)
+
+
+def test_a_guess_that_is_owed_draws_no_answer(run: RunData) -> None:
+    axes = guess_figure(check_guesses(run, READY, {"bare": None, "crun": None})).axes[0]
+    assert [line.get_marker() for line in axes.lines] == []
+    assert "no guess yet" in [text.get_text() for text in axes.texts]
+    assert list(axes.get_xticks()) == []

@@ -22,6 +22,7 @@ FOLDER = TOP / "notebooks"
 TEXTS = sorted(FOLDER.glob("[0-9][0-9]-*.py"))
 READY = "startup.ready"
 MOST_BYTES = 600_000
+QUANTITY = re.compile(r"\d[\d.]* ?(?:ms|µs|s|MiB|KiB|GiB|milliseconds)\b")
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +104,40 @@ def test_pictures_are_there_and_small(text: Path) -> None:
 def test_numbers_of_the_run_are_computed_and_not_typed(text: Path) -> None:
     """No quantity with a unit stands in the prose; what a class is asked to guess least of all."""
     prose = "\n".join(c.source for c in jupytext.read(text).cells if c.cell_type == "markdown")
-    found = re.findall(r"\d[\d.]* ?(?:ms|µs|s|MiB|KiB|milliseconds)\b", prose)
-    assert found == []
+    assert QUANTITY.findall(prose) == []
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
+def test_a_lesson_has_a_page_for_the_teacher_and_a_line_in_the_list(text: Path) -> None:
+    page = (FOLDER / "teacher" / f"{text.stem}.md").read_text()
+    assert re.findall(r"^## (.+)$", page, re.M) == ["Time", "Before class", "Pitfalls", "Answers"]
+    assert QUANTITY.findall(page) == []
+    line = next(x for x in (FOLDER / "README.md").read_text().splitlines() if text.stem in x)
+    assert f"({text.stem}.ipynb)" in line
+    assert f"(teacher/{text.stem}.md)" in line
+    minutes = line.split("|")[3].strip()
+    assert f"{minutes} minutes" in page
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
+def test_a_lesson_that_is_filled_in_runs_too(text: Path, tmp_path: Path) -> None:
+    """Every guess and answer that is asked for is given: charts and checks take it."""
+    code = "\n\n".join(c.source for c in jupytext.read(text).cells if c.cell_type == "code")
+    assert len(re.findall(r"\bguess_figure\(", code)) >= 2
+    filled, count = re.subn(r"(?<=: )None(?=,)", "0.05", code)
+    assert count >= 4
+    script = tmp_path / "filled.py"
+    script.write_text(filled.replace("%matplotlib", "# %matplotlib"))
+    bare = os.environ | {"MPLBACKEND": "agg"}
+    done = subprocess.run(
+        [sys.executable, script],
+        cwd=tmp_path,
+        env=bare,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_the_first_lesson_says_is_true_of_its_data() -> None:
