@@ -13,9 +13,10 @@ from typing import Any
 
 import jupytext
 import nbformat
+import numpy as np
 import pytest
 
-from harness.analysis import demo, difference, medians, rung_table
+from harness.analysis import by_block, demo, difference, medians, rung_table
 
 TOP = Path(__file__).resolve().parent.parent.parent
 FOLDER = TOP / "notebooks"
@@ -185,3 +186,48 @@ def test_what_the_first_lesson_says_of_docker_s_network_is_true() -> None:
     work = medians(run, "startup.cpu")
     others = work.loc[["docker", "docker,network=none"]]
     assert (work["high"]["docker,network=host"] < others["low"]).all()
+
+
+def test_what_the_second_lesson_says_of_rungs_is_true() -> None:
+    table = rung_table(demo("ladder"))
+    kernel = table[table["main"] & table["runtime"].str.startswith("spawn")]
+    namespaces = [name for name in kernel.index if "namespace" in name]
+    added = kernel["added"]
+    assert added[namespaces].idxmax() == "network namespace"
+    assert added[namespaces].max() < 0.1 * added["control group"]
+    assert added["mounts"] > added["mount namespace"]
+    assert added["control group"] > table["ready"]["network namespace"]  # all below it together
+    assert set(kernel.index[(kernel["low"] < 0) & (kernel["high"] > 0)]) >= {
+        "capabilities", "seccomp",
+    }  # fmt: skip
+    assert table["added"].idxmax() == "Docker, no network"
+    assert table["ready"]["seccomp"] < 0.2 * table["ready"]["Docker, bridge"]
+    assert table["ready"]["Docker, host network"] < 0.6 * table["ready"]["Docker, no network"]
+    for name in ("Docker, bridge", "docker command"):
+        assert table["low"][name] < 0 < table["high"][name]
+
+
+def test_waits_for_a_grace_period_come_in_steps_and_nothing_else_does() -> None:
+    trials = by_block(demo("ladder"), "ladder.ready")
+    by_hand = [name for name in trials if name.startswith("spawn")]
+    grouped = [name for name in by_hand if "+cgroup" in name.partition("with=")[2]]
+    with_group = trials[grouped].stack().to_numpy()
+    without = trials[[n for n in by_hand if n not in grouped]].stack()
+    apart = np.arange(0.0015, 0.008, 0.00005)
+    gathered = np.abs(np.exp(2j * np.pi * with_group[None, :] / apart[:, None]).mean(axis=1))
+    assert gathered.max() > 0.8
+    assert apart[gathered.argmax()] == pytest.approx(0.004, rel=0.03)  # a tick at 250 Hz
+    assert without.quantile(0.95) < np.quantile(with_group, 0.05)
+
+
+def test_what_the_second_lesson_says_of_phases_is_true() -> None:
+    run = demo("phases")
+    kernel, init, ready, firmware = (
+        medians(run, f"phases.{mark}")["median"] for mark in ("kernel", "init", "ready", "firmware")
+    )
+    assert medians(run, "startup.ready")["emulated"].all()
+    assert ((init - kernel) > 0.6 * ready).all()
+    assert kernel["qemu"] - firmware["qemu"] < 0.1 * ready["qemu"]
+    saved = {mark: span["qemu"] - span["qemu,machine=microvm"]
+             for mark, span in (("before", kernel), ("kernel", init - kernel))}  # fmt: skip
+    assert saved["kernel"] > saved["before"] > 0
