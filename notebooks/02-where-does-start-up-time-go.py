@@ -157,9 +157,9 @@ axes.spines[["top", "right"]].set_visible(False)
 
 # %% [markdown]
 # The clearest peak is the distance between steps. (The lower ones, at its half, its double and
-# between, are the same thing seen again.) A kernel whose timer ticks 250 times a second has a tick every four
-# thousandths of one. That our host's does is a hypothesis, and a checkable one: its configuration
-# says so (`CONFIG_HZ`).
+# between, are the same thing seen again.) A kernel whose timer ticks 250 times a second has a tick
+# every four thousandths of one. That our host's does is a hypothesis, and a checkable one: its
+# configuration says so (`CONFIG_HZ`).
 #
 # What a median of such data says: *which step the middle trial fell on*. That is why the last two
 # rungs of the ladder seem to give time back and take it again. Nothing got quicker; the middle

@@ -227,12 +227,13 @@ def test_a_guess_is_drawn_where_it_is_beside_what_was_measured(run: RunData, nar
     truth = medians(run, READY)["median"]
     checked = check_guesses(run, READY, {"bare": 0.5, "crun": None, "docker": 0.001})
     axes = guess_figure(checked, narrow).axes[0]
-    points = {line.get_marker(): [] for line in axes.lines if line.get_marker() in "oD"}
-    for line in axes.lines:
-        if line.get_marker() in points:
-            points[line.get_marker()].append(line.get_xdata()[0])
-    assert points["D"] == [0.5, 0.001]
-    assert points["o"] == pytest.approx([truth["bare"], truth["docker"]])
+    at = {
+        marker: [float(np.ravel(line.get_xdata())[0]) for line in axes.lines
+                 if line.get_marker() == marker]
+        for marker in "oD"
+    }  # fmt: skip
+    assert at["D"] == [0.5, 0.001]
+    assert at["o"] == pytest.approx([truth["bare"], truth["docker"]])
     assert axes.get_xscale() == "log"
     assert axes.get_xlim()[0] < 0.001 < 0.5 < axes.get_xlim()[1]
     words = [text.get_text() for text in axes.texts]

@@ -14,9 +14,10 @@ from typing import Any
 import jupytext
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 
-from harness.analysis import by_block, demo, difference, medians, rung_table
+from harness.analysis import by_block, demo, difference, medians, ratios, rung_table
 
 TOP = Path(__file__).resolve().parent.parent.parent
 FOLDER = TOP / "notebooks"
@@ -209,7 +210,7 @@ def test_what_the_second_lesson_says_of_rungs_is_true() -> None:
 
 def test_waits_for_a_grace_period_come_in_steps_and_nothing_else_does() -> None:
     trials = by_block(demo("ladder"), "ladder.ready")
-    by_hand = [name for name in trials if name.startswith("spawn")]
+    by_hand = [name for name in map(str, trials) if name.startswith("spawn")]
     grouped = [name for name in by_hand if "+cgroup" in name.partition("with=")[2]]
     with_group = trials[grouped].stack().to_numpy()
     without = trials[[n for n in by_hand if n not in grouped]].stack()
@@ -231,3 +232,58 @@ def test_what_the_second_lesson_says_of_phases_is_true() -> None:
     saved = {mark: span["qemu"] - span["qemu,machine=microvm"]
              for mark, span in (("before", kernel), ("kernel", init - kernel))}  # fmt: skip
     assert saved["kernel"] > saved["before"] > 0
+
+
+def test_the_report_of_warm_beside_cold_is_wrong_and_its_mending_holds() -> None:
+    quick, cold = demo("quick"), demo("cold")
+    mixed = (
+        cold.values(READY, "runc", regime="cold").median() / quick.values(READY, "crun").median()
+    )
+    alike = [
+        ratios(quick, READY, over="crun").loc["runc"],
+        ratios(cold, READY, over="crun", regime="cold").loc["runc"],
+    ]
+    assert all(mixed > 1.4 * each["ratio"] for each in alike)  # "by much less"
+    assert all(each["low"] > 1 for each in alike)  # "still quicker"
+    assert max(each["low"] for each in alike) < min(each["high"] for each in alike)  # "agree"
+    assert demo("quick").manifest["host"]["boot_id"] == cold.manifest["host"]["boot_id"]
+
+
+def test_the_mean_of_two_modes_is_neither() -> None:
+    run = demo("density")
+    launches = pd.DataFrame({n: run.values("density.ready", "crun", n=str(n)) for n in range(1, 9)})
+    every = launches.stack()
+    values = every.to_numpy()
+    assert (
+        np.abs(values / values.mean() - 1) < 0.1
+    ).mean() <= 0.05  # "where hardly any launch does"
+    at_once, after_a_stop = launches[[4, 6, 7, 8]].median(), launches[[1, 2, 3, 5]].median()
+    assert at_once.max() < 0.6 * after_a_stop.min()
+
+
+def test_the_report_of_two_years_has_two_spans_and_no_decision() -> None:
+    run = demo("docker")
+    change = difference(
+        run.values(READY, "docker,client=cli,network=host"),
+        run.values(READY, "docker,network=host"),
+    )
+    assert change is not None
+    assert change.interval is not None
+    assert change.interval.low < 0 < change.interval.high
+
+
+def test_a_sum_of_rss_counts_what_is_shared_more_than_once() -> None:
+    run = demo("memory")
+    idle = {
+        way: medians(run, f"memory.{way}", state="idle")["median"]
+        for way in ("rss", "pss", "charged")
+    }
+    for name in ("bare,cgroup=on", "crun", "docker"):
+        assert idle["rss"][name] > 1.8 * idle["pss"][name]
+        assert idle["rss"][name] > 1.8 * idle["charged"][name]
+
+
+def test_what_is_called_a_virtual_machine_was_emulated() -> None:
+    run = demo("quick")
+    assert set(run.trials.loc[run.trials["runtime"] == "qemu", "accel"]) == {"tcg"}
+    assert ratios(run, READY, over="crun")["verdict"]["qemu"] == "no_conclusion"
