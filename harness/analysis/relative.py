@@ -204,14 +204,14 @@ def _controlled(
     reasons = [unfair(run, each.row.runtime) or against for each in found]
     fair = [
         each.judgement
-        for each, unfair in zip(found, reasons, strict=True)
-        if each.judgement and not unfair
+        for each, reason in zip(found, reasons, strict=True)
+        if each.judgement and not reason
     ]
     standing = iter(verdicts.control(fair, family))
     made = []
-    for each, unfair in zip(found, reasons, strict=True):
+    for each, reason in zip(found, reasons, strict=True):
         if each.judgement:
-            decided = each.judgement.refused(unfair) if unfair else next(standing)
+            decided = each.judgement.refused(reason) if reason else next(standing)
             each = replace(each, judgement=decided)
         made.append(each)
     return tuple(made)
