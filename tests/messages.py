@@ -66,7 +66,7 @@ def called() -> set[str]:
             continue
         for each in _texts(arguments[place]):
             found.add(f"{{n}} {each}" if name == "plural" else each)
-    return found | _templates() | set(_claims())
+    return found | _templates() | set(_claims()) | set(_words())
 
 
 def literals() -> set[str]:
@@ -124,8 +124,10 @@ def _templates() -> set[str]:
 
 
 def _model() -> Iterator[str]:
+    from harness.metrics import METRICS
     from harness.model import RuntimeClass
 
+    yield from (each.description for each in METRICS.values())
     yield from (each.value for each in RuntimeClass)
 
 
@@ -134,6 +136,11 @@ def _claims() -> Iterator[str]:
     told = tomllib.loads((ROOT / "results" / "claims.toml").read_text())
     for each in (part for claim in told["claim"] for part in (claim, *claim.get("checks", ()))):
         yield from (each[key] for key in ("says", "why", "needs") if key in each)
+
+
+def _words() -> Iterator[str]:
+    """What `explain` says, but for what metrics say themselves."""
+    yield from _strings(tomllib.loads((ROOT / "harness" / "analysis" / "words.toml").read_text()))
 
 
 def _strings(value: object) -> Iterator[str]:

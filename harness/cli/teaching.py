@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.terminal_io import Json, Lang, app, print_json, print_rich, readable, tell_left_out
+from harness.cli.terminal_io import (
+    Json,
+    Lang,
+    app,
+    print_json,
+    print_rich,
+    readable,
+    tell_left_out,
+)
 from harness.errors import UsageError
 
 
@@ -53,3 +61,31 @@ def claims(
             print_rich(terminal(answers, every))
     if refused:
         raise typer.Exit(UsageError.exit_code)
+
+
+@app.command()
+def explain(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A metric, mark, guard, runtime or term; none: lists them."),
+    ] = None,
+    lang: Lang = "en",
+    as_json: Json = False,
+) -> None:
+    """What a word means, how it is measured, what it does not tell, and its lesson."""
+    import dataclasses
+
+    from harness.analysis import words
+    from harness.analysis.language import speaking
+    from harness.report.words import listing, text
+
+    with speaking(lang):
+        if name is None:
+            names = words.known()
+            print_json(names) if as_json else print_rich(listing(names))
+            return
+        found = words.explain(name)
+        if as_json:
+            print_json([dataclasses.asdict(each) for each in found])
+        else:
+            print_rich(text(found))
