@@ -1,15 +1,16 @@
 """One instance of each runtime for the whole suite, and what of it is for `make test`.
 
-A guest in software takes seconds to boot and minutes for all that the suite asks of it. Forms
-of one adapter differ in how the guest comes to READY, and in the way to its disk; what the
-agent then does with the host is the same program on the same channel, and is asked of the
-plain form. So in `make test` a further form of a machine boots, runs a program from its disk,
-has its limits and leaves nothing; the rest is asked of it too, in `make test-all`.
+Forms of one runtime differ in how a box comes to READY, in its limits, its network and its way
+to the disk. What the agent then does with the host is the same program on the same channel: it
+is asked of the plain form in `make test`, and of every form in `make test-all`. A guest in
+software takes seconds to boot and minutes for all that the suite asks of it, so a form of a
+machine that `all` does not run boots, runs a program from its disk, has its limits and leaves
+nothing, and is asked no more in `make test`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -27,6 +28,25 @@ DECIDED_BY_THE_BOOT = frozenset(
         "test_ends_when_asked_and_leaves_nothing",
     }
 )
+"""All that `make test` asks of a form of a machine which `all` does not run."""
+
+THE_AGENTS_ALONE = frozenset(
+    {
+        "test_job_runs_as_nobody_and_returns_its_output",
+        "test_environment_is_given_and_nothing_else",
+        "test_missing_program_is_an_error_and_the_box_goes_on",
+        "test_large_and_binary_output_survives",
+        "test_a_service_answers_and_ends_with_its_box",
+        "test_a_service_that_fails_says_why_and_the_box_goes_on",
+        "test_killed_job_is_told_by_its_signal",
+        "test_hanging_job_is_ended_at_its_time_limit",
+        "test_process_that_forks_away_is_gone_with_its_job",
+        "test_files_leave_the_page_cache_by_their_path_inside",
+        "test_touched_memory_is_held_and_given_back",
+        "test_kill_from_outside_is_a_failed_record_and_the_run_goes_on",
+    }
+)
+"""What `make test` asks of the plain form of each runtime alone."""
 
 
 @pytest.fixture(scope="session", params=RUNTIMES)
@@ -40,21 +60,20 @@ def subject(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Subject]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow what a further form of a machine is not asked for in `make test`."""
-    further = _further_forms()
+    """Mark as slow what a form is not asked for in `make test`."""
+    excused = {form: _excused(form) for form in RUNTIMES}
     for item in items:
-        if not isinstance(item, pytest.Function) or item.originalname in DECIDED_BY_THE_BOOT:
+        if not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
             continue
-        given = item.callspec.params.values() if hasattr(item, "callspec") else ()
-        if any(value in further for value in given if isinstance(value, str)):
+        given = [value for value in item.callspec.params.values() if value in RUNTIMES]
+        if any(excused[form](item.originalname) for form in given):
             item.add_marker(pytest.mark.slow)
 
 
-def _further_forms() -> frozenset[str]:
-    """Forms of machines that are tested and that `all` does not run."""
-    found: set[str] = set()
-    for name in registry.names():
-        kind = registry.class_of(name)
-        if kind is not None and kind.is_machine:
-            found |= set(registry.tested(name)) - set(registry.variants(name))
-    return frozenset(found)
+def _excused(form: str) -> Callable[[str], bool]:
+    """Whether a form is excused from the test of a name."""
+    name = registry.parse(form)[0]
+    forms, kind = registry.variants(name), registry.class_of(name)
+    if kind is not None and kind.is_machine and form not in forms:
+        return lambda test: test not in DECIDED_BY_THE_BOOT
+    return lambda test: form not in forms[:1] and test in THE_AGENTS_ALONE
