@@ -73,6 +73,19 @@ def word(kind: str, name: str) -> Word:
     )  # fmt: skip
 
 
+def tip(label: str) -> str:
+    """What a label of a report means, in the language spoken; empty where it is no such word.
+
+    A label is a name (of a metric, guard, mark or runtime), or one of the `labels` of a term.
+    """
+    for name, entry in _file()["term"].items():
+        if label in map(say, entry.get("labels", ())):
+            return word("term", name).what
+    names = known()
+    kind = next((k for k in ("metric", "guard", "runtime") if label in names[k]), "")
+    return word(kind, label).what if kind else ""
+
+
 def _forms(kind: str, wanted: str) -> tuple[str, ...]:
     """What a name may be in the file: a runtime without its parameters, a guard of a family."""
     if kind == "runtime":

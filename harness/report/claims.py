@@ -91,13 +91,13 @@ def against(part: Part, found: Finding) -> float:
     return found.value.value if upward else -found.value.value
 
 
-def series(found: Finding) -> str:
+def series(found: Finding, with_run: bool = True) -> str:
     """Which box of which run, beside which, in what."""
     box = found.box if not found.beside else say(
         "{box} beside {other}", box=found.box, other=found.beside
     )  # fmt: skip
     told = [f"{key}={value}" for key, value in found.dimensions.items()]
-    return strung([box, *filter(None, [found.metric]), *told, found.run])
+    return strung([box, *filter(None, [found.metric]), *told, *([found.run] if with_run else [])])
 
 
 def number(found: Finding) -> str:

@@ -26,6 +26,7 @@ from harness.analysis.export import harmless_name, samples_parquet, to_csv
 from harness.analysis.frames import RunData
 from harness.analysis.language import LANGUAGES, recorded, say, spoken
 from harness.analysis.thin import thinned
+from harness.analysis.words import tip
 from harness.errors import UsageError
 from harness.report.charts import Chart
 from harness.report.digest import digest
@@ -55,6 +56,7 @@ def render(views: Sequence[View]) -> str:
     environment.filters["tied"] = tied
     environment.filters["marked"] = marked
     environment.filters["numbers"] = numbers
+    environment.filters["tipped"] = tipped
     style, script = _part("style.css"), _part("tables.js")
     return environment.get_template("report.html.j2").render(
         lang=LANGUAGES[spoken()],
@@ -98,6 +100,16 @@ def marked(text: str) -> Markup:
     """
     code = _CODE.sub(r"<code>\1</code>", str(escape(text)))
     return Markup(_JOINT.sub("<wbr>", code))
+
+
+def tipped(text: str) -> Markup:
+    """A label, with what it means as its tip where it is a word that can be explained."""
+    told, shown = tip(text), marked(text)
+    return (
+        Markup('<abbr title="{told}">{shown}</abbr>').format(told=told, shown=shown)
+        if told
+        else shown
+    )
 
 
 def picture(chart: Chart) -> Markup:

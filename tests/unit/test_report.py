@@ -35,7 +35,7 @@ LOADS = {
     "background",
     "xlink:href",
 }
-VOID = {"meta", "img", "source", "br", "link", "input", "hr"}
+VOID = {"meta", "img", "source", "br", "link", "input", "hr", "wbr"}
 
 
 class Page(HTMLParser):

@@ -8,6 +8,7 @@ from harness.analysis.frames import RunData
 from harness.analysis.summary import Summary
 from harness.report.section import Section
 from harness.report.sections import (
+    claims,
     cold,
     computing,
     density,
@@ -29,7 +30,8 @@ Maker = Callable[[RunData, Summary], Section | None]
 MAKERS: tuple[Maker, ...] = (
     service.make, cold.make,
     holding.make, variants.make, parallel.make, ladder.make, density.make, computing.make,
-    isolation.make, disk.make, job.make, imported.make, timeseries.make, published.make,
+    isolation.make, disk.make, job.make, imported.make, timeseries.make, claims.make,
+    published.make,
 )  # fmt: skip
 """In the order of the report; a maker returns None where the run has nothing for it."""
 
