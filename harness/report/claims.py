@@ -113,7 +113,8 @@ def number(found: Finding) -> str:
     elif unit == "times":
         text, told = f"{times(found.value.value)} ×", span(interval, "1") if interval else ""
     else:
-        text, told = quantity(found.value.value, unit), ""
+        plain = f"{found.value.value:g}"
+        text, told = plain if unit == "1" else quantity(found.value.value, unit), ""
     blocks = plural(found.value.n, "trial" if unit == "share" else "block")
     return f"{text} ({told}; {blocks})" if told else f"{text} ({blocks})"
 

@@ -207,6 +207,10 @@ def test_nothing_of_virtual_machines_is_decided_by_emulated_ones(
 
 def test_what_the_reference_runs_do_decide(shipped: Mapping[str, Answer]) -> None:
     assert shipped["startup-subsecond"].verdict is Verdict.HOLDS
+    assert shipped["isolated-stack"].verdict is Verdict.DEPENDS
+    assert "docker,network=host" in shipped["isolated-stack"].on
+    kernels = shipped["shared-kernel"].parts
+    assert [part.verdict for part in kernels] == [Verdict.HOLDS, Verdict.NOT_DECIDED]
 
 
 def test_claims_name_metrics_and_scenarios_in_form() -> None:

@@ -136,8 +136,13 @@ def _on(parts: Sequence[Part]) -> str:
         failing = _split(decided, factor)
         if failing:
             return say("{factor}: not so for {names}", factor=name, names=strung(failing))
-    several = [name for name, f in factors.items() if len({f(*each) for each in decided}) > 1]
-    return strung(several)
+    failing = [
+        say("{box} ({part})", box=found.box, part=say(part.check.says))
+        for part, found in decided
+        if found.outcome is Outcome.DOES_NOT_HOLD
+    ]
+    names = strung(list(dict.fromkeys(failing)))
+    return say("{factor}: not so for {names}", factor=say("box and part"), names=names)
 
 
 def _dimension(key: str) -> Callable[[Part, Finding], str]:
