@@ -41,8 +41,8 @@ def guesses_beside(
 ) -> pd.DataFrame:
     """The same for a column of any table: a row a name that was guessed at, in that order.
 
-    Raises UsageError for a column or a name that the table does not have, and for a guess that
-    is no size.
+    Raises UsageError for a column or a name that the table does not have, and for a guess or a
+    measured value that is no size.
     """
     if column not in table:
         raise UsageError(f"the table has no column {column!r}", f"it has {_names(table.columns)}")
@@ -56,6 +56,11 @@ def guesses_beside(
     asked = table.loc[list(guesses)]
     found = asked.reindex(columns=[column, "low", "high"]).astype(float).where(made.notna())
     found.insert(0, "guess", made)
+    signed = [str(name) for name in found.index[found[column] <= 0]]
+    if signed:
+        raise UsageError(
+            f"what was measured of {', '.join(signed)} is not above 0", "it has no ratio to a guess"
+        )
     size = made / found[column]
     found["off"] = size.where(size >= 1, 1 / size)
     unit = table.attrs.get(UNITS, {}).get(column, "1")

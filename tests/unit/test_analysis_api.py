@@ -209,6 +209,8 @@ def test_a_guess_can_stand_beside_any_column(run: RunData) -> None:
         guesses_beside(table, {}, "adds")
     with pytest.raises(UsageError, match="is not above 0"):
         guesses_beside(table, {"crun": math.inf}, "added")
+    with pytest.raises(UsageError, match="measured of IPC namespace is not above 0"):
+        guesses_beside(table, {"IPC namespace": 0.001}, "added")
 
 
 def test_answers_are_told_right_or_not_yet_and_never_given_away() -> None:

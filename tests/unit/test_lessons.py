@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.analysis import by_block, demo, difference, medians, ratios, rung_table
+from harness.analysis import by_block, demo, difference, medians, ratio, ratios, rung_table
 
 TOP = Path(__file__).resolve().parent.parent.parent
 FOLDER = TOP / "notebooks"
@@ -287,3 +287,81 @@ def test_what_is_called_a_virtual_machine_was_emulated() -> None:
     run = demo("quick")
     assert set(run.trials.loc[run.trials["runtime"] == "qemu", "accel"]) == {"tcg"}
     assert ratios(run, READY, over="crun")["verdict"]["qemu"] == "no_conclusion"
+
+
+def test_what_the_third_lesson_says_of_an_idle_box_is_true() -> None:
+    run = demo("memory")
+    idle = pd.DataFrame(
+        {
+            way: medians(run, f"memory.{way}", state="idle")["median"]
+            for way in ("rss", "pss", "charged")
+        }
+    )
+    assert (idle.idxmax(axis="columns") == "rss").all()
+    charged = idle["charged"]
+    assert charged["bare,cgroup=on"] < 0.05 * charged["crun"]
+    assert charged["docker"] > 10 * charged[["crun", "runc"]].max()
+    for name in (name for name in idle.index if name.startswith("qemu")):
+        fall = medians(run, "memory.host_delta", state="idle")["median"][name]
+        assert charged[name] == pytest.approx(fall, rel=0.02)
+        assert medians(run, "memory.vmm_overhead", state="idle")["median"][name] > fall / 2
+
+
+def test_what_the_third_lesson_says_of_memory_given_back_is_true() -> None:
+    run = demo("memory")
+    wrote = 64 * 2**20
+    assert run.manifest["scenario"]["experiments"]["memory"]["touched"] == "64 MiB"
+    for side in ("charged", "host"):
+        back = medians(run, "memory.returned", by="free", side=side)
+        assert (back["median"][["bare,cgroup=on", "crun", "runc", "docker"]] > 0.99 * wrote).all()
+        assert (back["median"][["qemu", "qemu,balloon=on"]] <= 0).all()
+        assert back["median"]["qemu,balloon=reporting"] > 0.7 * wrote
+    asked = medians(run, "memory.returned", by="balloon", side="charged")["median"]
+    assert asked["qemu,balloon=on"] > 0.7 * wrote
+
+
+def test_what_the_third_lesson_says_of_sharing_is_true() -> None:
+    run = demo("memory")
+    first, more = (
+        medians(run, f"memory.cache.{which}", state="cache")["median"]
+        for which in ("first", "next")
+    )
+    assert (more[["bare,cgroup=on", "crun", "runc", "docker"]] < 0.01 * first["crun"]).all()
+    assert more["qemu"] > 0.95 * first["qemu"]
+
+
+def test_what_the_fourth_lesson_says_of_slopes_is_true() -> None:
+    run = demo("density")
+    touched = 4 * 2**20
+    assert run.manifest["scenario"]["experiments"]["density"]["touched"] == "4 MiB"
+    slope = medians(run, "density.slope")["median"]
+    assert slope["crun"] < 1.1 * touched
+    assert 1.7 * touched < slope["docker"] < 2 * touched
+    steps = (1, 2, 4, 8)
+    for name in ("crun", "docker"):
+        charged = np.array(
+            [medians(run, "density.charged", n=str(n))["median"][name] for n in steps]
+        )
+        line = np.polyval(np.polyfit(steps, charged, 1), steps)
+        assert np.abs(charged / line - 1).max() < 0.02  # "the lines are straight"
+    first = medians(run, "density.charged", n="1")["median"]
+    fall = medians(run, "density.host_delta", n="1")["median"]
+    assert first["docker"] > 1.5 * fall["docker"]  # "at which number of boxes it jumps"
+    assert first["docker"] > slope["docker"] > np.polyfit(steps, charged, 1)[0]
+
+
+def test_what_the_fourth_lesson_says_of_walls_is_true() -> None:
+    run = demo("density")
+    ended = [each.dimensions["stop"] for each in run.series("density.instances")]
+    assert set(ended) == {"max_instances"}
+    for name in ("crun", "docker", "qemu"):
+        for quantile in ("0.5", "0.99"):
+            one, eight = (
+                run.values("density.latency", name, n=n, quantile=quantile) for n in ("1", "8")
+            )
+            found = ratio(eight, one)
+            assert found is not None
+            assert found.interval is not None
+            slower = found.interval.low > 1
+            assert slower == (name == "qemu"), (name, quantile)
+            assert found.interval.high > 1
