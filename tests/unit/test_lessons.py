@@ -365,3 +365,34 @@ def test_what_the_fourth_lesson_says_of_walls_is_true() -> None:
             slower = found.interval.low > 1
             assert slower == (name == "qemu"), (name, quantile)
             assert found.interval.high > 1
+
+
+def test_what_the_fifth_lesson_says_of_safe_writes_is_true() -> None:
+    run = demo("io")
+    safe = medians(run, "io.fsync.latency", depth="1", quantile="0.5")
+    boxes = safe[~safe["emulated"]]
+    assert (boxes["low"] < safe["high"]["bare"]).all()
+    assert (boxes["high"] > safe["low"]["bare"]).all()
+    assert (safe[safe["emulated"]]["low"] > 3 * safe["high"]["bare"]).all()
+    job = {"job": "fsync", "depth": "1"}
+    factor = (
+        medians(run, "io.device_bytes", **job)["median"] / medians(run, "io.bytes", **job)["median"]
+    )
+    assert (factor[boxes.index] < 1.05).all()
+    assert factor["qemu"] > factor["qemu,storage=raw"] > 2
+    flushes = medians(run, "io.fsync.flushes")["median"] / medians(run, "io.fsync.calls")["median"]
+    assert (flushes[boxes.index] == 1).all()
+    assert flushes["qemu"] > 1.1
+
+
+def test_what_the_fifth_lesson_says_of_queues_and_of_the_unexplained_is_true() -> None:
+    run = demo("io")
+    shallow, deep = (medians(run, "io.randread.iops", depth=d)["median"] for d in ("1", "16"))
+    one = medians(run, "io.randread.latency", depth="1", quantile="0.5")["median"]
+    assert (shallow * one).between(0.85, 1.1).all()  # Little's law
+    assert (deep / shallow).between(2, 8).all()  # a gain, and not sixteenfold
+    big = medians(run, "io.seqread.bandwidth")
+    assert big["low"]["qemu"] > big["high"]["bare"]  # "more quickly than bare metal?"
+    job = {"job": "seqread", "depth": "4"}
+    moved = medians(run, "io.device_bytes", **job)["median"]
+    assert moved["qemu"] == pytest.approx(medians(run, "io.bytes", **job)["median"]["qemu"], 0.01)
