@@ -46,7 +46,7 @@ def executed(text: Path) -> Any:
     notebook = jupytext.read(text)
     client = NotebookClient(
         notebook, timeout=TIMEOUT_S, kernel_name="python3", record_timing=False,
-        resources={"metadata": {"path": str(HERE)}},
+        coalesce_streams=True, resources={"metadata": {"path": str(HERE)}},
     )  # fmt: skip
     client.execute()
     return clean(notebook)
