@@ -66,14 +66,34 @@ def connect(host: str, timeout_s: float = CALL_TIMEOUT_S, version: str = ANY_VER
     _knock(host)
     try:
         with asking(f"the Docker Engine at {host}", RuntimeUnavailable):
-            client = docker.APIClient(base_url=host, version="auto", timeout=timeout_s)
+            client = docker.APIClient(base_url=host, version=version, timeout=timeout_s)
     except DeadlineExceeded:
         raise RuntimeUnavailable(
             f"the Docker Engine at {host} accepts calls and did not answer within {timeout_s:g} s",
             "restart it (systemctl restart docker), or unset DOCKER_HOST",
         ) from None
     client.trust_env = False  # else every call looks for proxies, which no socket has
+    _share_connections(client, host, timeout_s)
     return cast("Api", client)
+
+
+def _share_connections(client: Any, host: str, timeout_s: float) -> None:
+    """Let all calls of a client use the same connections, so that they find one that is warm.
+
+    The SDK keeps a pool of them for each URL, which has the container's name in it: so every call
+    would make one, and the last 25 would stay open.
+    """
+    adapter: Any = importlib.import_module("docker.transport").UnixHTTPAdapter
+
+    class OnePool(adapter):  # type: ignore[misc]
+        """The SDK's own adapter, for which all URLs are one: they lead to one socket."""
+
+        def get_connection(self, url: str, proxies: object = None) -> Any:
+            del url
+            return super().get_connection(client.base_url, proxies)
+
+    client.get_adapter(client.base_url).close()
+    client.mount(client.base_url, OnePool(host.removeprefix("unix://"), timeout_s))
 
 
 def _knock(host: str) -> None:

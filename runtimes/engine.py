@@ -28,6 +28,7 @@ from harness.model import (
     RuntimeClass,
     Storage,
 )
+from harness.probes.cgroups import Group
 from harness.process import find_program
 from runtimes.box import SOCKET, AgentBox, Ending, listen
 from runtimes.daemon_parts import parent_of
@@ -195,8 +196,17 @@ class Engine:
             agent, spec.image, pid, storage, _shim(pid), (api, spec.name), sandbox=sandbox
         )
 
+    def group_left(self, api: Api, name: str) -> Group | None:
+        """A control group of a container that the engine may leave behind, or None."""
+        del api, name
+        return None
+
     def _forget(self, api: Api, name: str) -> None:
+        group = self.group_left(api, name)
         _remove(api, name)
+        if group is not None:
+            group.kill()
+            group.remove()
         self._context.inventory.removed(self.kind, name)
 
     def launch_files(self, image: Image, inside: Sequence[str]) -> Sequence[Path]:

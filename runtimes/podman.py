@@ -2,9 +2,9 @@
 
 The calls are Docker's, which Podman's service understands, by the same client as for Docker
 Engine: so the two rows differ in the engine and not in who asks, and nothing more is to be
-installed. (Podman's own client library sends requests of the same kind over the same socket,
-and its current version does not serve the Podman of Debian 12.) Podman takes no OCI runtime by
-these calls: the service is told one when it starts, and one that runs already has its own.
+installed; Podman's own client library sends requests of the same kind over the same socket.
+Podman takes no OCI runtime by these calls: the service is told one when it starts, and one that
+runs already has its own.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.errors import RuntimeUnavailable
+from harness.errors import HarnessError, RuntimeUnavailable
 from harness.model import Context, InstanceSpec, Parameter, RuntimeFacts
+from harness.probes.cgroups import Group, Layout
 from harness.process import run
 from runtimes import engine_runtimes
 from runtimes.box import check_parameters
@@ -95,6 +96,17 @@ class Podman(Engine):
         if self._holds_private:
             body["HostConfig"]["CgroupParent"] = f"/{self._context.cgroup}"
         return body
+
+    def group_left(self, api: Api, name: str) -> Group | None:
+        """Podman cleans up behind a box when its monitor says so, and a monitor may be killed."""
+        if not self._holds_private:
+            return None
+        try:
+            with asking(f"inspecting {name}", HarnessError):
+                identity = api.inspect_container(name)["Id"]
+        except HarnessError:  # there is none, and so no group; or removing it will say why
+            return None
+        return Group(Layout.detect(), f"{self._context.cgroup}/libpod-{identity}")
 
     def programs(self) -> Sequence[str]:
         """The monitor, the OCI runtime, and Podman itself, which cleans up behind a box."""
