@@ -61,6 +61,13 @@ def test_modules_are_short(module: Path) -> None:
     assert lines <= LONGEST_MODULE, f"{lines} lines"
 
 
+def test_test_files_have_names_of_their_own() -> None:
+    """pytest imports them by their name alone, where their folder is no package."""
+    folders = [path for path in (TOP / "tests").iterdir() if not (path / "__init__.py").exists()]
+    names = [path.name for folder in folders for path in folder.glob("test_*.py")]
+    assert sorted(set(names)) == sorted(names)
+
+
 def test_functions_are_short() -> None:
     long = [
         f"{where}: {node.name} has {size} lines"
