@@ -162,8 +162,7 @@ def test_tables_filter(visit: Visit) -> None:
 
 def test_figures_of_unlike_spans_cannot_be_put_in_order(visit: Visit) -> None:
     unlike = visit.page.locator("table[data-unranked]")
-    assert unlike.count() == 2
-    assert "Timed" in unlike.first.locator("thead").inner_text()
+    assert any("Timed" in head for head in unlike.locator("thead").all_inner_texts())
     assert unlike.locator("button").count() == 0
 
 
