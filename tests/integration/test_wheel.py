@@ -80,7 +80,8 @@ def test_list_works_anywhere(installed: Path, tmp_path: Path, what: str) -> None
 def test_what_ships_is_found(installed: Path, tmp_path: Path) -> None:
     code = (
         "from importlib.resources import files; from harness import resources as r; "
-        "print(files('harness.image').joinpath('agent.c').is_file(), (r.scenarios() / 'quick.toml').is_file(), (r.shipped_results() / 'reference').is_dir(), "
+        "print(files('harness.image').joinpath('agent.c').is_file(), "
+        "(r.scenarios() / 'quick.toml').is_file(), (r.shipped_results() / 'reference').is_dir(), "
         "'site-packages' in str(r.demo_run()))"
     )
     said = subprocess.run(
