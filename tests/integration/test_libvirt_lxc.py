@@ -15,7 +15,9 @@ import pytest
 from harness.clock import Marks
 from harness.errors import ChannelError, RuntimeUnavailable
 from harness.experiments import ledger
+from harness.inventory import cleaners
 from harness.model import MIB, Context, HasDaemon, HasStorage, Job, Limits, Mark, Runtime
+from harness.probes.cgroups import run_group_name
 from harness.process import become_subreaper
 from runtimes.daemon_parts import argv_of
 from runtimes.libvirt_daemon import KIND as DAEMON
@@ -135,6 +137,9 @@ def test_a_killed_harness_leaves_nothing_that_clean_does_not_find(
     for _ in range(2):
         daemons.remove(folder, daemon)
         assert not daemons.exists(folder, daemon)
+    groups, group = cleaners()["cgroup"], run_group_name("dies")  # a run has it on its inventory
+    groups.remove(group, {})
+    assert not groups.exists(group, {})
     assert not [line for line in Path("/proc/self/mountinfo").read_text().splitlines()
                 if str(tmp_path) in line]  # fmt: skip
 
