@@ -491,7 +491,7 @@ static void kill_descendants(void)
     }
 }
 
-static void exec_job(const struct job *job, int out, int err, int fail)
+static void exec_job(const struct job *job, pid_t agent, int out, int err, int fail)
 {
     sigset_t none;
     sigemptyset(&none);
@@ -513,6 +513,11 @@ static void exec_job(const struct job *job, int out, int err, int fail)
         close(null);
     if (getuid() == 0 && (setgroups(0, NULL) || setgid(job->gid) || setuid(job->uid)))
         goto failed;
+    /* After the change of user, which would clear it: no job outlives a killed agent. */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL))
+        goto failed;
+    if (getppid() != agent)
+        _exit(127);
     if (chdir(job->cwd ? job->cwd : "/"))
         goto failed;
     if (job->trace) {
@@ -684,9 +689,9 @@ static void run_job(const struct job *job)
     struct rusage usage = {0};
     if (pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC) || pipe2(fail, O_CLOEXEC))
         die("pipe2");
-    pid_t pid = fork();
+    pid_t agent = getpid(), pid = fork();
     if (pid == 0)
-        exec_job(job, out[1], err[1], fail[1]);
+        exec_job(job, agent, out[1], err[1], fail[1]);
     number = errno;
     close(out[1]);
     close(err[1]);
@@ -908,9 +913,9 @@ static void serve_job(const struct job *job, const char *const *at, int64_t poll
     if (pipe2(fail, O_CLOEXEC))
         die("pipe2");
     end_service();
-    pid_t pid = fork();
+    pid_t agent = getpid(), pid = fork();
     if (pid == 0)
-        exec_job(job, said, said, fail[1]);
+        exec_job(job, agent, said, said, fail[1]);
     number = errno;
     close(fail[1]);
     service_pid = pid;

@@ -62,8 +62,7 @@ def test_kill_from_outside_is_a_failed_record_and_the_run_goes_on(
         for number in range(len(subject.box.processes())):
             with monkeypatch.context() as patch:
                 kill_when_a_job_speaks(patch, number)
-                # Where there is neither a group nor a namespace, a job outlives its agent.
-                attempt("echo begun; exec sleep 5", number)
+                attempt("echo begun; exec sleep 20", number)
         attempt("echo whole", number + 1)
     *killed, last = records(tmp_path)
     assert killed[0].outcome is Outcome.FAILED
