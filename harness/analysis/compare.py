@@ -41,6 +41,7 @@ data, and more than what two runs of the same are commonly apart on one quiet ma
 
 CANARY_WORK = "canary.work"
 _CONTROLS = ("canary.", "floor.", "repeat.")
+_FACTS = "isolation."
 _STAMPED = ("startup.", "ladder.", "phases.", "parallel.", "density.ready", "memory.ready")
 _CANARY_MATTERS = 1.05
 _SHOWN = 3
@@ -131,17 +132,23 @@ def compare(base: RunData, news: Sequence[RunData]) -> tuple[Beside, ...]:
             "common",
             f"{_holds(base)}; {'; '.join(map(_holds, news))}",
         )
-    fair = [c.judgement for each in found for c in each.comparisons if not c.refusing]
+    fair = [c.judgement for each in found for c in each.comparisons if _may_be_chance(c)]
     standing = iter(verdicts.control(fair))
     return tuple(
         replace(
             each,
             comparisons=tuple(
-                c if c.refusing else replace(c, judgement=next(standing)) for c in each.comparisons
+                replace(c, judgement=next(standing)) if _may_be_chance(c) else c
+                for c in each.comparisons
             ),
         )
         for each in found
     )
+
+
+def _may_be_chance(c: Comparison) -> bool:
+    """Whether it was tested; what was refused and facts were not."""
+    return not c.refusing and c.judgement.p is not None
 
 
 def series_of(run: RunData) -> Mapping[Key, Values]:
@@ -205,7 +212,8 @@ def _comparison(
     if is_same_run(base, new):
         judgement = _nothing(Estimate(1.0, len(values[0]), None, "it is the same run"))
     else:
-        judgement = verdicts.judge(
+        fact = _of_fact(values, better) if metric.startswith(_FACTS) else None
+        judgement = fact or verdicts.judge(
             *values, better=better or "lower", margin=margin, paired=False, floor=floor
         )
     if judgement.verdict.is_difference and not better:
@@ -220,6 +228,18 @@ def _comparison(
         floor=floor, values=values,
     )  # fmt: skip
     return _refused(made)
+
+
+def _of_fact(values: tuple[Values, Values], better: str) -> Judgement | None:
+    """The verdict of an answer that every trial of a run gave alike, and which is no sample of
+    anything: one trial is enough, and chance has no part. None where trials disagreed."""
+    was, now = (set(series) for series in values)
+    if len(was) != 1 or len(now) != 1:
+        return None
+    if was == now:
+        return Judgement(None, None, None, None, Verdict.EQUIVALENT, "the same fact in both")
+    verdict = Verdict.BETTER if (max(now) > max(was)) == (better == "higher") else Verdict.WORSE
+    return Judgement(None, None, None, None, verdict, "a fact that differs")
 
 
 def _nothing(ratio: Estimate | None) -> Judgement:

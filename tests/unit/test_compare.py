@@ -140,6 +140,46 @@ def test_a_run_beside_itself_has_no_verdict(pair: Pair) -> None:
     assert gate.outcome is gates.Outcome.UNDECIDED
 
 
+def told(shared: float, own_kernel: float, processes: float | None = None) -> Change:
+    """Instead of samples, what a look into a box told; `processes` grow from trial to trial."""
+
+    def change(record: dict[str, Any]) -> None:
+        found = {"isolation.devices": shared, "isolation.kernel": own_kernel}
+        if processes is not None:
+            found["isolation.processes"] = processes + int(record["trial"])
+        record["samples"] = [
+            {"metric": metric, "value": value, "unit": "1", "dimensions": {}}
+            for metric, value in found.items()
+        ]
+
+    return change
+
+
+@pytest.mark.parametrize("blocks", [1, 6])
+def test_facts_are_the_same_or_differ_and_need_no_statistics(tmp_path: Path, blocks: int) -> None:
+    """Also where both are 0, of which there is no ratio, and in a single trial."""
+    plan = Plan(runtimes=("crun",), blocks=blocks, phases=False, memory=False)
+    pair = Pair(tmp_path, plan, told(0, 1, processes=5))
+    found = pair.compared()
+    for metric in ("isolation.devices", "isolation.kernel"):
+        fact = one(found, metric, "crun")
+        assert (fact.verdict, fact.judgement.why) == (Verdict.EQUIVALENT, "the same fact in both")
+    edited(pair.new, keep, told(2, 0, processes=9))
+    found = pair.compared()
+    for metric in ("isolation.devices", "isolation.kernel"):
+        fact = one(found, metric, "crun")
+        assert (fact.verdict, fact.judgement.why) == (Verdict.WORSE, "a fact that differs")
+    edited(pair.base, keep, told(3, 0))
+    assert one(pair.compared(), "isolation.devices", "crun").verdict is Verdict.BETTER
+
+
+def test_an_answer_that_varies_within_a_run_is_no_fact(tmp_path: Path) -> None:
+    plan = Plan(runtimes=("crun",), blocks=6, phases=False, memory=False)
+    varying = one(Pair(tmp_path, plan, told(0, 1, processes=5)).compared(),
+                  "isolation.processes", "crun")  # fmt: skip
+    assert varying.judgement.ratio is not None
+
+
 def test_the_margin_is_the_bases_and_else_the_default(small: Pair) -> None:
     edited(small.base, lambda m: m["scenario"].update(thresholds={"startup.job": {"ratio": 1.3}}))
     found = small.compared()
