@@ -12,78 +12,14 @@ from xml.etree import ElementTree
 import pytest
 
 from harness.errors import UsageError
-from runtimes.domain_xml import Domain, GuestClock, command_line, domain_xml
+from runtimes.domain_xml import command_line, domain_xml
 from runtimes.guest_kernel_options import host_mitigations, measure_clock
-from runtimes.guest_machine import choose
 from runtimes.libvirt_connection import check_uri
+from tests.domains import CLOCK, DOMAINS, MACHINES, MICROVM, Q35
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 
 
-SCSI = choose({"bus": "scsi"})
-CLOCK = GuestClock(tsc_khz=2_600_000)
-
-Q35 = Domain(
-    name="tarebench-1",
-    uuid="6b35c797-4702-4f40-a8d3-0ae2ef4e56b9",
-    domain_type="qemu",
-    machine="q35",
-    emulator="/usr/bin/qemu-system-x86_64",
-    cpu_mode="maximum",
-    vcpus=1,
-    memory_bytes=128 * 1024 * 1024,
-    kernel=Path("/cache/vmlinux"),
-    initramfs=Path("/cache/initramfs.cpio"),
-    command_line=command_line(mitigations="auto"),
-    disk=Path("/run/instance/disk.qcow2"),
-    backing=Path("/cache/root.ext4"),
-    channel=Path("/run/instance/channel"),
-)
-MICROVM = replace(
-    Q35, machine="microvm", command_line=command_line(mitigations="auto", clock=CLOCK)
-)
-DISK = replace(
-    Q35, kernel=None, initramfs=None, backing=Path("/cache/disk.raw"),
-    command_line=command_line(mitigations="auto", words=choose({"boot": "disk"}).words),
-)  # fmt: skip
-DOMAINS = {
-    "qemu-q35": Q35,
-    "qemu-microvm": MICROVM,
-    "kvm-q35": replace(
-        Q35, domain_type="kvm", cpu_mode="host-passthrough", vcpus=2,
-        cpu_without=("arch-capabilities",), cpu_quota=1.5,
-    ),
-    "qemu-q35-disk": DISK,
-    "qemu-pc-disk-scsi-uefi": replace(
-        DISK, machine="pc", bus="scsi", nvram=Path("/run/instance/nvram"),
-        command_line=command_line(
-            mitigations="auto", words=choose({"boot": "disk", "bus": "scsi"}).words
-        ),
-    ),
-    "qemu-q35-own": replace(
-        Q35, backing=Path("/disks/debian.qcow2"), backing_format="qcow2",
-        command_line=command_line(mitigations="auto", words=choose({"disk": "/d.qcow2"}).words),
-    ),
-    "qemu-pc": replace(Q35, machine="pc"),
-    "qemu-q35-scsi": replace(
-        Q35, bus="scsi", command_line=command_line(mitigations="auto", words=SCSI.words)
-    ),
-    "qemu-microvm-scsi": replace(
-        MICROVM, bus="scsi",
-        command_line=command_line(mitigations="auto", clock=CLOCK, words=SCSI.words),
-    ),
-    "qemu-q35-balloon": replace(
-        Q35, balloon="reporting", command_line=command_line(mitigations="auto", words=["balloon"])
-    ),
-    "qemu-q35-raw-writeback": replace(
-        Q35, disk=Path("/run/instance/disk"), backing=None, cache="writeback"
-    ),
-    "qemu-microvm-instrumented": replace(
-        MICROVM,
-        command_line=command_line(mitigations="auto", clock=CLOCK, instrumented=True),
-        serial=Path("/run/instance/serial"), debug=Path("/run/instance/debug"),
-    ),
-}  # fmt: skip
 LAST_WORDS = {
     "balloon": " balloon",
     "instrumented": " sign:0x402",
@@ -97,7 +33,7 @@ LAST_WORDS = {
 @pytest.mark.parametrize("name", DOMAINS)
 def test_the_xml_is_the_golden_one(name: str) -> None:
     golden = GOLDEN / f"domain-{name}.xml"
-    made = domain_xml(DOMAINS[name])
+    made = DOMAINS[name]()
     if os.environ.get("TAREBENCH_WRITE_GOLDEN"):
         golden.write_text(made)
     assert made == golden.read_text()
@@ -134,7 +70,7 @@ def test_only_a_microvm_has_mmio_addresses() -> None:
 
 
 def test_the_command_line_ends_with_the_agents_channel() -> None:
-    for name, line in ((name, domain.command_line) for name, domain in DOMAINS.items()):
+    for name, line in ((name, domain.command_line) for name, domain in MACHINES.items()):
         last = LAST_WORDS.get(name.rpartition("-")[2], "")
         assert line.endswith(f" -- virtio:org.tarebench.channel{last}")
         assert {"panic=-1", "reboot=t", "mitigations=auto"} <= set(line.split())

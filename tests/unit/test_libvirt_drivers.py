@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -14,85 +10,15 @@ import pytest
 
 from harness.errors import RuntimeUnavailable
 from harness.image.guest import OPTIONAL_MODULES
-from harness.model import MIB
 from runtimes.capabilities import find_kind, guest_kinds
-from runtimes.container_xml import Bind, Container, container_xml
+from runtimes.container_xml import container_xml
 from runtimes.libvirt_daemon import daemon_config
 from runtimes.privileges import CAPABILITIES
-from runtimes.vendor_xml import VendorContainer, VendorMachine, openvz_xml, vmware_xml
 from runtimes.xen import require_hypervisor, require_kind
-from runtimes.xen_xml import XenMachine, xen_command_line, xen_xml
+from runtimes.xen_xml import xen_command_line
+from tests.domains import CONTAINER
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
-UUID = "6b35c797-4702-4f40-a8d3-0ae2ef4e56b9"
-
-CONTAINER = Container(
-    name="tarebench-1",
-    uuid=UUID,
-    partition="/tarebench.1",
-    memory_bytes=256 * MIB,
-    cpu_quota=None,
-    root=Path("/scratch/root"),
-    sockets=Path("/run/tarebench/1/box"),
-    word="unix:/run/tarebench/channel",
-)
-XEN = XenMachine(
-    name="tarebench-1",
-    uuid=UUID,
-    kind="pv",
-    machine="xenpv",
-    vcpus=2,
-    memory_bytes=128 * MIB,
-    kernel=Path("/cache/vmlinux"),
-    initramfs=Path("/cache/initramfs.cpio"),
-    command_line=xen_command_line("auto"),
-    disk=Path("/scratch/disk"),
-    disk_format="qcow2",
-    channel=Path("/run/tarebench/1/box/channel"),
-)
-VMWARE = VendorMachine(
-    "tarebench-1", UUID, 2, 256 * MIB, "/machines/image.vmdk", Path("/run/tarebench/1/box/channel")
-)
-OPENVZ = VendorContainer(
-    "tarebench-1", UUID, 2, 256 * MIB, 1.5, Path("/vz/image.hdd"), Path("/run/tarebench/1/box"),
-    "unix:/run/tarebench/channel",
-)  # fmt: skip
-DOMAINS: dict[str, Callable[[], str]] = {
-    "lxc": lambda: container_xml(CONTAINER),
-    "lxc-volume": lambda: container_xml(
-        replace(CONTAINER, cpu_quota=1.5, volumes=[Bind(Path("/scratch/volume"), "/run/volume")])
-    ),
-    "xen-pv": lambda: xen_xml(XEN),
-    "xen-pvh": lambda: xen_xml(replace(XEN, kind="pvh", machine="xenpvh", disk_format="raw")),
-    "xen-hvm": lambda: xen_xml(
-        replace(XEN, kind="hvm", machine="xenfv", emulator="/usr/libexec/xen/bin/qemu-system-i386")
-    ),
-    "vmware": lambda: vmware_xml(VMWARE),
-    "esxi": lambda: vmware_xml(
-        replace(VMWARE, disk="[datastore1] tarebench/image.vmdk", channel=("192.0.2.1", 40001))
-    ),
-    "openvz": lambda: openvz_xml(OPENVZ),
-}
-
-
-@pytest.mark.parametrize("name", DOMAINS)
-def test_the_xml_is_the_golden_one(name: str) -> None:
-    golden = GOLDEN / f"domain-{name}.xml"
-    made = DOMAINS[name]()
-    if os.environ.get("TAREBENCH_WRITE_GOLDEN"):
-        golden.write_text(made)
-    assert made == golden.read_text()
-
-
-@pytest.mark.parametrize("name", DOMAINS)
-def test_the_xml_is_valid_by_libvirts_schema(name: str) -> None:
-    if shutil.which("virt-xml-validate") is None or shutil.which("xmllint") is None:
-        pytest.skip("virt-xml-validate or xmllint is not installed")
-    done = subprocess.run(
-        ["virt-xml-validate", GOLDEN / f"domain-{name}.xml", "domain"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
 
 
 def test_a_container_keeps_what_other_containers_keep() -> None:
