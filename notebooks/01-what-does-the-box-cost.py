@@ -17,6 +17,7 @@
 # | 22 – 29 | find where the time goes |
 # | 29 – 38 | **predict** again: Docker without its network; the whole way up |
 # | 38 – 45 | the machine that is none; what you can say now |
+# | 45 – 50 | exercises |
 #
 # Work in pairs. Before you start, clear what is already filled in (*Edit → Clear Outputs of All
 # Cells*), or the answers will look back at you. Then go from top to bottom with Shift+Enter.
@@ -30,6 +31,7 @@ import pandas as pd
 from harness.analysis import (
     answers,
     by_block,
+    check_answers,
     check_guesses,
     demo,
     median,
@@ -432,6 +434,36 @@ for sentence in answers(run):
 # 2. Someone took a hundred readings in one container. How many blocks is that?
 # 3. Docker takes tenths of a second and crun does not. Which of them waits, and for what?
 # 4. What can an emulated machine tell you about virtual machines?
+
+# %% [markdown]
+# ### Exercises
+#
+# Work these out from `ready` and `work` (section 4, in seconds), `run.values("startup.ready", …)`
+# and `medians(run, "startup.ready")`. Each answer is checked, and none is told.
+#
+# - **together**: the names of the boxes that you cannot tell from bare metal: the intervals of
+#   their READY overlap that of `bare`. A set, such as `{"crun", "runc"}`, without `bare` itself.
+# - **unlucky**: how many times its median is the slowest trial of `bare`?
+# - **waits**: the name of the box for which a processor works the smallest share of its time.
+# - **more work**: how many times the work of `crun` does a processor do for `docker`?
+
+# %%
+answers_given = {
+    "together": None,
+    "unlucky": None,
+    "waits": None,
+    "more work": None,
+}
+spread = medians(run, "startup.ready").drop("bare")
+ends = medians(run, "startup.ready").loc["bare"]
+overlaps = (spread["low"] < ends["high"]) & (spread["high"] > ends["low"])
+right = {
+    "together": set(spread.index[overlaps]),
+    "unlucky": float(bare.max() / bare.median()),
+    "waits": (work / ready).idxmin(),
+    "more work": float(work["docker"] / work["crun"]),
+}
+check_answers(answers_given, right)
 
 # %% [markdown]
 # ## 8 · Your own machine

@@ -24,6 +24,9 @@ FOLDER = TOP / "notebooks"
 TEXTS = sorted(FOLDER.glob("[0-9][0-9]-*.py"))
 READY = "startup.ready"
 MOST_BYTES = 600_000
+SOLVED = r"""assert list(\1) == list(right)
+assert set(check_answers(\1, right)["is"]) <= {"right", "not yet"}
+assert set(check_answers(right, right)["is"]) == {"right"}"""
 QUANTITY = re.compile(r"\d[\d.]* ?(?:ms|µs|s|MiB|KiB|GiB|milliseconds)\b")
 
 
@@ -123,11 +126,16 @@ def test_a_lesson_has_a_page_for_the_teacher_and_a_line_in_the_list(text: Path) 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
 def test_a_lesson_that_is_filled_in_runs_too(text: Path, tmp_path: Path) -> None:
-    """Every guess and answer that is asked for is given: charts and checks take it."""
+    """Every guess and answer that is asked for is given: charts and checks take it.
+
+    The exercises are there, and whoever gives the right answers is told so.
+    """
     code = "\n\n".join(c.source for c in jupytext.read(text).cells if c.cell_type == "code")
     assert len(re.findall(r"\bguess_figure\(", code)) >= 2
     filled, count = re.subn(r"(?<=: )None(?=,)", "0.05", code)
     assert count >= 4
+    filled, exercises = re.subn(r"^check_answers\((\w+), right\)$", SOLVED, filled, flags=re.M)
+    assert exercises >= 1
     script = tmp_path / "filled.py"
     script.write_text(filled.replace("%matplotlib", "# %matplotlib"))
     bare = os.environ | {"MPLBACKEND": "agg"}
