@@ -16,8 +16,9 @@ from pathlib import Path
 import pandas as pd
 
 from harness import resources
-from harness.analysis import ladder, phases, published, relative, statistics
+from harness.analysis import isolation, ladder, phases, published, relative, statistics
 from harness.analysis.frames import RunData, load_run
+from harness.analysis.language import say
 from harness.analysis.rows import Series
 from harness.analysis.statistics import Estimate
 from harness.analysis.summary import BARE, class_of, is_emulated, runtimes, summarise
@@ -132,6 +133,22 @@ def rung_table(run: RunData) -> pd.DataFrame:
     }  # fmt: skip
     table = _table(rows, dict.fromkeys(("ready", "added", "low", "high"), "s"))
     return table.rename_axis("rung")
+
+
+def fact_table(run: RunData) -> pd.DataFrame:
+    """What boxes keep apart: a row a fact, a column a box, each answer in words.
+
+    The column `what` names the fact in words. Raises UsageError where no box was looked into.
+    """
+    found = isolation.of_run(run, summarise(run).rows)
+    if not found:
+        raise UsageError(f"the run {run.run} looked into no box", "demo('isolation') did")
+    rows = {
+        row.key: {"what": say(row.title)}
+        | {box.runtime: cell.text for box, cell in zip(found, cells, strict=True)}
+        for row, cells in isolation.matrix(found)
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("fact")
 
 
 def answers(run: RunData) -> list[str]:

@@ -12,6 +12,7 @@ import matplotlib.figure
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import harness.analysis as door
 from harness.analysis import (
@@ -22,6 +23,7 @@ from harness.analysis import (
     check_guesses,
     demo,
     demos,
+    fact_table,
     guesses_beside,
     load,
     median,
@@ -33,8 +35,9 @@ from harness.analysis import (
     readable,
     rung_table,
 )
+from harness.analysis.language import speaking
 from harness.errors import UsageError
-from harness.report import figure, figures, guess_figure
+from harness.report import architecture_figure, figure, figures, guess_figure
 from tests.synthetic import Plan, make_run
 
 TOP = Path(__file__).resolve().parent.parent.parent
@@ -247,3 +250,30 @@ def test_a_guess_that_is_owed_draws_no_answer(run: RunData) -> None:
     assert [line.get_marker() for line in axes.lines] == []
     assert "no guess yet" in [text.get_text() for text in axes.texts]
     assert list(axes.get_xticks()) == []
+
+
+def test_facts_are_rows_and_boxes_columns(run: RunData) -> None:
+    facts = fact_table(demo("isolation"))
+    assert list(facts.loc["escape", ["chroot", "docker"]]) == ["yes", "no (open: ENOENT)"]
+    assert facts["what"]["calls.root"] == "System calls that answer root"
+    assert int(facts["crun"]["calls.root"]) > 0
+    with pytest.raises(UsageError, match="looked into no box"):
+        fact_table(run)
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_architectures_fit_their_layers(narrow: bool, lang: str) -> None:
+    """What stands in a layer or above one stays inside its panel."""
+    with speaking(lang):
+        made = architecture_figure(narrow)
+    assert len(made.axes) == 4
+    FigureCanvasAgg(made)
+    for axes in made.axes:
+        assert len(axes.patches) >= 6
+        panel = axes.get_window_extent()
+        for text in axes.texts:
+            box = text.get_window_extent()
+            assert box.x0 >= panel.x0 - 1, text.get_text()
+            assert box.x1 <= panel.x1 + 1, text.get_text()
+            assert box.y1 <= made.bbox.y1

@@ -17,7 +17,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.analysis import by_block, demo, difference, medians, ratio, ratios, rung_table
+from harness.analysis import (
+    by_block,
+    demo,
+    difference,
+    fact_table,
+    medians,
+    ratio,
+    ratios,
+    rung_table,
+)
 
 TOP = Path(__file__).resolve().parent.parent.parent
 FOLDER = TOP / "notebooks"
@@ -404,3 +413,63 @@ def test_what_the_fifth_lesson_says_of_queues_and_of_the_unexplained_is_true() -
     job = {"job": "seqread", "depth": "4"}
     moved = medians(run, "io.device_bytes", **job)["median"]
     assert moved["qemu"] == pytest.approx(medians(run, "io.bytes", **job)["median"]["qemu"], 0.01)
+
+
+CONTAINERS = ["crun", "crun,seccomp=on", "runc", "containerd", "docker", "docker,network=host"]
+MACHINES = ["qemu", "qemu,machine=microvm"]
+
+
+def test_what_the_seventh_lesson_says_of_root_and_of_calls_is_true() -> None:
+    run = demo("isolation")
+    root = medians(run, "isolation.capabilities", set="effective", view="root")["median"]
+    assert 10 < root["crun"] == root["docker"] < root["chroot"] == root["bare"] < 100
+    words = run.trials.groupby("runtime", observed=True)["conditions"].last()
+    kept, every = (
+        set(words[box]["isolation.capabilities.effective.root"].split(", "))
+        for box in ("crun", "bare")
+    )
+    assert kept == set(words["docker"]["isolation.capabilities.effective.root"].split(", "))
+    assert {"setuid", "chown", "net_bind_service", "mknod"} <= kept
+    assert "sys_admin" in every - kept
+    assert words["crun"]["isolation.disk.root"] == "open EPERM"  # made, and not opened
+    calls = medians(run, "isolation.calls", view="root")["median"]
+    filtered = medians(run, "isolation.seccomp")["median"]
+    assert set(filtered.index[filtered > 0]) == {n for n in CONTAINERS if "docker" in n} | {
+        "crun,seccomp=on"
+    }
+    assert calls["crun"] > 0.95 * calls["bare"]  # "hardly any"
+    assert calls["crun,seccomp=on"] < calls["crun"]
+    assert (calls[CONTAINERS] > 0.5 * calls["bare"]).all()  # "most of the kernel"
+
+
+def test_what_the_seventh_lesson_says_of_the_matrix_is_true() -> None:
+    run = demo("isolation")
+    facts = fact_table(run)
+    others = [name for name in facts.columns if name not in ("what", *MACHINES)]
+    kernel, root = (medians(run, f"isolation.{name}")["median"] for name in ("kernel", "root"))
+    assert (kernel[MACHINES] == 1).all()
+    assert (root[MACHINES] == 0).all()
+    assert (kernel[others] == 0).all()
+    assert (root[others] == 1).all()  # "root inside is root outside"
+    changed = facts.index[facts["docker"] != facts["docker,network=host"]]
+    assert {"namespace", "interfaces", "loopback.user"} <= set(changed) < set(facts.index[:-1])
+    by_filter = set(facts.index[facts["crun"] != facts["crun,seccomp=on"]])
+    assert {"seccomp", "calls.root", "keys.root", "module.root"} <= by_filter
+    limited = medians(run, "isolation.limits")["median"]
+    assert set(limited.index[limited == 0]) == {"bare", "chroot", "bwrap"}
+
+
+def test_what_the_seventh_lesson_says_of_the_jail_is_true() -> None:
+    run = demo("isolation")
+    escaped = medians(run, "isolation.escape")["median"]
+    assert set(escaped.index) == {"chroot", "bwrap", *CONTAINERS, *MACHINES}
+    assert set(escaped.index[escaped > 0]) == {"chroot"}
+    kinds = medians(run, "isolation.escape")["class"]
+    assert kinds["chroot"] == kinds["bwrap"] == "jail"
+    for fact in ("disk", "log", "loopback"):
+        root, user = (
+            medians(run, f"isolation.{fact}", view=view)["median"] for view in ("root", "user")
+        )
+        assert root["chroot"] == 1
+        assert user["chroot"] == (fact == "loopback")
+        assert root["bwrap"] == root["crun"] == 0
