@@ -8,9 +8,13 @@ from __future__ import annotations
 
 
 class HarnessError(Exception):
-    """What happened, to what (`message`), and what to do next (`hint`)."""
+    """What happened, to what (`message`), and what to do next (`hint`).
+
+    `at_launch` is set where it kept an instance from becoming ready.
+    """
 
     exit_code = 1
+    at_launch = False
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)

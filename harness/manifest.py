@@ -18,9 +18,10 @@ import msgspec
 from harness import __version__, paths, tuning
 from harness.experiments import identity
 from harness.image.store import read_record
+from harness.journal import records
 from harness.lineup import Entrant, Lineup
 from harness.model import SCHEMA_VERSION, Image, Trial
-from harness.probes import host, sampling
+from harness.probes import course, host, sampling
 from harness.probes.guards import Guard
 from harness.verification import Verified
 
@@ -79,11 +80,8 @@ def begin(
         "repeat_with": repeat_with(request),
     }  # fmt: skip
     if earlier:
-        gap = Guard(
-            name="resumed", value=_now(), severity="warn",
-            text="The run was cut off and resumed: its parts were measured at different times.",
-        )  # fmt: skip
-        document["guards"].append(gap)
+        done, now = records(request.folder), datetime.now(UTC)
+        document["guards"] += course.resumed(earlier, done, document["host"], now)
     plain: dict[str, Any] = msgspec.to_builtins(document)
     return plain
 
@@ -95,8 +93,14 @@ def end(
     verified: Mapping[str, Verified],
     stopped: Mapping[str, object] | None,
     interrupted: bool,
+    late: Sequence[Guard] = (),
 ) -> Mapping[str, Any]:
-    """The document after the last trial, with what the unmeasured instances proved."""
+    """The document after the last trial, with what the unmeasured instances proved.
+
+    `late` are guards that are known only now, in the place of earlier ones of their names.
+    """
+    names = {guard.name for guard in late}
+    guards = [each for each in document["guards"] if each["name"] not in names]
     runtimes = {
         name: {**said, "verified": _proof(verified[name])} if name in verified else said
         for name, said in document["runtimes"].items()
@@ -104,6 +108,7 @@ def end(
     return {
         **document,
         "runtimes": runtimes,
+        "guards": guards + msgspec.to_builtins(list(late)),
         "channel": msgspec.to_builtins({name: found.channel for name, found in verified.items()}),
         "plan": msgspec.to_builtins(list(executed)),
         "stopped": {"by": "interrupted"} if stopped is None else stopped,

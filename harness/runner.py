@@ -23,7 +23,7 @@ from typing import Any
 
 import msgspec
 
-from harness import events, manifest, paths, plan
+from harness import alone, events, manifest, paths, plan
 from harness.clock import now_ns
 from harness.errors import DeadlineExceeded, EnvironmentRefused, HarnessError, UsageError
 from harness.experiments import controls
@@ -35,7 +35,7 @@ from harness.journal import Journal, records, write_manifest
 from harness.lineup import Lineup, assemble, prove
 from harness.model import Context, Image, Outcome, Trial, TrialRecord
 from harness.place import Place, make_place
-from harness.probes import guards, noise, sampling
+from harness.probes import course, guards, noise, sampling
 from harness.probes.cgroups import run_group_name
 from harness.probes.conditions import Value, Weather
 from harness.process import become_subreaper, run
@@ -60,6 +60,8 @@ class Request:
     rule: Rule
     named: frozenset[str] = frozenset()
     strict: bool = False
+    force: bool = False
+    """Run beside another run, and say so."""
     command: tuple[str, ...] = ()
     earlier: Mapping[str, Any] | None = None
     """The manifest of the run that is resumed; its plan and seed are kept."""
@@ -84,6 +86,12 @@ def new_run_id(scenario: str) -> str:
 def execute(request: Request, observe: events.Observer) -> Result:
     """Run, from the empty folder to the finished report. Raises HarnessError before the
     first trial; from then on failures are records."""
+    with alone.Claim(request.folder, force=request.force) as claim:
+        return _alone(request, claim, observe)
+
+
+def _alone(request: Request, claim: alone.Claim, observe: events.Observer) -> Result:
+    """The run, while this host is claimed for it."""
     image = provide(
         request.scenario.image.packages, lambda step: observe(events.Preparing("image", step))
     )
@@ -101,7 +109,7 @@ def execute(request: Request, observe: events.Observer) -> Result:
                     run_id=run_id, cache=paths.cache(), state=place.state,
                     cgroup=run_group_name(token), inventory=inventory,
                 )  # fmt: skip
-                result = _execute(request, image, context, place, observe, stack)
+                result = _execute(request, image, context, place, claim, observe, stack)
         finally:
             _ignore_stop_signals()
             for entry, why in sweep(inventory):
@@ -114,11 +122,12 @@ def _execute(
     image: Image,
     context: Context,
     place: Place,
+    claim: alone.Claim,
     observe: events.Observer,
     stack: ExitStack,
 ) -> Result:
     scenario = request.scenario
-    found = guards.read()
+    found = [*guards.read(), *course.alone(claim.others())]
     if request.strict:
         _refuse_noise(found)
     lineup = assemble(scenario, image, context, place, request.named, observe, stack)
@@ -139,11 +148,12 @@ def _execute(
             _ignore_stop_signals()  # what is left is tearing down
         except KeyboardInterrupt:
             interrupted = True
+        last = {record.trial: record for record in records(request.folder)}
+        late = [*course.alone(claim.others()), *course.retried(list(last.values()))]
         write_manifest(
             request.folder,
-            manifest.end(request, document, executed, verified, stopped, interrupted),
+            manifest.end(request, document, executed, verified, stopped, interrupted, late),
         )
-    last = {record.trial: record for record in records(request.folder)}
     return Result(
         folder=request.folder,
         interrupted=interrupted,
@@ -258,8 +268,7 @@ def run_trial(
     conditions: dict[str, Value] = {}
     interruption: BaseException | None = None
     try:
-        with weather.trial(conditions), bench.sampling.trial(trial):
-            found = _experiment(trial.experiment, scenario)(bench)
+        found = _tried(trial, bench, scenario, weather, conditions)
     except DeadlineExceeded as error:
         outcome, reason = Outcome.TIMEOUT, error.message
     except HarnessError as error:
@@ -283,6 +292,28 @@ def run_trial(
     if interruption is not None:
         raise interruption
     return record
+
+
+def _tried(
+    trial: Trial, bench: Bench, scenario: Scenario, weather: Weather, conditions: dict[str, Value]
+) -> Measurement:
+    """The trial, and again from its beginning where a launch failed and the scenario allows it.
+
+    How often, and why, goes to `conditions`, also when the last try fails too.
+    """
+    reasons: list[str] = []
+    while True:
+        try:
+            with weather.trial(conditions), bench.sampling.trial(trial):
+                return _experiment(trial.experiment, scenario)(bench)
+        except HarnessError as error:
+            if not error.at_launch or len(reasons) >= scenario.retries:
+                raise
+            log.exception("trial %s is tried again", trial.trial)
+            reasons.append(error.message)
+        finally:
+            if reasons:
+                conditions |= {"retries": len(reasons), "retried": "; ".join(reasons)}
 
 
 def _bench(trial: Trial, lineup: Lineup) -> Bench:

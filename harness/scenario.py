@@ -71,6 +71,7 @@ class ScenarioFile(Frozen, frozen=True):
     image: ImageText = ImageText()
     blocks: Annotated[int, Meta(ge=1, le=10000)] = 10
     warmup_blocks: Annotated[int, Meta(ge=0, le=100)] = 1
+    retries: Annotated[int, Meta(ge=0, le=10)] = 0
     sampler: Sampler = Sampler()
     thresholds: dict[str, Threshold] = msgspec.field(default_factory=dict)
 
@@ -91,6 +92,8 @@ class Scenario(Frozen, frozen=True):
     thresholds: dict[str, Threshold]
     sampler: Sampler = Sampler()
     image: ImageText = ImageText()
+    retries: int = 0
+    """How often a trial is begun anew when a launch in it failed; each time is counted."""
 
 
 def available() -> Mapping[str, Path]:
@@ -282,7 +285,7 @@ def _resolve(file: ScenarioFile, where: str) -> Scenario:
         name=file.name, title=file.title, question=file.question, description=file.description,
         runtimes=runtimes, experiments=experiments, workload=workload, limits=limits,
         blocks=file.blocks, warmup_blocks=file.warmup_blocks,
-        image=file.image, thresholds=file.thresholds, sampler=file.sampler,
+        image=file.image, thresholds=file.thresholds, sampler=file.sampler, retries=file.retries,
     )  # fmt: skip
 
 

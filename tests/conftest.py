@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterator
 import hypothesis
 import pytest
 
+from harness import alone
 from harness.errors import RuntimeUnavailable
 from harness.model import Runtime
 from tests.lab import Lab, open_lab
@@ -82,7 +83,12 @@ class SignOfLife:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Registers what is told above; how long an example takes is the machine's affair."""
+    """Registers what is told above; how long an example takes is the machine's affair.
+
+    The runs of one session of tests refuse each other, and not those of another: nothing that
+    tests assert is a measurement.
+    """
+    os.environ[alone.VARIABLE] = f"tests-{os.getpid()}"
     hypothesis.settings.register_profile("house", deadline=None)
     hypothesis.settings.load_profile("house")
     config.pluginmanager.register(SignOfLife())

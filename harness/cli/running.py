@@ -7,6 +7,7 @@ import random
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,11 @@ from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from harness.runner import Request, Result
+
+
+Force = Annotated[
+    bool, typer.Option("--force", help="Run beside another run on this host; a guard says so.")
+]
 
 
 @app.command()
@@ -52,6 +58,7 @@ def run(
     strict: Annotated[
         bool, typer.Option(help="Refuse to run on a noisy host, and say what is noisy.")
     ] = False,
+    force: Force = False,
     quiet: Annotated[bool, typer.Option(help="No progress on standard error.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="The run folder itself; must be new or empty.")
@@ -75,7 +82,8 @@ def run(
         scenario=loaded, folder=folder,
         seed=random.SystemRandom().randrange(2**32) if seed is None else seed,
         rule=Rule(loaded.blocks, width, budget, deciding(loaded.experiments.chosen(), width)),
-        named=registry.named(runtime or []), strict=strict, command=("tarebench", *sys.argv[1:]),
+        named=registry.named(runtime or []), strict=strict, force=force,
+        command=("tarebench", *sys.argv[1:]),
     )  # fmt: skip
     _execute(request, quiet)
 
@@ -83,12 +91,13 @@ def run(
 @app.command()
 def resume(
     run: Annotated[Path, typer.Argument(help="The run folder, or `latest`.")],
+    force: Force = False,
     quiet: Annotated[bool, typer.Option(help="No progress on standard error.")] = False,
 ) -> None:
     """Go on with a run that was cut off, keeping every finished trial."""
     from harness.runs import find_run, request_to_resume
 
-    _execute(request_to_resume(find_run(str(run))), quiet)
+    _execute(replace(request_to_resume(find_run(str(run))), force=force), quiet)
 
 
 def _execute(request: Request, quiet: bool) -> None:

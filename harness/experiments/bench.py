@@ -11,11 +11,13 @@ import itertools
 import resource
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from harness.clock import Marks
+from harness.errors import HarnessError
 from harness.experiments import identity
 from harness.model import (
     HasDaemon,
@@ -53,6 +55,18 @@ class Measurement:
     samples: tuple[Sample, ...] = ()
     identity: Identity = field(default_factory=Identity)
     conditions: Conditions = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def _launched(launch: AbstractContextManager[Instance]) -> Iterator[Instance]:
+    """A launch whose failure says that it is one: what goes wrong later is no launch's."""
+    with contextlib.ExitStack() as stack:
+        try:
+            instance = stack.enter_context(launch)
+        except HarnessError as error:
+            error.at_launch = True
+            raise
+        yield instance
 
 
 @dataclass(frozen=True)
@@ -94,7 +108,7 @@ class Bench:
         )  # fmt: skip
         try:
             with (
-                (runtime or self.runtime).launch(spec, marks) as instance,
+                _launched((runtime or self.runtime).launch(spec, marks)) as instance,
                 self.sampling.instance(name, instance),
             ):
                 yield instance

@@ -49,6 +49,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--box-packages", action="append", default=[], metavar="LIST",
         help="Debian packages added to the image; may be repeated.",
     )  # fmt: skip
+    group.addoption(
+        "--box-force", action="store_true", help="Run beside another run of tarebench on this host."
+    )
 
 
 def _trials(text: str) -> int:
@@ -177,6 +180,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     wish = Wish(
         named=names.chosen(config.getoption("box_runtimes"))[1], trials=trials,
         seed=_seed(config), packages=packages, command=tuple(command),
+        force=config.getoption("box_force") or hasattr(config, "workerinput"),  # xdist's siblings
     )  # fmt: skip
     config.stash[_SESSION] = Session(wish, [_planned(item) for item in boxed])
 

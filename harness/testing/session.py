@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from harness import events, paths
+from harness import alone, events, paths
 from harness.clock import now_ns
 from harness.errors import DeadlineExceeded, HarnessError, RuntimeUnavailable, UsageError
 from harness.imagecheck import is_owned, provide
@@ -27,7 +27,7 @@ from harness.inventory import Inventory, sweep
 from harness.lineup import Entrant, Lineup, assemble, prove
 from harness.model import Context, Identity, Image, Limits, Outcome, Sample, Trial, TrialRecord
 from harness.place import make_place
-from harness.probes import guards
+from harness.probes import course, guards
 from harness.probes.cgroups import run_group_name
 from harness.probes.conditions import Value, Weather
 from harness.probes.guards import Guard
@@ -52,6 +52,7 @@ class Wish:
     seed: int
     packages: tuple[str, ...]
     command: tuple[str, ...]
+    force: bool = False
 
 
 @dataclass
@@ -97,6 +98,7 @@ class Session:
         self._stack = ExitStack()
         self._refused: HarnessError | None = None
         self._lineup: Lineup | None = None
+        self._claim: alone.Claim | None = None
         self._image: Image | None = None
         self._weather: Weather | None = None
         self._guards: Sequence[Guard] = ()
@@ -166,7 +168,8 @@ class Session:
                 self.finish(nodeid)
             if self._store is not None:
                 verified = {} if interrupted else self._proven()
-                self._tell(self._store, self._store.close(verified), verified)
+                late = course.alone(self._claim.others() if self._claim else ())
+                self._tell(self._store, self._store.close(verified, late), verified)
 
     def _ready(self) -> Lineup:
         """Everything that is done once, before the first box."""
@@ -185,8 +188,11 @@ class Session:
         return self._lineup
 
     def _assemble(self, stack: ExitStack) -> Lineup:
+        self._claim = claim = stack.enter_context(
+            alone.Claim(self._request().folder, force=self._wish.force)
+        )
         self._image = provide(self._wish.packages, lambda step: None)
-        self._guards = guards.read()
+        self._guards = [*guards.read(), *course.alone(claim.others())]
         become_subreaper()
         token = secrets.token_hex(4)
         inventory = stack.enter_context(Inventory(f"{self._run_id}-{token}"))

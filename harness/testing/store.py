@@ -74,7 +74,9 @@ class Store:
         """A test that measured nothing, because it was skipped, was no trial."""
         self._dropped.add(planned)
 
-    def close(self, verified: Mapping[str, Verified]) -> Sequence[TrialRecord]:
+    def close(
+        self, verified: Mapping[str, Verified], late: Sequence[Guard] = ()
+    ) -> Sequence[TrialRecord]:
         """End the run; returns its trials. A run without any leaves no folder.
 
         Where pytest ended before the last test, what is left of the plan was not run.
@@ -99,7 +101,7 @@ class Store:
             self.folder,
             manifest.end(
                 self._request, self._document, executed, verified,
-                None if interrupted else end, interrupted,
+                None if interrupted else end, interrupted, late,
             ),
         )  # fmt: skip
         return list(found.values())
