@@ -1,13 +1,22 @@
-"""Marks and deadlines, all on the host's CLOCK_MONOTONIC in nanoseconds."""
+"""Marks and deadlines, all on the host's CLOCK_MONOTONIC, which begins anew with each boot."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from harness.model import Mark
 
 now_ns = time.monotonic_ns
+
+
+def boot_id(file: Path = Path("/proc/sys/kernel/random/boot_id")) -> str:
+    """Tells one start of this host from the next; empty where the kernel does not say."""
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return ""
 
 
 class Marks:

@@ -14,20 +14,26 @@ import json
 import logging
 import os
 import shutil
-import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness import paths, registry
+from harness.clock import boot_id
 from harness.errors import EnvironmentRefused, HarnessError
 from harness.model import Cleaner
-from harness.probes.cgroups import Layout, remove_tree
+from harness.probes.cgroups import Group, Layout
 
 log = logging.getLogger(__name__)
 
 SETTING = "setting"
-"""The kind of a kernel setting: its name is a path, its detail `value` what it was."""
+"""The kind of a kernel setting: its name is a path, its detail `value` what it was in the boot
+of the host that `boot` tells."""
+
+_ENDS_WITH_BOOT = frozenset({"cgroup", "container", "mount", SETTING})
+"""What a host that is started anew has not any more. The line of everything else waits for the
+disk, so that it outlives a loss of power; these are many, and some are made just before something
+is timed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +67,7 @@ class Inventory:
             file = os.open(self.path, flags, 0o600)
             fcntl.flock(file, fcntl.LOCK_EX)
             if _is_at(self.path, file):
+                sync_folder(self._folder)
                 return file
             os.close(file)
 
@@ -73,10 +80,18 @@ class Inventory:
     def will_make(self, kind: str, name: str, **details: str) -> None:
         """Write a thing down; it may be made once this has returned."""
         self._write({"op": "make", "kind": kind, "name": name, "details": details})
+        if kind not in _ENDS_WITH_BOOT:
+            os.fdatasync(self._file)
 
     def removed(self, kind: str, name: str) -> None:
-        """Strike a thing out: it is gone."""
-        self._write({"op": "gone", "kind": kind, "name": name})
+        """Strike a thing out: it is gone.
+
+        On a disk that is full the line stays: whoever looks for the thing then does not find it.
+        """
+        try:
+            self._write({"op": "gone", "kind": kind, "name": name})
+        except EnvironmentRefused:
+            log.exception("striking out %s %s", kind, name)
 
     def _write(self, line: Mapping[str, object]) -> None:
         data = json.dumps(line).encode() + b"\n"
@@ -99,6 +114,15 @@ class Inventory:
         if not read(self.path):
             self.path.unlink(missing_ok=True)
         os.close(self._file)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk: those of new files are not before."""
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def _is_at(path: Path, file: int) -> bool:
@@ -236,19 +260,19 @@ class _Groups:
         return any((mount / name).is_dir() for mount in Layout.detect().mounts)
 
     def remove(self, name: str, details: Mapping[str, str]) -> None:
-        for mount in Layout.detect().mounts:
-            for file in (mount / name).rglob("cgroup.procs"):
-                for pid in file.read_text().split():
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(int(pid), signal.SIGKILL)
-            remove_tree(mount / name)
+        group = Group(Layout.detect(), name)
+        group.kill()
+        group.remove()
 
 
 class _Settings:
     """Settings of the kernel that a run has changed for a while; removing one puts it back."""
 
     def exists(self, name: str, details: Mapping[str, str]) -> bool:
-        path = Path(name)
+        """A host that was started anew has its own values again, which are none of ours."""
+        path, now = Path(name), boot_id()
+        if details.get("boot", now) != now:
+            return False
         return path.exists() and path.read_text().strip() != details["value"]
 
     def remove(self, name: str, details: Mapping[str, str]) -> None:

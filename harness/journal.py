@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from harness.errors import HarnessError, UsageError
+from harness.inventory import sync_folder
 from harness.model import TrialRecord
 from harness.paths import JOURNAL, MANIFEST
 
@@ -46,6 +47,7 @@ class Journal:
                 f"the run {folder.name} is still going on in another process", "wait for its end"
             ) from None
         _cut_torn_line(self._path)
+        sync_folder(folder)
         self._encode = msgspec.json.Encoder().encode
 
     def append(self, record: TrialRecord) -> None:
@@ -98,6 +100,7 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(folder / MANIFEST)
+        sync_folder(folder)
     except OSError as error:
         raise HarnessError(
             f"the manifest in {folder} could not be written: {error.strerror}",

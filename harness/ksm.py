@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from harness.clock import Deadline
+from harness.clock import Deadline, boot_id
 from harness.errors import DeadlineExceeded, EnvironmentRefused
 from harness.inventory import SETTING
 from harness.model import Ledger
@@ -70,7 +70,7 @@ def merging(inventory: Ledger, folder: Path = FOLDER) -> Iterator[Merging]:
                 continue  # older kernels have no smart_scan
             try:
                 before = path.read_text().strip()
-                inventory.will_make(SETTING, str(path), value=before)
+                inventory.will_make(SETTING, str(path), value=before, boot=boot_id())
                 changed[path] = before
                 path.write_text(value)
             except OSError as error:

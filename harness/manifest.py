@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from harness import __version__, paths, tuning
+from harness import __version__, paths, scenario, tuning
 from harness.experiments import identity
 from harness.image.store import read_record
 from harness.journal import records
@@ -55,6 +55,8 @@ def begin(
         "run": run_id,
         "tarebench": __version__,
         "scenario": request.scenario,
+        "scenario_sha256": scenario.digest(msgspec.to_builtins(request.scenario)),
+        "scenario_file": request.source,
         "seed": request.seed,
         "plan": list(trials),
         "stopping": request.rule.text(),

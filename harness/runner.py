@@ -39,7 +39,7 @@ from harness.probes import course, guards, noise, sampling
 from harness.probes.cgroups import run_group_name
 from harness.probes.conditions import Value, Weather
 from harness.process import become_subreaper, run
-from harness.scenario import Scenario
+from harness.scenario import Scenario, Source
 from harness.settings import Startup
 from harness.stopping import Rule, Stop, ended
 from harness.verification import Verified
@@ -63,6 +63,8 @@ class Request:
     force: bool = False
     """Run beside another run, and say so."""
     command: tuple[str, ...] = ()
+    source: Source | None = None
+    """The file that the scenario was read from, where it was."""
     earlier: Mapping[str, Any] | None = None
     """The manifest of the run that is resumed; its plan and seed are kept."""
 

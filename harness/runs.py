@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from harness import paths, resources
+from harness import scenario as scenarios
 from harness.errors import UsageError
 from harness.model import SCHEMA_VERSION
 from harness.paths import MANIFEST
-from harness.scenario import Scenario
+from harness.scenario import Scenario, Source
 from harness.stopping import Rule
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def request_to_resume(folder: Path) -> Request:
         request = Request(
             scenario=scenario, folder=folder, seed=manifest["seed"], rule=rule,
             command=tuple(manifest["command"]), earlier=manifest,
+            source=msgspec.convert(manifest.get("scenario_file"), Source | None),
         )  # fmt: skip
         digest = manifest["image"]["digest"]
     except (KeyError, TypeError, msgspec.ValidationError) as error:
@@ -127,8 +129,31 @@ def request_to_resume(folder: Path) -> Request:
         )
     image = built(request.scenario.image.packages)
     if image is None or image.digest != digest:
-        raise UsageError(
-            "the run cannot be resumed: the image has changed since it began",
-            "start a new run; finished trials of the old one stay in its folder",
-        )
+        raise _changed("the image has")
+    _require_same_scenario(manifest, request.source)
     return request
+
+
+def _changed(what: str) -> UsageError:
+    return UsageError(
+        f"the run cannot be resumed: {what} changed since it began",
+        "start a new run; finished trials of the old one stay in its folder",
+    )
+
+
+def _require_same_scenario(manifest: Mapping[str, Any], source: Source | None) -> None:
+    """Raises UsageError when the manifest's scenario, or the file that it is from, was changed.
+
+    A file that is not there any more has not changed: the manifest holds all that is needed.
+    """
+    stored = manifest.get("scenario_sha256")  # runs of before have none
+    if stored is not None and stored != scenarios.digest(manifest["scenario"]):
+        raise _changed("the scenario in its manifest was")
+    if source is None:
+        return
+    try:
+        now = scenarios.source(source.file)
+    except UsageError:
+        return
+    if now.sha256 != source.sha256:
+        raise _changed(f"the scenario {source.file} has")

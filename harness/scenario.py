@@ -8,6 +8,8 @@ before any data. What a run used is written to its manifest as resolved here.
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -117,6 +119,29 @@ def find(name: str) -> Path:
     raise UsageError(f"there is no scenario {name!r}", hint)
 
 
+class Source(Frozen, frozen=True):
+    """The file that a scenario was read from: its name or absolute path, and what it held."""
+
+    file: str
+    sha256: str
+
+
+def source(name: str) -> Source:
+    """Of a scenario given by name or path; raises UsageError."""
+    path = find(name)
+    file = name if name in available() else str(path.absolute())
+    try:
+        return Source(file, hashlib.sha256(path.read_bytes()).hexdigest())
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def digest(scenario: object) -> str:
+    """Of a resolved scenario as it stands in the manifest, whatever the order of its keys."""
+    text = json.dumps(scenario, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def load(
     name: str,
     *,
@@ -160,9 +185,13 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path.name} is not valid TOML: {error}", "see the shipped scenarios for the format"
         ) from error
     except OSError as error:
-        raise ScenarioError(
-            f"{path.name} cannot be read: {error.strerror}", "give a name or a TOML file"
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> ScenarioError:
+    return ScenarioError(
+        f"{path.name} cannot be read: {error.strerror}", "give a name or a TOML file"
+    )
 
 
 def _convert(raw: Any, kind: type[T], where: str) -> T:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import paths
+from harness.clock import boot_id
 from harness.errors import EnvironmentRefused
 from harness.probes.guards import chosen
 
@@ -69,7 +70,7 @@ def remembered(root: Path = _ROOT) -> Mapping[str, str]:
     """The first values of what is tuned now, by path; empty on a host that is not tuned."""
     try:
         said = json.loads(_saved().read_bytes())
-        return dict(said["settings"]) if said["boot"] == _boot(root) else {}
+        return dict(said["settings"]) if said["boot"] == boot_id(root / _BOOT_ID) else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
@@ -123,14 +124,6 @@ def _value(path: Path) -> str:
     return chosen(path.read_text().strip())
 
 
-def _boot(root: Path) -> str:
-    """Tells one start of the host from the next."""
-    try:
-        return (root / _BOOT_ID).read_text().strip()
-    except OSError:
-        return ""
-
-
 def _save(first: Mapping[str, str], root: Path) -> None:
     """In one step and onto the disk: this must be there when nothing else is any more."""
     path = _saved()
@@ -138,7 +131,7 @@ def _save(first: Mapping[str, str], root: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with partial.open("w") as file:
-            json.dump({"boot": _boot(root), "settings": first}, file)
+            json.dump({"boot": boot_id(root / _BOOT_ID), "settings": first}, file)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from harness.clock import now_ns
-from harness.errors import HarnessError
+from harness.errors import DeadlineExceeded, HarnessError
 from harness.model import Limits, Mark, Marks
 from harness.probes.cgroups import Group, Layout
 from harness.process import wait_pidfd
@@ -206,6 +206,36 @@ def machines_by_uuid(uuid: str) -> Iterator[int]:
             pairs = itertools.pairwise(arguments)
             if b"qemu" in arguments[0] and (b"-uuid", uuid.encode()) in pairs:
                 yield int(entry.name)
+
+
+@contextlib.contextmanager
+def bounded(uuid: str, limit_s: float) -> Iterator[None]:
+    """Bounds what is asked of a machine: libvirt waits without end for a QEMU that hangs.
+
+    So a machine that has not answered in time is killed, which makes libvirt's call fail. Raises
+    DeadlineExceeded in its place.
+    """
+    late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        with contextlib.suppress(HarnessError):  # its teardown will say so again
+            kill_machine(uuid)
+
+    timer = threading.Timer(limit_s, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except Exception as error:
+        if late.is_set() and not isinstance(error, DeadlineExceeded):
+            raise DeadlineExceeded(
+                f"QEMU gave no answer in {limit_s:g} s, and was killed"
+            ) from error
+        raise
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 def kill_machine(uuid: str) -> None:

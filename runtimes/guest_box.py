@@ -12,7 +12,7 @@ from harness.errors import DeadlineExceeded, HarnessError
 from harness.model import Image
 from harness.probes.cgroups import counting
 from runtimes.box import AgentBox
-from runtimes.domain_parts import resident_guest_memory
+from runtimes.domain_parts import bounded, resident_guest_memory
 from runtimes.domain_xml import Domain
 from runtimes.libvirt_connection import Connection
 from runtimes.storage import guest_storage
@@ -64,7 +64,8 @@ class BalloonBox(GuestBox):
         try:
             callback = self._connection.domainEventRegisterAny(self._handle, kind, changed, None)
             try:
-                self._handle.setMemoryFlags(left_kib, self._libvirt.VIR_DOMAIN_AFFECT_LIVE)
+                with bounded(self.domain.uuid, _BALLOON_TIMEOUT_S):
+                    self._handle.setMemoryFlags(left_kib, self._libvirt.VIR_DOMAIN_AFFECT_LIVE)
                 if not reached.wait(_BALLOON_TIMEOUT_S):
                     raise DeadlineExceeded(
                         f"the guest's balloon did not take {taken_bytes} bytes in time"

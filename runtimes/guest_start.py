@@ -12,25 +12,42 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from harness.errors import DeadlineExceeded, LaunchFailed
+from harness.errors import DeadlineExceeded, LaunchFailed, RuntimeUnavailable
+from harness.process import find_program
+from runtimes.domain_parts import bounded
 from runtimes.domain_xml import Domain
 from runtimes.libvirt_connection import Connection
 
 _LOG_CHARACTERS = 800
+_ANSWER_LIMIT_S = 30.0
+"""Longer than a QEMU takes to answer that is not stuck, on a host that is busy."""
+
+
+def require_tools(emulator: str) -> None:
+    """Raises RuntimeUnavailable where QEMU or its tool for disks is not installed."""
+    if find_program(emulator) is None:
+        raise RuntimeUnavailable(f"{emulator} is not installed", "apt-get install qemu-system-x86")
+    if find_program("qemu-img") is None:
+        raise RuntimeUnavailable("qemu-img is not installed", "apt-get install qemu-utils")
 
 
 def ask_accelerator(handle: Any) -> str:
     """`kvm` or `tcg`, as the QEMU of a running domain answers `query-kvm`."""
     monitor = importlib.import_module("libvirt_qemu")
-    told = json.loads(monitor.qemuMonitorCommand(handle, '{"execute":"query-kvm"}', 0))
+    with bounded(handle.UUIDString(), _ANSWER_LIMIT_S):
+        told = json.loads(monitor.qemuMonitorCommand(handle, '{"execute":"query-kvm"}', 0))
     return "kvm" if told["return"]["enabled"] else "tcg"
 
 
 @contextlib.contextmanager
-def explained(connection: Connection, domain: Domain) -> Iterator[None]:
-    """Failures of a start as our own errors, with the end of what QEMU said."""
+def explained(connection: Connection, domain: Domain, limit_s: float) -> Iterator[None]:
+    """Failures of a start as our own errors, with the end of what QEMU said.
+
+    A start that takes longer than `limit_s`, and some more for libvirt, is given up.
+    """
     try:
-        yield
+        with bounded(domain.uuid, limit_s + _ANSWER_LIMIT_S):
+            yield
     except connection.libvirt.libvirtError as error:
         raise LaunchFailed(f"libvirt could not start the guest: {error}") from error
     except (DeadlineExceeded, LaunchFailed) as error:

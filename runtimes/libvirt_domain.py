@@ -20,7 +20,7 @@ import copy
 import functools
 import math
 import os
-import tempfile
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -71,7 +71,7 @@ from runtimes.far_host import is_far
 from runtimes.guest_box import BalloonBox, GuestBox
 from runtimes.guest_kernel_options import host_mitigations, measure_clock
 from runtimes.guest_machine import PARAMETERS, Machine, choose, require
-from runtimes.guest_start import ask_accelerator, explained
+from runtimes.guest_start import ask_accelerator, explained, require_tools
 from runtimes.libvirt_connection import EMBEDDED, Connection, Reaping, check_uri
 from runtimes.libvirt_start import KIND
 
@@ -140,7 +140,7 @@ class LibvirtDomain:
     def probe(self) -> RuntimeFacts:
         """Also finds out what QEMU can do, which takes seconds the first time on a host."""
         if self._far is None:
-            _require_tools()
+            require_tools(_EMULATOR)
         self._require_machine()
         return RuntimeFacts(
             versions=self._connect().versions() | self._guest_versions(),
@@ -257,7 +257,7 @@ class LibvirtDomain:
             thread = stack.enter_context(GroupedThread(group, fraction(spec.limits)))
             stack.callback(_destroy, connection, domain)
             stack.callback(thread.finish)  # first, so that no start is still under way
-            with explained(connection, domain):
+            with explained(connection, domain, spec.ready_timeout_s):
                 with Reaping(after_s=_SLOW_START_S):
                     handle = thread.call(create)
                 alive = functools.partial(connection.is_active, handle)
@@ -388,7 +388,7 @@ class Kvm(LibvirtDomain):
 
     def probe(self) -> RuntimeFacts:
         if self._far is None:
-            _require_tools()
+            require_tools(_EMULATOR)
         may_boot = self._context.options.get("boot", True)
         image = store.find(self._context.cache) if may_boot and not self._known() else None
         if image is not None:
@@ -449,16 +449,19 @@ class Kvm(LibvirtDomain):
     @contextlib.contextmanager
     def _trial_spec(self, image: Image) -> Iterator[InstanceSpec]:
         """Folders for one guest; the state folder may lie in memory, where O_DIRECT fails."""
-        self._cache.mkdir(parents=True, exist_ok=True)
-        with (
-            tempfile.TemporaryDirectory(dir=self._cache) as disk,
-            tempfile.TemporaryDirectory(dir=self._context.state) as sockets,
-        ):
+        name = f"tarebench-kvm-{uuid.uuid4().hex[:8]}"
+        disk, sockets = self._cache / name, self._context.state / name
+        self._context.inventory.will_make("directory", str(disk))
+        try:
+            disk.mkdir(parents=True)
+            sockets.mkdir(mode=0o700)
             yield InstanceSpec(
-                name=f"tarebench-kvm-{uuid.uuid4().hex[:8]}", run_id=self._context.run_id,
-                image=image, limits=Limits(), directory=Path(disk), sockets=Path(sockets),
-                ready_timeout_s=kvm_verdict.DEADLINE_S,
+                name=name, run_id=self._context.run_id, image=image, limits=Limits(),
+                directory=disk, sockets=sockets, ready_timeout_s=kvm_verdict.DEADLINE_S,
             )  # fmt: skip
+        finally:
+            for folder in (disk, sockets):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _memory_bytes(limits: Limits, machine: Machine) -> int:
@@ -480,13 +483,6 @@ def fraction(limits: Limits) -> float | None:
     """
     cpus = limits.cpus
     return cpus if cpus is not None and not float(cpus).is_integer() else None
-
-
-def _require_tools() -> None:
-    if find_program(_EMULATOR) is None:
-        raise RuntimeUnavailable(f"{_EMULATOR} is not installed", "apt-get install qemu-system-x86")
-    if find_program("qemu-img") is None:
-        raise RuntimeUnavailable("qemu-img is not installed", "apt-get install qemu-utils")
 
 
 def _destroy(connection: Connection, domain: Domain) -> None:

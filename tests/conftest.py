@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 
 import hypothesis
 import pytest
@@ -54,6 +54,40 @@ def pytest_runtest_makereport(
     return report
 
 
+class Figures:
+    """What tests count rather than assert, told at the end of the session."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, ...], int] = {}
+
+    def count(self, *words: str, more: int = 1) -> None:
+        """One more (or several) of what these words name, from the general to the particular."""
+        self._counts[words] = self._counts.get(words, 0) + more
+
+    def lines(self) -> Sequence[str]:
+        """Each count behind its words, and one of all that begin alike."""
+        found = dict(self._counts)
+        for words, count in self._counts.items():
+            for length in range(1, len(words)):
+                found[words[:length]] = found.get(words[:length], 0) + count
+        return [f"{'  ' * (len(w) - 1)}{w[-1]}: {n}" for w, n in sorted(found.items())]
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self._counts:
+            terminalreporter.section("figures")
+            for line in self.lines():
+                terminalreporter.write_line(line)
+
+
+_FIGURES: pytest.StashKey[Figures] = pytest.StashKey()
+
+
+@pytest.fixture(scope="session")
+def figures(pytestconfig: pytest.Config) -> Figures:
+    """Counts that are printed at the end."""
+    return pytestconfig.stash[_FIGURES]
+
+
 class SignOfLife:
     """Says now and then which test is under way, so that a long one is not taken for dead.
 
@@ -92,3 +126,5 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.register_profile("house", deadline=None)
     hypothesis.settings.load_profile("house")
     config.pluginmanager.register(SignOfLife())
+    config.stash[_FIGURES] = Figures()
+    config.pluginmanager.register(config.stash[_FIGURES])

@@ -83,7 +83,7 @@ def run(
         seed=random.SystemRandom().randrange(2**32) if seed is None else seed,
         rule=Rule(loaded.blocks, width, budget, deciding(loaded.experiments.chosen(), width)),
         named=registry.named(runtime or []), strict=strict, force=force,
-        command=("tarebench", *sys.argv[1:]),
+        command=("tarebench", *sys.argv[1:]), source=scenarios.source(scenario),
     )  # fmt: skip
     _execute(request, quiet)
 

@@ -2,8 +2,9 @@
 
 A build can be killed at any instant, and two processes can want the same thing at once. So
 whatever is made here is made beside its place under a name that says who makes it
-(`.partial-<pid>-<name>`), and gets its own name by one rename; what a dead process left is
-known by its pid and removed. A lock file keeps a second maker waiting, not working.
+(`.partial-<pid>-<name>`), and gets its own name by one rename. It is on an inventory of its own
+before it is made, which tells the living from the dead without a pid, so that `tarebench clean`
+finds what a killed maker left. A lock file keeps a second maker waiting, not working.
 """
 
 from __future__ import annotations
@@ -12,15 +13,18 @@ import fcntl
 import hashlib
 import os
 import re
+import secrets
 import shlex
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harness.errors import ImageError
+from harness.inventory import Inventory
 
+PARTIAL = "partial"
 _PARTIAL = re.compile(r"\.partial-(\d+)-")
 
 
@@ -49,24 +53,37 @@ def locked(path: Path) -> Iterator[None]:
 @contextmanager
 def partial_directory(final: Path) -> Iterator[Path]:
     """A new folder beside `final`, removed at the end unless `finish` has renamed it."""
-    partial = _partial_name(final)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-    finally:
-        remove_tree(partial)
+    with _listed(final) as partial:
+        partial.mkdir(parents=True)
+        try:
+            yield partial
+        finally:
+            remove_tree(partial)
 
 
 @contextmanager
 def partial_file(final: Path) -> Iterator[Path]:
     """A name beside `final` to write to; it becomes `final` if the block ends without error."""
     final.parent.mkdir(parents=True, exist_ok=True)
+    with _listed(final) as partial:
+        try:
+            yield partial
+            partial.rename(final)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _listed(final: Path) -> Iterator[Path]:
+    """The name to make something under; it is on an inventory for as long as it may be there."""
     partial = _partial_name(final)
-    try:
-        yield partial
-        partial.rename(final)
-    finally:
-        partial.unlink(missing_ok=True)
+    with Inventory(f"partial-{secrets.token_hex(8)}") as inventory:
+        inventory.will_make(PARTIAL, str(partial))
+        try:
+            yield partial
+        finally:
+            if not partial.exists():
+                inventory.removed(PARTIAL, str(partial))
 
 
 def finish(partial: Path, final: Path) -> bool:
@@ -116,6 +133,23 @@ def remove_tree(path: Path) -> None:
                     with suppress(OSError):
                         folder.chmod(0o700)
     shutil.rmtree(path)
+
+
+class PartialCleaner:
+    """Removes what a killed maker left; the name is its path."""
+
+    def exists(self, name: str, details: Mapping[str, str]) -> bool:
+        del details
+        return Path(name).exists()
+
+    def remove(self, name: str, details: Mapping[str, str]) -> None:
+        """Raises ImageError while anything is mounted below it."""
+        del details
+        remove_tree(Path(name))
+
+
+partials = PartialCleaner()
+"""What the group `tarebench.cleaners` names for the kind `partial`."""
 
 
 def mounts_below(path: Path) -> list[str]:

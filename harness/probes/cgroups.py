@@ -196,20 +196,40 @@ class Group:
             remove_tree(mount / self.name)
 
     def kill(self) -> None:
-        """End whatever is left in the group and below it, but never this process."""
-        for pid in self.members():
-            if pid != os.getpid():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        """End whatever is left in the group and below it, but never this process.
+
+        A member is held by a pidfd and looked at again: its number may be another's by now.
+        """
+        every = [mount / self.name for mount in self.layout.mounts]
+        for pid in _members(every):
+            with contextlib.suppress(ProcessLookupError):
+                pidfd = os.pidfd_open(pid)
+                try:
+                    if pid != os.getpid() and self._holds(pid):
+                        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                finally:
+                    os.close(pidfd)
+
+    def _holds(self, pid: int) -> bool:
+        """Whether a process is in the group or below it now."""
+        try:
+            text = Path(f"/proc/{pid}/cgroup").read_text()
+        except OSError:
+            return False
+        return any(f"/{self.name}/" in f"{line}/" for line in text.splitlines())
 
     def members(self) -> Sequence[int]:
         """The processes in the group and below it, each once."""
-        found = dict[int, None]()
-        for path in self.paths():
-            for file in path.rglob("cgroup.procs"):
-                with contextlib.suppress(OSError):  # removed, or ended, while we look
-                    found |= dict.fromkeys(map(int, file.read_text().split()))
-        return tuple(found)
+        return _members(self.paths())
+
+
+def _members(groups: Sequence[Path]) -> Sequence[int]:
+    found = dict[int, None]()
+    for path in groups:
+        for file in path.rglob("cgroup.procs"):
+            with contextlib.suppress(OSError):  # removed, or ended, while we look
+                found |= dict.fromkeys(map(int, file.read_text().split()))
+    return tuple(found)
 
 
 def remove_tree(path: Path) -> None:

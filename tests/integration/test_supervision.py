@@ -54,31 +54,18 @@ def test_second_run_is_refused_by_name_and_forced_ones_say_so(place: Place) -> N
         assert guards(second)["alone"] == f"beside one (pid {process.pid})"
         assert finish(process, signal.SIGINT).status == 130
     assert guards(first)["alone"].startswith("beside two (pid ")
-    said = place.tarebench(*QUICK)
-    assert said.status == 0, said.err
-    assert "alone" not in guards(said.folder)
 
 
-def test_launch_that_fails_is_retried_only_where_the_scenario_says_so(place: Place) -> None:
-    """Each second launch of this box fails."""
-    odd = ["run", "quick", "--runtime", "fake,fail=odd", "--repeat", "2", "--quiet"]
-    said = place.tarebench(*odd)
-    assert said.status == 1
-    assert any(record.outcome == "failed" for record in records(said.folder))
-    assert "retried" not in guards(said.folder)
-    said = place.tarebench(*odd, "--set", "retries=1")
-    tried = [record for record in records(said.folder) if record.runtime.startswith("fake")]
-    assert [record.outcome for record in tried] == ["ok"] * len(tried)
+def test_launch_that_fails_is_retried_where_the_scenario_says_so(place: Place) -> None:
+    """Each second launch of this box fails; a trial here is one launch."""
+    scenario = place.folder / "odd.toml"
+    scenario.write_text(
+        'name = "odd"\ntitle = "t"\nquestion = "q"\nwarmup_blocks = 0\nretries = 1\n'
+        "[experiments.startup]\n"
+    )
+    said = place.tarebench(*QUICK[:1], scenario, "--runtime", "fake,fail=odd", *QUICK[4:])
+    tried = [record for record in records(said.folder) if record.runtime != "host"]
+    assert [record.outcome for record in tried] == ["ok"] * 2, said.err
     assert {record.conditions["retries"] for record in tried} == {1}
     assert {record.conditions["retried"] for record in tried} == {"this fake was told to fail"}
-    assert guards(said.folder)["retried"] == f"fake,fail=odd: {len(tried)} times"
-
-
-def test_what_fails_later_or_always_is_no_matter_of_retries(place: Place) -> None:
-    for fail, retries in (("job", None), ("launch", 2)):
-        arguments = ["run", "quick", "--runtime", f"fake,fail={fail}", "--repeat", "1", "--quiet"]
-        said = place.tarebench(*arguments, "--set", "retries=2", "--set", "warmup_blocks=0")
-        assert said.status == 1
-        measured = [record for record in records(said.folder) if record.runtime != "host"]
-        assert {record.outcome for record in measured} == {"failed"}
-        assert {record.conditions.get("retries") for record in measured} == {retries}
+    assert guards(said.folder)["retried"] == "fake,fail=odd: 2 times"

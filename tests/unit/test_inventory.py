@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from harness import inventory, paths
+from harness.clock import boot_id
 from harness.errors import EnvironmentRefused
+from harness.image.cache import PARTIAL, partial_file
 from harness.inventory import Inventory, clean, dead_inventories, left_over, read, sweep
 from harness.probes.cgroups import Group, Layout
 
@@ -257,3 +259,70 @@ def test_control_group_is_removed_with_what_runs_in_it(own_state: Path) -> None:
 
 def test_state_can_be_put_elsewhere(own_state: Path) -> None:
     assert paths.inventories() == own_state
+
+
+def test_setting_of_an_earlier_boot_is_none_of_ours(own_state: Path, tmp_path: Path) -> None:
+    """Started anew, the host has its own values again; who changed one since then meant it."""
+    now, then = tmp_path / "now", tmp_path / "then"
+    for path, boot in ((now, boot_id()), (then, "another")):
+        path.write_text("changed")
+        with Inventory(f"of-{boot}") as dead:
+            dead.will_make(inventory.SETTING, str(path), value="first", boot=boot)
+    with dead_inventories() as files:
+        assert [each.name for file in files for each in left_over(file)] == [str(now)]
+        assert [clean(file) for file in files] == [[], []]
+    assert (now.read_text(), then.read_text()) == ("first", "changed")
+    assert list(own_state.iterdir()) == []
+
+
+def test_what_outlives_a_boot_is_on_the_disk_before_it_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Inventory("run") as living:
+        synced: list[bytes] = []
+        monkeypatch.setattr(os, "fdatasync", lambda file: synced.append(living.path.read_bytes()))
+        living.will_make("directory", "/nowhere/a")
+        living.will_make("container", "a")
+        living.will_make("domain", "b", uuid="0", uri="embed")
+    assert [data.count(b"\n") for data in synced] == [1, 3]
+
+
+def test_full_disk_keeps_a_thing_from_being_made_and_not_from_being_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thing = tmp_path / "thing"
+    thing.mkdir()
+    with Inventory("run") as living:
+        living.will_make("directory", str(thing))
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", lambda file, data: 0)
+            with pytest.raises(EnvironmentRefused, match="No space left"):
+                living.will_make("directory", "/nowhere/b")
+            assert sweep(living) == []
+        assert [entry.name for entry in living.entries()] == [str(thing)], "it stays on the list"
+    assert not thing.exists()
+    with dead_inventories() as files:
+        assert [each for file in files for each in left_over(file)] == []
+        assert [clean(file) for file in files] == [[]]
+
+
+def test_what_a_killed_maker_left_is_found_without_its_pid(own_state: Path, tmp_path: Path) -> None:
+    """Its number may be another's by now: the lock tells the living from the dead."""
+    lives = Inventory("partial-lives")
+    with Inventory("partial-died") as dead:
+        for maker, name in ((lives, "lives"), (dead, "died")):
+            partial = tmp_path / f".partial-{os.getpid()}-{name}"
+            maker.will_make(PARTIAL, str(partial))
+            (partial / "rootfs").mkdir(parents=True)
+    with dead_inventories() as files:
+        assert [clean(file) for file in files] == [[]]
+    assert sorted(path.name.rpartition("-")[2] for path in tmp_path.glob(".partial-*")) == ["lives"]
+
+
+def test_only_finished_things_are_struck_out(own_state: Path, tmp_path: Path) -> None:
+    with partial_file(tmp_path / "good") as partial:
+        (listed,) = own_state.iterdir()
+        assert [entry.name for entry in read(listed)] == [str(partial)]
+        partial.touch()
+    assert list(own_state.iterdir()) == []
+    assert (tmp_path / "good").exists()
