@@ -134,6 +134,8 @@ _ALL = (
     _shared("isolation.module", "1 where the host's kernel would take a module"),
     _shared("isolation.clock", "1 where the host's clock can be changed"),
     _shared("isolation.escape", "1 where the classic escape from a chroot reads a file outside"),
+    _seconds("interference.victim", "one iteration of a victim beside an aggressor, by quantile"),
+    _shared("interference.slowdown", "the same over that without a neighbour, in the same trial"),
     _seconds("job.duration", "a workload of one's own, from its start to its end on the host"),
     _seconds("job.cpu", "CPU seconds of the workload's processes, as the box's kernel counts"),
     _seconds("imported.wall", "a command's run or a benchmark's round, as another tool timed it"),
@@ -164,6 +166,7 @@ HEADLINES: Mapping[str, tuple[str, ...]] = {
     "io": ("io.randread.iops", "io.randwrite.iops", "io.seqread.bandwidth"),
     "job": ("job.duration", "job.cpu"),
     "density": ("density.instances", "density.slope", "density.rate", "density.remainder"),
+    "interference": ("interference.slowdown",),
     "parallel": ("parallel.rate", "parallel.ceiling", "parallel.ready", "parallel.failures"),
 }
 """What the closing table of a terminal shows of each experiment beyond startup and memory."""

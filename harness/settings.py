@@ -235,6 +235,26 @@ class Isolation(Settings, frozen=True):
     timeout_s: Seconds = 120.0
 
 
+Load = Literal["cpu", "memory", "disk", "fork"]
+Loads = Annotated[tuple[Load, ...], Meta(min_length=1)]
+
+
+class Interference(Settings, frozen=True):
+    """`interference`: each of the `victims` beside each of the `aggressors`, two boxes at once.
+
+    A victim's `iterations` are what its quantiles are those of: 0.5 needs 20 of them, 0.9
+    needs 100 and 0.99 needs 1,000. `limits` says whether both boxes are held to the scenario's
+    limits (`on`), or whether either may have all that the host has (`off`). A job may take
+    `timeout_s`.
+    """
+
+    victims: Loads = get_args(Load)
+    aggressors: Loads = get_args(Load)
+    limits: Annotated[tuple[Literal["on", "off"], ...], Meta(min_length=1)] = ("on", "off")
+    iterations: Annotated[int, Meta(ge=20, le=100_000)] = 100
+    timeout_s: Seconds = 60.0
+
+
 class Job(Settings, frozen=True):
     """`job`: the scenario's workload once in a fresh instance, its output read by its parser."""
 
@@ -257,6 +277,7 @@ class Experiments(Frozen, frozen=True):
     cpu: Cpu | None = None
     job: Job | None = None
     isolation: Isolation | None = None
+    interference: Interference | None = None
 
     def chosen(self) -> Mapping[str, Settings]:
         """What the scenario names, with its settings."""

@@ -13,6 +13,7 @@ from typing import Any
 from harness.experiments import (
     cpu,
     density,
+    interference,
     io,
     isolation,
     job,
@@ -80,5 +81,8 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     "cpu": Experiment(cpu.measure, cpu.executes),
     "io": Experiment(io.measure, executes=io.executes),
     "job": Experiment(job.measure),
+    "interference": Experiment(
+        interference.measure, executes=interference.executes, fits=interference.fits
+    ),
     "isolation": Experiment(isolation.measure, executes=the_agent_alone),
 }

@@ -49,11 +49,13 @@ class Spot:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Titles of the rows, the boxes of the columns, and a spot each."""
+    """Titles of the rows, the boxes of the columns, and a spot each. `reading` says what signs
+    and shades mean, where they do not mean what they do in the matrix of isolation."""
 
     titles: tuple[str, ...]
     subjects: tuple[Subject, ...]
     spots: tuple[tuple[Spot, ...], ...]
+    reading: str = ""
 
     @property
     def numbers(self) -> Numbers:
@@ -83,7 +85,7 @@ def draw_matrix(matrix: Matrix, layout: Layout) -> FigureBase:
         rows=len(matrix.titles) * blocks,
         row_in=_ROW_IN,
         least_in=_LEAST_ROW_IN,
-        reading=reading(),
+        reading=matrix.reading or reading(),
         emulated=any(subject.emulated for subject in matrix.subjects),
     )
     rows = (page.first, page.last) if blocks == 1 else (0, len(matrix.titles))

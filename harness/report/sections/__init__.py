@@ -15,6 +15,7 @@ from harness.report.sections import (
     disk,
     holding,
     imported,
+    interference,
     isolation,
     job,
     ladder,
@@ -30,8 +31,8 @@ Maker = Callable[[RunData, Summary], Section | None]
 MAKERS: tuple[Maker, ...] = (
     service.make, cold.make,
     holding.make, variants.make, parallel.make, ladder.make, density.make, computing.make,
-    isolation.make, disk.make, job.make, imported.make, timeseries.make, claims.make,
-    published.make,
+    isolation.make, interference.make, disk.make, job.make, imported.make, timeseries.make,
+    claims.make, published.make,
 )  # fmt: skip
 """In the order of the report; a maker returns None where the run has nothing for it."""
 
