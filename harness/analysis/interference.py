@@ -97,8 +97,12 @@ class Found:
 
     @property
     def tail(self) -> str | None:
-        """The highest quantile above the median that any box has."""
-        return next((q for q in reversed(self.quantiles) if q != MEDIAN), None)
+        """The highest quantile above the median that some box has of every pair."""
+        told = [q for q in reversed(self.quantiles) if q != MEDIAN]
+        return next((q for q in told if all(self._has(pair, q) for pair in self.pairs)), None)
+
+    def _has(self, pair: Pair, quantile: str) -> bool:
+        return any(len(self._slowdowns(box, pair, quantile)) for box in self.boxes)
 
     def worst(self, box: Box) -> tuple[Pair, Estimate] | None:
         """The pair that is slowed down most, with an interval that holds for all pairs of all

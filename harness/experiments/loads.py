@@ -31,11 +31,12 @@ FOREVER_S = 86_000
 """An aggressor is killed long before."""
 _START_S = 60.0
 
-_PRIMES = 60_000
-_FORKS = 16
-_WRITE_BYTES = 4096
-_BLOCK = "64M"
-"""More than a processor's caches hold, as a rule."""
+_PRIMES = 50_000
+_FORKS = 12
+_WRITE_BYTES, _WRITES = 4096, 10
+"""A write takes a fraction of a millisecond: there are ten for each iteration of the others."""
+_BLOCK_MIB = 32
+"""More than the caches of one processor hold, as a rule."""
 
 Quantiles = Mapping[str, float]
 """Seconds by quantile, without those that there are too few iterations for."""
@@ -79,9 +80,9 @@ def _computing(iterations: int, folder: str) -> Sequence[str]:
 
 def _writing_memory(iterations: int, folder: str) -> Sequence[str]:
     """The memory test ends by bytes and not by events."""
-    total = iterations * int(_BLOCK.removesuffix("M"))
+    total = iterations * _BLOCK_MIB
     return [
-        SYSBENCH, "memory", f"--memory-block-size={_BLOCK}", f"--memory-total-size={total}M",
+        SYSBENCH, "memory", f"--memory-block-size={_BLOCK_MIB}M", f"--memory-total-size={total}M",
         "--threads=1", f"--time={_MOST_S}", "--histogram=on", "run",
     ]  # fmt: skip
 
@@ -96,8 +97,9 @@ def _fio(name: str, folder: str, *options: str) -> Sequence[str]:
 
 def _writing(iterations: int, folder: str) -> Sequence[str]:
     """Every block of the file once, in random order, one at a time."""
+    size = iterations * _WRITES * _WRITE_BYTES
     return _fio(
-        "victim", folder, f"--size={iterations * _WRITE_BYTES}", "--ioengine=psync",
+        "victim", folder, f"--size={size}", "--ioengine=psync",
         f"--runtime={_MOST_S}", "--lat_percentiles=1", "--clat_percentiles=0",
         "--percentile_list=" + ":".join(f"{100 * q:g}" for q in QUANTILES),
     )  # fmt: skip
@@ -165,7 +167,7 @@ def _stress(stressor: str, workers: int, folder: str, seconds: int, *more: str) 
 
 def _streaming(workers: int, folder: str, seconds: int) -> Sequence[str]:
     return [
-        SYSBENCH, "memory", f"--memory-block-size={_BLOCK}", "--memory-total-size=0",
+        SYSBENCH, "memory", f"--memory-block-size={_BLOCK_MIB}M", "--memory-total-size=0",
         "--memory-scope=local", f"--threads={workers}", f"--time={seconds}", "run",
     ]  # fmt: skip
 
