@@ -37,15 +37,18 @@ from harness.analysis import (
     median,
     medians,
     published_figures,
+    question,
     ratios,
     readable,
     rung_table,
+    speak,
 )
 from harness.report import figure, guess_figure, house_style
 
 pd.set_option("display.max_colwidth", None)
+speak("en")
 run = demo("quick")
-run.manifest["scenario"]["question"]
+question(run)
 
 # %% [markdown]
 # ## 1 · The question
@@ -70,7 +73,7 @@ host = run.manifest["host"]
 pd.Series(
     {
         "processor": host["cpu_model"],
-        "cores": host["cores"],
+        "number of cores": host["cores"],
         "system": host["os"],
         "itself a virtual machine": "yes" if host["hypervisor"] else "no",
         "blocks": len(by_block(run, "startup.ready")),
@@ -167,11 +170,11 @@ low, high = again.quantile([0.025, 0.975])
 
 with house_style():
     picture, axes = plt.subplots(figsize=(8, 2.3))
-axes.hist(again, bins=40, color="#0072B2", alpha=0.75)
-axes.axvspan(low, high, color="#0072B2", alpha=0.12)
-axes.axvline(crun.median() * 1000, color="black")
-axes.set(xlabel="median of crun in the pretended runs, milliseconds", ylabel="how often")
-axes.spines[["top", "right"]].set_visible(False)
+    axes.hist(again, bins=40, color="#0072B2", alpha=0.75)
+    axes.axvspan(low, high, color="#0072B2", alpha=0.12)
+    axes.axvline(crun.median() * 1000, color="black")
+    axes.set(xlabel="median of crun in the pretended runs, milliseconds", ylabel="how often")
+    axes.spines[["top", "right"]].set_visible(False)
 
 # %% [markdown]
 # The shaded range holds 95 % of the pretended medians: that is the interval. tarebench computes

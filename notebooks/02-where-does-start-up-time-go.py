@@ -34,14 +34,17 @@ from harness.analysis import (
     guesses_beside,
     medians,
     phase_table,
+    question,
     readable,
     rung_table,
+    speak,
 )
 from harness.report import figure, guess_figure, house_style
 
 pd.set_option("display.max_colwidth", None)
+speak("en")
 ladder = demo("ladder")
-ladder.manifest["scenario"]["question"]
+question(ladder)
 
 # %% [markdown]
 # ## 1 · The ladder
@@ -121,16 +124,16 @@ without = trials[plain].stack()
 
 with house_style():
     picture, rows = plt.subplots(2, 1, figsize=(8, 3.4), sharex=True)
-bins = np.arange(0, 30, 0.5)
-for axes, values, title in zip(
-    rows, (with_group, without), ("with a control group", "without"), strict=True
-):
-    axes.hist(values, bins=bins, color="#0072B2", alpha=0.8)
-    axes.set_title(title, loc="left", fontsize=9)
-    axes.set_ylabel("trials")
-    axes.spines[["top", "right"]].set_visible(False)
-rows[-1].set_xlabel("milliseconds until READY")
-picture.tight_layout()
+    bins = np.arange(0, 30, 0.5)
+    for axes, values, title in zip(
+        rows, (with_group, without), ("with a control group", "without"), strict=True
+    ):
+        axes.hist(values, bins=bins, color="#0072B2", alpha=0.8)
+        axes.set_title(title, loc="left", fontsize=9)
+        axes.set_ylabel("trials")
+        axes.spines[["top", "right"]].set_visible(False)
+    rows[-1].set_xlabel("milliseconds until READY")
+    picture.tight_layout()
 
 # %% [markdown]
 # **Look before you read on.** Work that a processor does takes a little more or a little less, and
@@ -151,9 +154,9 @@ gathered = np.abs(turns.mean(axis=1))
 
 with house_style():
     picture, axes = plt.subplots(figsize=(8, 2.3))
-axes.plot(apart, gathered, color="#0072B2")
-axes.set(xlabel="distance, milliseconds", ylabel="gathered", ylim=(0, 1))
-axes.spines[["top", "right"]].set_visible(False)
+    axes.plot(apart, gathered, color="#0072B2")
+    axes.set(xlabel="distance, milliseconds", ylabel="gathered", ylim=(0, 1))
+    axes.spines[["top", "right"]].set_visible(False)
 
 # %% [markdown]
 # The clearest peak is the distance between steps. (The lower ones, at its half, its double and

@@ -23,12 +23,21 @@ from collections import Counter
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from harness.analysis import check_answers, check_guesses, demo, medians, readable
+from harness.analysis import (
+    check_answers,
+    check_guesses,
+    demo,
+    medians,
+    question,
+    readable,
+    speak,
+)
 from harness.report import figure, guess_figure, house_style
 
+speak("en")
 run = demo("memory")
 MIB = 2**20
-run.manifest["scenario"]["question"]
+question(run)
 
 # %% [markdown]
 # ## 1 · Four ways to count
@@ -120,13 +129,13 @@ toy = pd.DataFrame(counted, index=pd.RangeIndex(1, processes + 1, name="processe
 
 with house_style():
     picture, axes = plt.subplots(figsize=(8, 2.8))
-styles = {"sum of RSS": "-", "sum of PSS": "-", "in memory": "--"}
-colours = {"sum of RSS": "#D55E00", "sum of PSS": "#0072B2", "in memory": "black"}
-for name, style in styles.items():
-    axes.plot(toy.index, toy[name], style, color=colours[name], label=name)
-axes.set(xlabel="processes", ylabel="pages")
-axes.legend(frameon=False)
-axes.spines[["top", "right"]].set_visible(False)
+    styles = {"sum of RSS": "-", "sum of PSS": "-", "in memory": "--"}
+    colours = {"sum of RSS": "#D55E00", "sum of PSS": "#0072B2", "in memory": "black"}
+    for name, style in styles.items():
+        axes.plot(toy.index, toy[name], style, color=colours[name], label=name)
+    axes.set(xlabel="processes", ylabel="pages")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
 
 # %% [markdown]
 # The sum of PSS *is* what is in memory: every page is counted once, in pieces. The sum of RSS runs

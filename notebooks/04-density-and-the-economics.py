@@ -28,14 +28,17 @@ from harness.analysis import (
     demo,
     guesses_beside,
     medians,
+    question,
     ratio,
     readable,
+    speak,
 )
 from harness.report import figure, guess_figure, house_style
 
+speak("en")
 run = demo("density")
 MIB, GIB = 2**20, 2**30
-run.manifest["scenario"]["question"]
+question(run)
 
 # %% [markdown]
 # ## 1 · The ramp
@@ -119,12 +122,14 @@ slope, fixed = np.polyfit(running.index, running, 1)
 
 with house_style():
     picture, axes = plt.subplots(figsize=(8, 2.8))
-axes.plot(docker.index, docker, "o", color="#0072B2")
-line = np.array([0, max(steps)])
-axes.plot(line, fixed + slope * line, color="#0072B2", linewidth=1)
-axes.plot(line, docker[1] * line, color="#D55E00", linewidth=1, linestyle="--")
-axes.set(xlabel="instances (Docker); dashed: the first one, times n", ylabel="MiB", ylim=(0, None))
-axes.spines[["top", "right"]].set_visible(False)
+    axes.plot(docker.index, docker, "o", color="#0072B2")
+    line = np.array([0, max(steps)])
+    axes.plot(line, fixed + slope * line, color="#0072B2", linewidth=1)
+    axes.plot(line, docker[1] * line, color="#D55E00", linewidth=1, linestyle="--")
+    axes.set(
+        xlabel="instances (Docker); dashed: the first one, times n", ylabel="MiB", ylim=(0, None)
+    )
+    axes.spines[["top", "right"]].set_visible(False)
 
 # %% [markdown]
 # The first Docker box brings something along that the second finds there already. Whoever measures

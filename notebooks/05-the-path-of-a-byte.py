@@ -21,11 +21,21 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from harness.analysis import check_answers, check_guesses, demo, guesses_beside, medians, readable
+from harness.analysis import (
+    check_answers,
+    check_guesses,
+    demo,
+    guesses_beside,
+    medians,
+    question,
+    readable,
+    speak,
+)
 from harness.report import figure, guess_figure, house_style
 
+speak("en")
 run = demo("io")
-run.manifest["scenario"]["question"]
+question(run)
 
 # %% [markdown]
 # ## 1 · Three paths
@@ -45,27 +55,26 @@ PATHS = {
         "disk",
     ],
 }
+HEIGHT = {"file system": -5, "block layer": -6, "disk": -7}
 GUEST = {"guest's file system", "guest's block layer", "virtio queue"}
 
 with house_style():
     picture, axes = plt.subplots(figsize=(8, 3.9))
-for column, (title, stations) in enumerate(PATHS.items()):
-    axes.text(column, 0.9, title, ha="center", weight="bold")
-    for place, station in enumerate(stations):
-        y = -place if place < len(stations) - 1 else -7
-        y = y if station not in ("file system", "block layer") else {"f": -5, "b": -6}[station[0]]
-        colour = "#0B8457" if station in GUEST else "#0072B2"
-        colour = "#D55E00" if station in ("overlay", "QEMU: disk image") else colour
-        axes.annotate(
-            station,
-            (column, y),
-            ha="center",
-            va="center",
-            color="white",
-            bbox={"boxstyle": "round,pad=0.35", "facecolor": colour, "edgecolor": "none"},
-        )
-axes.set(xlim=(-0.6, 2.6), ylim=(-7.6, 1.4))
-axes.set_axis_off()
+    for column, (title, stations) in enumerate(PATHS.items()):
+        axes.text(column, 0.9, title, ha="center", weight="bold")
+        for place, station in enumerate(stations):
+            colour = "#0B8457" if station in GUEST else "#0072B2"
+            colour = "#D55E00" if station in ("overlay", "QEMU: disk image") else colour
+            axes.annotate(
+                station,
+                (column, HEIGHT.get(station, -place)),
+                ha="center",
+                va="center",
+                color="white",
+                bbox={"boxstyle": "round,pad=0.35", "facecolor": colour, "edgecolor": "none"},
+            )
+    axes.set(xlim=(-0.6, 2.6), ylim=(-7.6, 1.4))
+    axes.set_axis_off()
 
 # %% [markdown]
 # Read downwards. The same names stand at the same height, so what is *missing* at the left is what

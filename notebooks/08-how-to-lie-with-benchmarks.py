@@ -40,10 +40,12 @@ from harness.analysis import (
     medians,
     ratios,
     readable,
+    speak,
 )
 from harness.report import guess_figure, house_style
 
 pd.set_option("display.max_colwidth", None)
+speak("en")
 
 
 def press_chart(values: Mapping[str, float], unit: str) -> None:
@@ -130,10 +132,10 @@ print(f"“On average, crun needs {every.mean():.1f} milliseconds to start a con
 # %%
 with house_style():
     picture, axes = plt.subplots(figsize=(8, 2.3))
-axes.hist(every, bins=np.arange(0, 40, 1), color="#0072B2", alpha=0.8)
-axes.axvline(every.mean(), color="#D55E00", linewidth=2)
-axes.set(xlabel="milliseconds until READY; the line is the mean", ylabel="launches")
-axes.spines[["top", "right"]].set_visible(False)
+    axes.hist(every, bins=np.arange(0, 40, 1), color="#0072B2", alpha=0.8)
+    axes.axvline(every.mean(), color="#D55E00", linewidth=2)
+    axes.set(xlabel="milliseconds until READY; the line is the mean", ylabel="launches")
+    axes.spines[["top", "right"]].set_visible(False)
 
 # %% [markdown]
 # The mean stands where hardly any launch does. These are **two modes**: two different things
@@ -153,22 +155,22 @@ guess_figure(guesses_beside(by_launch, guesses))
 at_once = [4, 6, 7, 8]
 with house_style():
     picture, axes = plt.subplots(figsize=(8, 2.6))
-for number in launches:
-    quick_one = number in at_once
-    axes.scatter(
-        [number] * len(launches),
-        launches[number],
-        color="#0072B2" if quick_one else "#A86200",
-        marker="o" if quick_one else "^",
-        alpha=0.7,
+    for number in launches:
+        quick_one = number in at_once
+        axes.scatter(
+            [number] * len(launches),
+            launches[number],
+            color="#0072B2" if quick_one else "#A86200",
+            marker="o" if quick_one else "^",
+            alpha=0.7,
+        )
+    axes.axhline(every.mean(), color="#D55E00", linewidth=1)
+    axes.set(
+        xlabel="launch (dot: straight after another; triangle: after a stop)",
+        ylabel="milliseconds",
+        ylim=(0, None),
     )
-axes.axhline(every.mean(), color="#D55E00", linewidth=1)
-axes.set(
-    xlabel="launch (dot: straight after another; triangle: after a stop)",
-    ylabel="milliseconds",
-    ylim=(0, None),
-)
-axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["top", "right"]].set_visible(False)
 
 # %% [markdown]
 # <details><summary><b>Talk about it, then open</b></summary>

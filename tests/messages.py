@@ -66,7 +66,7 @@ def called() -> set[str]:
             continue
         for each in _texts(arguments[place]):
             found.add(f"{{n}} {each}" if name == "plural" else each)
-    return found | _templates() | set(_claims()) | set(_words())
+    return found | _templates() | set(_claims()) | set(_words()) | set(_metrics())
 
 
 def literals() -> set[str]:
@@ -124,11 +124,16 @@ def _templates() -> set[str]:
 
 
 def _model() -> Iterator[str]:
-    from harness.metrics import METRICS
     from harness.model import RuntimeClass
 
-    yield from (each.description for each in METRICS.values())
     yield from (each.value for each in RuntimeClass)
+
+
+def _metrics() -> Iterator[str]:
+    """What metrics say of themselves: `explain` and the tips of a report show it."""
+    from harness.metrics import METRICS
+
+    yield from (each.description for each in METRICS.values())
 
 
 def _claims() -> Iterator[str]:

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
         medians,
         phase_table,
         published_figures,
+        question,
         ratios,
         readable,
         rung_table,
     )
     from harness.analysis.frames import RunData
     from harness.analysis.guesses import check_answers, check_guesses, guesses_beside
+    from harness.analysis.language import speak
     from harness.analysis.statistics import Estimate, Interval, difference, median, ratio
 
 __all__ = [
@@ -49,14 +51,17 @@ __all__ = [
     "medians",
     "phase_table",
     "published_figures",
+    "question",
     "ratio",
     "ratios",
     "readable",
     "rung_table",
+    "speak",
 ]
 
 _ELSEWHERE = {
     "RunData": "frames",
+    "speak": "language",
     **dict.fromkeys(("check_answers", "check_guesses", "guesses_beside"), "guesses"),
     **dict.fromkeys(("Estimate", "Interval", "difference", "median", "ratio"), "statistics"),
 }

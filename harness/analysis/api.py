@@ -151,6 +151,11 @@ def fact_table(run: RunData) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("fact")
 
 
+def question(run: RunData) -> str:
+    """What the run's scenario asks, in the language that is spoken."""
+    return say(str(run.manifest["scenario"]["question"]))
+
+
 def answers(run: RunData) -> list[str]:
     """What the run's data allow to be said, a sentence each, with intervals."""
     return list(summarise(run).sentences)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from harness.analysis.api import UNITS, medians
 from harness.analysis.frames import RunData
+from harness.analysis.language import say
 from harness.errors import UsageError
 
 KINDS = "kinds"
@@ -78,15 +79,16 @@ def check_answers(answers: Mapping[str, object], right: Mapping[str, object]) ->
     unknown = [question for question in answers if question not in right]
     if unknown:
         raise UsageError(f"nobody asked {', '.join(unknown)}", f"asked was {_names(right)}")
-    rows = {q: {"answer": answers.get(q), "is": _verdict(answers.get(q), right[q])} for q in right}
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=["answer", "is"], dtype=object)
-    return table.rename_axis("question")
+    given, held = say("answer"), say("is")
+    rows = {q: {given: answers.get(q), held: _verdict(answers.get(q), right[q])} for q in right}
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=[given, held], dtype=object)
+    return table.rename_axis(say("question"))
 
 
 def _verdict(answer: object, right: object) -> str:
     if answer is None:
-        return "owed"
-    return "right" if _same(answer, right) else "not yet"
+        return say("owed")
+    return say("right") if _same(answer, right) else say("not yet")
 
 
 def _same(answer: object, right: object) -> bool:

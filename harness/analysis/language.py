@@ -36,14 +36,20 @@ def speaking(
 
     Raises UsageError for a language that there is not.
     """
-    if name not in LANGUAGES:
-        raise UsageError(f"--lang {name!r} is not known", f"choose one of: {', '.join(LANGUAGES)}")
     spoken_by = catalogue or _catalogue(name)
     token = _now.set((name, spoken_by))
     try:
         yield spoken_by
     finally:
         _now.reset(token)
+
+
+def speak(name: str) -> None:
+    """Say everything in this language from now on: for a notebook, all of which is in one.
+
+    Raises UsageError for a language that there is not.
+    """
+    _now.set((name, _catalogue(name)))
 
 
 def spoken() -> str:
@@ -110,6 +116,8 @@ def later(message: str) -> str:
 
 
 def _catalogue(name: str) -> gettext.NullTranslations:
+    if name not in LANGUAGES:
+        raise UsageError(f"--lang {name!r} is not known", f"choose one of: {', '.join(LANGUAGES)}")
     if name == "en":
         return gettext.NullTranslations()
     file = resources.files("harness") / "locale" / name / "LC_MESSAGES" / f"{_DOMAIN}.mo"

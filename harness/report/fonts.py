@@ -8,8 +8,7 @@ their packages bring.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib import font_manager
@@ -64,16 +63,16 @@ def _is_postscript(name: str) -> bool:
     return any(Path(file).suffix == ".otf" for file in files)
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without matplotlib's word on a font that has no bold: it is drawn as it is."""
-    log = logging.getLogger("matplotlib.font_manager")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
+def accept_one_weight() -> None:
+    """From now on, no word of matplotlib's on a font that has no bold: it is drawn as it is.
+
+    Not for the time of one drawing alone, for a notebook draws a chart when its cell has ended.
+    """
+    logging.getLogger("matplotlib.font_manager").addFilter(_is_not_of_weight)  # once and no more
+
+
+def _is_not_of_weight(record: logging.LogRecord) -> bool:
+    return "Failed to find font weight" not in str(record.msg)
 
 
 def _known(names: Sequence[str]) -> list[str]:

@@ -77,7 +77,7 @@ def _rows(checked: pd.DataFrame) -> list[_Row]:
     kinds: Mapping[str, tuple[str, bool]] = checked.attrs.get(KINDS, {})
     measured = checked.columns[list(checked.columns).index("guess") + 1]
     return [
-        _Row(str(name), *kinds.get(str(name), ("", False)), float(row["guess"]),
+        _Row(say(str(name)), *kinds.get(str(name), ("", False)), float(row["guess"]),
              float(row[measured]), (float(row["low"]), float(row["high"])))
         for name, row in checked.iterrows()
     ]  # fmt: skip

@@ -20,7 +20,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from harness.analysis.language import say
 from harness.analysis.units import quantity
 from harness.model import RuntimeClass
-from harness.report.fonts import families, quiet
+from harness.report.fonts import accept_one_weight, families
 from harness.report.sheet import Layout, Page, sheet
 
 INK = "#1c2024"
@@ -104,30 +104,28 @@ def settings() -> Iterator[None]:
 
     Raises HarnessError where no font has the letters of the language that is spoken.
     """
-    with (
-        quiet(),
-        rc_context(
-            {
-                "font.family": families(),
-                "font.size": 9.0,
-                "text.color": INK,
-                "axes.edgecolor": FAINT,
-                "axes.labelcolor": QUIET,
-                "axes.linewidth": 0.6,
-                "axes.titlelocation": "left",
-                "axes.titlesize": 9.0,
-                "axes.titleweight": "bold",
-                "xtick.color": FAINT,
-                "xtick.labelcolor": QUIET,
-                "ytick.color": FAINT,
-                "ytick.labelcolor": INK,
-                "hatch.linewidth": 0.5,
-                "svg.fonttype": "path",
-                "pdf.fonttype": 42,
-                "svg.hashsalt": "tarebench",
-                "figure.dpi": 96,
-            }
-        ),
+    accept_one_weight()
+    with rc_context(
+        {
+            "font.family": families(),
+            "font.size": 9.0,
+            "text.color": INK,
+            "axes.edgecolor": FAINT,
+            "axes.labelcolor": QUIET,
+            "axes.linewidth": 0.6,
+            "axes.titlelocation": "left",
+            "axes.titlesize": 9.0,
+            "axes.titleweight": "bold",
+            "xtick.color": FAINT,
+            "xtick.labelcolor": QUIET,
+            "ytick.color": FAINT,
+            "ytick.labelcolor": INK,
+            "hatch.linewidth": 0.5,
+            "svg.fonttype": "path",
+            "pdf.fonttype": 42,
+            "svg.hashsalt": "tarebench",
+            "figure.dpi": 96,
+        }
     ):
         yield
 

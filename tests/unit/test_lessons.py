@@ -47,7 +47,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bare = {name: os.environ[name] for name in kept if name in os.environ}
     bare |= {"PATH": str(Path(sys.executable).parent), "HOME": str(folder)}
     done = subprocess.run(
-        [sys.executable, FOLDER / "build.py", folder],
+        [sys.executable, FOLDER / "build.py", "--lang", "en", "--to", folder],
         cwd=folder, env=bare, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
