@@ -32,14 +32,17 @@ from harness.analysis import (
     demo,
     fact_table,
     medians,
+    question,
     readable,
+    speak,
 )
 from harness.report import figure, guess_figure, house_style
 
 pd.set_option("display.max_colwidth", None)
+speak("en")
 run = demo("isolation")
 facts = fact_table(run)
-run.manifest["scenario"]["question"]
+question(run)
 
 # %% [markdown]
 # ## 1 · See, may, own
@@ -190,15 +193,19 @@ def draw(process: Process) -> None:
     level = {folder: number for number, folder in enumerate(TREE)}
     with house_style():
         _, axes = plt.subplots(figsize=(8, 2.3))
-    for step, (_, root, here) in enumerate(process.trail):
-        axes.plot([step] * len(level), list(level.values()), color="#a9b0b7", marker=".", zorder=0)
-        axes.scatter(step, level[root], s=190, marker="s", facecolor="none", edgecolor="#A86200")
-        axes.scatter(step, level[here], s=50, color="#0072B2")
-    axes.set_xticks(range(len(process.trail)), [call for call, _, _ in process.trail])
-    axes.set_yticks(list(level.values()), list(level))
-    axes.margins(x=0.1, y=0.2)
-    axes.invert_yaxis()
-    axes.spines[["top", "right", "bottom"]].set_visible(False)
+        for step, (_, root, here) in enumerate(process.trail):
+            axes.plot(
+                [step] * len(level), list(level.values()), color="#a9b0b7", marker=".", zorder=0
+            )
+            axes.scatter(
+                step, level[root], s=190, marker="s", facecolor="none", edgecolor="#A86200"
+            )
+            axes.scatter(step, level[here], s=50, color="#0072B2")
+        axes.set_xticks(range(len(process.trail)), [call for call, _, _ in process.trail])
+        axes.set_yticks(list(level.values()), list(level))
+        axes.margins(x=0.1, y=0.2)
+        axes.invert_yaxis()
+        axes.spines[["top", "right", "bottom"]].set_visible(False)
 
 
 prisoner = Process(root="jail", here="jail")

@@ -3,7 +3,7 @@
 Code, numbers and charts have one source, the English text NAME.py. A translation holds words:
 
     LANGUAGE/NAME.md        the prose, a piece a cell, each under the key of the English cell
-    LANGUAGE/strings.toml   what the code cells of all lessons show: labels, sentences, comments
+    LANGUAGE/strings.toml   what code cells show, by lesson: labels, sentences, comments
 
 A key is made from the English words, so a cell that was changed has no translation until somebody
 has read it again. What charts and tables say by themselves follows `speak`, whose argument is one
@@ -36,6 +36,8 @@ HERE = Path(__file__).resolve().parent
 LESSONS = "[0-9][0-9]-*.py"
 LANGUAGES = ("zh",)
 """Those that lessons are translated to."""
+ALL = "all"
+"""The table of strings that holds for every lesson."""
 _PIECE = re.compile(r"^<!-- ([0-9a-f]{8}(?: todo| gone)?) -->\n", re.M)
 _PLACE = re.compile(r"\{[^{}]*\}")
 
@@ -84,8 +86,14 @@ def pieces(text: Path, language: str) -> dict[str, str]:
     return dict(zip(found[1::2], (words.strip() for words in found[2::2]), strict=True))
 
 
-def strings(language: str) -> Mapping[str, str]:
-    """What the code cells of the lessons show, by the English; f-strings with their places."""
+def strings(text: Path, language: str) -> Mapping[str, str]:
+    """What a lesson's code cells show, by the English; f-strings with their places."""
+    every = tables(language)
+    return {**every[ALL], **every.get(text.stem[:2], {})}
+
+
+def tables(language: str) -> Mapping[str, Mapping[str, str]]:
+    """The same of all lessons, by number; and, under `all`, what holds for each of them."""
     return tomllib.loads((HERE / language / "strings.toml").read_text(encoding="utf-8"))
 
 
@@ -95,7 +103,7 @@ def translated(text: Path, language: str) -> Any:
     Raises KeyError, with the words, for a cell of prose that has no translation.
     """
     notebook = jupytext.read(text)
-    said, shown = pieces(text, language), strings(language)
+    said, shown = pieces(text, language), strings(text, language)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.source = recoded(cell.source, shown)
