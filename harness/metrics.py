@@ -114,6 +114,23 @@ _ALL = (
            description="what fio says that a job read or wrote, by job and depth"),
     _bytes("io.box_bytes", "what the box's own processes asked a device for meanwhile"),
     _bytes("io.device_bytes", "what the host's block device read or wrote meanwhile"),
+    _seconds("cow.create", "to make the root of a box from the image, without a box, by form"),
+    _bytes("cow.create_bytes", "what such a root takes on the disk before anything is written"),
+    _seconds("cow.first_write", "a program that writes and syncs a page of a file of the image, "
+             "by the file's size; its start is in it"),
+    _seconds("cow.next_write", "the same page by the same program once more"),
+    _bytes("cow.first_write_bytes", "what the first such write takes on the disk"),
+    _bytes("cow.fleet_bytes", "what boxes take on the disk together, with what they share once"),
+    _bytes("cow.added_bytes", "what a second image takes on the disk beside the first"),
+    Metric(name="cow.shared_bytes", unit="bytes", better="higher",
+           description="what of a second image is on the disk already, being the first one's"),
+    _seconds("registry.push", "an engine's push of an image to an empty registry on this host "
+             "(cold), and of one with a layer more (shared)"),
+    _bytes("registry.push_bytes", "what the registry then holds more, compressed"),
+    _seconds("registry.pull", "the pull of the same two by an engine that has nothing of them"),
+    _bytes("registry.pull_bytes", "what the registry sends for that"),
+    _seconds("registry.disk_copy", "the copy of a machine's disk with the same files, as a file"),
+    _bytes("registry.disk_copy_bytes", "what that copy takes on the disk, without its holes"),
     _kept("isolation.kernel", "1 where the box has a kernel of its own, else 0"),
     _kept("isolation.namespace", "1 where the box has such a namespace of its own, by namespace"),
     _shared("isolation.root", "1 where root inside is root of the host by its user number"),
@@ -157,6 +174,8 @@ DECIDING: Mapping[str, str] = {
     "memory": "memory.charged",
     "density": "density.slope",
     "ladder": "ladder.ready",
+    "cow": "cow.create",
+    "registry": "registry.push",
 }
 """The metric of an experiment whose medians `--until` looks at; else its first headline."""
 
@@ -165,6 +184,8 @@ HEADLINES: Mapping[str, tuple[str, ...]] = {
     "cpu": ("cpu.events", "cpu.syscalls", "cpu.forks", "cpu.compress"),
     "io": ("io.randread.iops", "io.randwrite.iops", "io.seqread.bandwidth"),
     "job": ("job.duration", "job.cpu"),
+    "cow": ("cow.create", "cow.first_write", "cow.fleet_bytes"),
+    "registry": ("registry.push", "registry.push_bytes", "registry.pull", "registry.pull_bytes"),
     "density": ("density.instances", "density.slope", "density.rate", "density.remainder"),
     "interference": ("interference.slowdown",),
     "parallel": ("parallel.rate", "parallel.ceiling", "parallel.ready", "parallel.failures"),

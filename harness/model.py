@@ -259,9 +259,9 @@ class Completed:
 class InstanceSpec:
     """What a runtime needs to make one instance.
 
-    `name` is unique on the host. Both folders exist, are private and are removed by the
-    caller: `directory` lies on a disk and takes the writable layer, `sockets` has a path
-    short enough for Unix sockets.
+    `name` is unique on the host. Both folders are there, private, and the caller's to remove:
+    `directory` lies on a disk and takes the root's layer, or a copy of the image where the root
+    is to be `whole`; `sockets` has a path short enough for Unix sockets.
     """
 
     name: str
@@ -271,6 +271,7 @@ class InstanceSpec:
     directory: Path
     sockets: Path
     ready_timeout_s: float = 60.0
+    whole: bool = False
 
 
 class Marks(Protocol):
@@ -357,10 +358,9 @@ class StorageKind(StrEnum):
 class Storage:
     """Where a job's files lie that are to be on a disk: what I/O is measured on.
 
-    `path` is a folder inside the box, which jobs may write to. `host` is the folder or file
-    of this host in which their bytes end up, or None where nobody tells. `cache` and `aio`
-    are the words of QEMU. With `host_cached` the host's own page cache lies in between by
-    intention, so that what reaches the device tells nothing of a single job.
+    `path` is a folder inside the box that jobs may write to, `host` where on this host their
+    bytes end up, or None where nobody tells. `cache` and `aio` are QEMU's words. With `host_cached`
+    its page cache lies in between by intention: the device tells nothing of a single job.
     """
 
     path: str

@@ -255,6 +255,32 @@ class Interference(Settings, frozen=True):
     timeout_s: Seconds = 60.0
 
 
+class Cow(Settings, frozen=True):
+    """`cow`: roots of one image, as layers and as copies, for `instances` boxes at once.
+
+    In one of them a page is written of the file of the image that is nearest to each of `sizes`.
+    """
+
+    warmed = True
+    instances: Annotated[int, Meta(ge=1, le=64)] = 3
+    machine_instances: Annotated[int, Meta(ge=1, le=64)] = 2
+    sizes: Annotated[tuple[Size, ...], Meta(min_length=1)] = ("64 KiB", "16 MiB")
+
+    def __post_init__(self) -> None:
+        for size in self.sizes:
+            if size_bytes(size) == 0:
+                raise ValueError("sizes must be more than nothing")
+
+
+class Registry(Settings, frozen=True):
+    """`registry`: the image to a registry and back, and one with a layer of `added` bytes more."""
+
+    added: Size = "1 MiB"
+
+    def __post_init__(self) -> None:
+        size_bytes(self.added)
+
+
 class Job(Settings, frozen=True):
     """`job`: the scenario's workload once in a fresh instance, its output read by its parser."""
 
@@ -278,6 +304,8 @@ class Experiments(Frozen, frozen=True):
     job: Job | None = None
     isolation: Isolation | None = None
     interference: Interference | None = None
+    cow: Cow | None = None
+    registry: Registry | None = None
 
     def chosen(self) -> Mapping[str, Settings]:
         """What the scenario names, with its settings."""

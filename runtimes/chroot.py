@@ -38,11 +38,11 @@ from runtimes.box import (
     require_root,
 )
 from runtimes.grouped import ALL_LIMITS, CGROUP, group_of, probe_groups
-from runtimes.mounts import UPPER, PrivateMounts, fresh_layer, furnish
+from runtimes.mounts import UPPER, OnLayers, PrivateMounts, fresh_layer, furnish
 from runtimes.storage import STORAGE, bound_folder, make_storage
 
 
-class Chroot:
+class Chroot(OnLayers):
     """See the module."""
 
     runtime_class = RuntimeClass.JAIL

@@ -37,7 +37,7 @@ from runtimes.box import AgentBox, Ending, check_parameters, listen
 from runtimes.daemon_parts import parent_of
 from runtimes.docker_engine import PrivateEngine, require_startable
 from runtimes.grouped import ALL_LIMITS
-from runtimes.mounts import UPPER, MountsOf, fresh_layer
+from runtimes.mounts import UPPER, MountsOf, OnLayers, fresh_layer
 from runtimes.oci import bundle_config, finish
 from runtimes.privileges import SECCOMP
 from runtimes.storage import LAYER, make_storage
@@ -47,7 +47,7 @@ _NAMESPACE = "tarebench"
 _CALL_TIMEOUT_S = 60.0
 
 
-class Containerd:
+class Containerd(OnLayers):
     """See the module."""
 
     runtime_class = RuntimeClass.CONTAINER

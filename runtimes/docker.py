@@ -54,6 +54,11 @@ class Docker(Engine):
     def find(self) -> str | None:
         return find()
 
+    @property
+    def ships(self) -> bool:
+        """The docker command is no other way to ship: it asks, and the engine does."""
+        return not self._by_command
+
     def recognise(self, api: Api) -> None:
         versions(api)
         engine_runtimes.require(self._runtime, self._registered(api), self.title)

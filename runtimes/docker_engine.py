@@ -42,7 +42,7 @@ from runtimes.daemon_parts import (
 from runtimes.engine_runtimes import Registered
 from runtimes.engine_start import (
     count_apart,
-    drop_containers,
+    drop_leftovers,
     locked,
     reaped,
     spawn_daemon,
@@ -142,7 +142,7 @@ class PrivateEngine:
                 for daemon in daemons:
                     os.close(daemon.pidfd)  # whoever stops it opens another, by identity
             count_apart(details["cgroup"], [pid for pid, _ in _processes(self.folder)])
-            drop_containers(self.host)
+            drop_leftovers(self.host)
         except OSError as error:
             self._remove()
             raise RuntimeUnavailable(f"a private Docker Engine could not start: {error}") from error

@@ -8,20 +8,22 @@ the way. An engine that runs already is used as it is; else the run starts one o
 from __future__ import annotations
 
 import contextlib
-import json
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from harness.channel import Agent, Listener
+from harness.clock import now_ns
 from harness.errors import DeadlineExceeded, HarnessError, LaunchFailed, RuntimeUnavailable
 from harness.model import (
     AGENT_PATH,
     CHANNEL_DIRECTORY,
     Context,
     Image,
+    Instance,
     InstanceSpec,
     Mark,
     Marks,
@@ -30,16 +32,26 @@ from harness.model import (
 )
 from harness.probes.cgroups import Group
 from harness.process import find_program
+from harness.roots import Form, MadeRoot
+from harness.shipping import State
 from runtimes.box import SOCKET, AgentBox, Ending, listen
 from runtimes.daemon_parts import parent_of
 from runtimes.docker_api import ANY_VERSION, CALL_TIMEOUT_S, Api, NotThere, asking, connect
 from runtimes.engine_runtimes import class_of
+from runtimes.engine_store import (
+    RUN_LABEL,
+    announced,
+    image_layers,
+    imported,
+    own_layers,
+    upper_layer,
+)
+from runtimes.registry_server import RegistryServer
+from runtimes.shipping import EngineShipment
 from runtimes.storage import VOLUME_PATH, bound_folder, make_storage
 
-DIGEST_LABEL, RUN_LABEL, INSTANCE_LABEL = (
-    "tarebench.digest", "tarebench.run", "tarebench.instance",
-)  # fmt: skip
-_IMPORT_TIMEOUT_S = 900.0
+DIGEST_LABEL, INSTANCE_LABEL = "tarebench.digest", "tarebench.instance"
+_LONG_TIMEOUT_S = 900.0
 _TAG_CHARACTERS = 16
 _NANO = 1_000_000_000
 
@@ -71,11 +83,11 @@ class EngineBox(AgentBox):
         sandbox: bool,
     ) -> None:
         super().__init__(agent, image, pid, storage, extra, sandbox=sandbox)
-        self._container = container
+        self.container = container
 
     def storage(self) -> Storage:
         known = super().storage()
-        return known if known.host else replace(known, host=_upper_layer(*self._container))
+        return known if known.host else replace(known, host=upper_layer(*self.container))
 
 
 class Engine:
@@ -154,11 +166,7 @@ class Engine:
         config = self.config(spec, bound_folder(storage))
         with ExitStack() as stack:
             listener = stack.enter_context(listen(spec))
-            self._context.inventory.will_make(
-                self.kind, spec.name, host=self._host, run=spec.run_id,
-                private="yes" if self._holds_private else "no",
-            )  # fmt: skip
-            stack.callback(self._forget, api, spec.name)
+            stack.enter_context(self._announced(api, spec.name, spec.run_id))
             self.ask(api, config, spec.name, marks)
             marks.at(Mark.READY, _wait_ready(api, listener, spec))
             box = self._box(api, listener, spec, storage)
@@ -169,6 +177,79 @@ class Engine:
                 api.wait(spec.name, timeout=CALL_TIMEOUT_S)
             stack.close()
             marks.stamp(Mark.REMOVED)
+
+    @contextlib.contextmanager
+    def _announced(self, api: Api, name: str, run_id: str) -> Iterator[None]:
+        """A container that is about to be made, and is gone at the end."""
+        self._context.inventory.will_make(
+            self.kind, name, host=self._host, run=run_id,
+            private="yes" if self._holds_private else "no",
+        )  # fmt: skip
+        try:
+            yield
+        finally:
+            self._forget(api, name)
+
+    @property
+    def forms(self) -> Sequence[Form]:
+        """An engine copies nothing, and not each tells where its layers are."""
+        return (Form.OVERLAY,) if self.shared_files() else ()
+
+    @contextlib.contextmanager
+    def make_root(self, spec: InstanceSpec) -> Iterator[MadeRoot]:
+        """A container that is created and not started: the call, and what the engine keeps."""
+        api = self._connected()
+        config = self.config(spec, None)
+        with self._announced(api, spec.name, spec.run_id):
+            with asking("creating a container", LaunchFailed):
+                api.ping()
+                begin = now_ns()
+                api.create_container_from_config(config, spec.name)
+                took = now_ns() - begin
+            yield MadeRoot(took, tuple(own_layers(api, spec.name)))
+
+    def shared_files(self, image: Image | None = None) -> Sequence[Path]:
+        """The folders of the layers of the image that was prepared."""
+        del image
+        return image_layers(self._connected(), self._image_id)
+
+    @contextlib.contextmanager
+    def committed(self, instance: Instance) -> Iterator[Sequence[Path]]:
+        assert isinstance(instance, EngineBox)
+        api, container = instance.container
+        name = f"{self.repository}:{container}"
+        with self._image_announced(name):
+            with asking(f"keeping {container} as an image", LaunchFailed):
+                label = f"LABEL {RUN_LABEL}={self._context.run_id}"
+                api.commit(container, self.repository, container, pause=False, changes=[label])
+            yield image_layers(api, name)
+
+    @property
+    def ships(self) -> bool:
+        """Whether it reaches a registry on this host's loopback, asked as it is here."""
+        return True
+
+    @contextlib.contextmanager
+    def shipment(self, image: Image, directory: Path, added_bytes: int) -> Iterator[EngineShipment]:
+        inventory, run_id = self._context.inventory, self._context.run_id
+        self._connected()
+        with ExitStack() as stack:
+            server = stack.enter_context(RegistryServer(inventory, directory / "registry"))
+            api = connect(self._host, _LONG_TIMEOUT_S, self.api_version)
+            stack.callback(api.close)
+            shipment = EngineShipment(api, server)
+            for state in State:
+                stack.enter_context(self._image_announced(shipment.name(state)))
+            helper = f"tarebench-{secrets.token_hex(8)}"
+            with self._announced(api, helper, run_id):
+                shipment.make(image, run_id, helper, added_bytes)
+            yield shipment
+
+    def _image_announced(self, name: str) -> AbstractContextManager[None]:
+        return announced(
+            self._context.inventory, name, self._host, self._context.run_id,
+            private=self._holds_private,
+        )  # fmt: skip
 
     def config(self, spec: InstanceSpec, volume: Path | None) -> dict[str, Any]:
         """What is asked for: the body of the create call."""
@@ -211,13 +292,11 @@ class Engine:
 
     def launch_files(self, image: Image, inside: Sequence[str]) -> Sequence[Path]:
         """What runs on the host at a launch, and the image's files in the engine's own layer."""
-        with asking("inspecting the image", LaunchFailed):
-            driver = self._connected().inspect_image(self._image_id).get("GraphDriver") or {}
-        layer = (driver.get("Data") or {}).get("UpperDir")
-        if layer is None:
+        layers = self.shared_files()
+        if not layers:
             raise LaunchFailed("the engine does not tell where it keeps the image's layer")
         found = [Path(path) for name in self.programs() if (path := find_program(name))]
-        return [*found, *(Path(layer) / path.lstrip("/") for path in inside)]
+        return [*found, *(layers[0] / path.lstrip("/") for path in inside)]
 
     def close(self) -> None:
         if self._api is not None:
@@ -266,14 +345,6 @@ def _remove(api: Api, name: str) -> None:
         remove()
 
 
-def _upper_layer(api: Api, name: str) -> Path | None:
-    """The folder of the container's writable layer, where its storage driver has one."""
-    with asking(f"inspecting {name}", HarnessError):
-        driver = api.inspect_container(name).get("GraphDriver") or {}
-    folder = (driver.get("Data") or {}).get("UpperDir")
-    return Path(folder) if folder and Path(folder).is_dir() else None
-
-
 def _shim(pid: int) -> Sequence[int]:
     """The shim: it stays for as long as the container does, and is a cost of it."""
     parent = parent_of(pid)
@@ -299,23 +370,11 @@ def _drop_others(api: Api, repository: str, name: str) -> None:
 
 
 def _import(host: str, image: Image, repository: str, tag: str) -> None:
-    """Import the image's tar; raises LaunchFailed with the engine's message.
-
-    The tag is given afterwards: some versions of Podman do not heed the one in the request.
-    """
-    changes = [f"LABEL {DIGEST_LABEL}={image.digest}"]
-    api = connect(host, _IMPORT_TIMEOUT_S)
+    """Import the image's tar; raises LaunchFailed with the engine's message."""
+    api = connect(host, _LONG_TIMEOUT_S)
     try:
-        with (
-            (image.directory / "rootfs.tar").open("rb") as tar,
-            asking("importing the image", LaunchFailed),
-        ):
-            said = api.import_image(tar, repository=repository, tag=tag, changes=changes)
-            answers = [json.loads(line) for line in said.splitlines()]
-            for answer in answers:
-                if answer.get("error"):
-                    raise LaunchFailed(f"importing the image: {answer['error']}")
-            api.tag(answers[-1]["status"], repository, tag)
+        with (image.directory / "rootfs.tar").open("rb") as tar:
+            imported(api, tar, repository, tag, [f"LABEL {DIGEST_LABEL}={image.digest}"])
     finally:
         api.close()
 

@@ -14,6 +14,7 @@ from harness.errors import HarnessError, RuntimeUnavailable
 from harness.probes.cgroups import Group, Layout
 from harness.process import Process, find_program, spawn
 from runtimes.docker_api import ANY_VERSION, connect
+from runtimes.engine_store import RUN_LABEL, forget
 
 START_TIMEOUT_S = 90.0
 _LOG_CHARACTERS = 800
@@ -94,9 +95,13 @@ def count_apart(cgroup: str, pids: Sequence[int]) -> None:
             (counting / "cgroup.procs").write_text(str(pid))
 
 
-def drop_containers(host: str, version: str = ANY_VERSION) -> None:
-    """Remove the containers that a killed run left in a private engine's data."""
+def drop_leftovers(host: str, version: str = ANY_VERSION) -> None:
+    """Remove the containers, and images of a while, that a killed run left in a private engine."""
     api = connect(host, START_TIMEOUT_S, version)
     for container in api.containers(all=True):
         api.remove_container(container["Id"], v=True, force=True)
+    for image in api.images(""):
+        if RUN_LABEL in (image.get("Labels") or {}):
+            for name in image.get("RepoTags") or ():
+                forget(api, name)
     api.close()

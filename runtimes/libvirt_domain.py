@@ -35,7 +35,7 @@ from harness.errors import DeadlineExceeded, LaunchFailed, RuntimeUnavailable
 from harness.image import store
 from harness.image.bootdisk import boot_disk
 from harness.image.cache import sha256_of
-from harness.image.forms import ext4, initramfs, overlay_disk, raw_disk
+from harness.image.forms import ext4, initramfs
 from harness.image.guest import GuestKernel, cached_kernel, guest_kernel
 from harness.model import (
     MIB,
@@ -71,6 +71,7 @@ from runtimes.far_host import is_far
 from runtimes.guest_box import BalloonBox, GuestBox
 from runtimes.guest_kernel_options import host_mitigations, measure_clock
 from runtimes.guest_machine import PARAMETERS, Machine, choose, require
+from runtimes.guest_roots import DISK, DiskRoots, make_disk
 from runtimes.guest_start import ask_accelerator, explained, require_tools
 from runtimes.libvirt_connection import EMBEDDED, Connection, Reaping, check_uri
 from runtimes.libvirt_start import KIND
@@ -96,7 +97,7 @@ class BootFiles:
         return self.kernel.boot_file, self.initramfs
 
 
-class LibvirtDomain:
+class LibvirtDomain(DiskRoots):
     """What both runtimes share; `domain_type` and `accel` are libvirt's and QEMU's words."""
 
     runtime_class: RuntimeClass
@@ -220,10 +221,7 @@ class LibvirtDomain:
             for file in filter(None, (domain.disk, domain.nvram)):
                 stack.callback(file.unlink, missing_ok=True)
             base = self._files[spec.image.digest].disk
-            if domain.backing is None:
-                raw_disk(base, domain.disk)
-            else:
-                overlay_disk(base, domain.disk, domain.backing_format)
+            make_disk(base, domain.disk, domain.backing_format if domain.backing else None)
             gone = stack.enter_context(connection.watched(domain.uuid))
             box = stack.enter_context(self._running(spec, domain, connection, listener, marks))
             mark_signs(marks, serial, debug)
@@ -298,8 +296,8 @@ class LibvirtDomain:
                 words=machine.words,
             ),
             balloon=machine.balloon,
-            disk=spec.directory / "disk",
-            backing=None if machine.raw else files.disk,
+            disk=spec.directory / DISK,
+            backing=None if machine.raw or spec.whole else files.disk,
             backing_format="raw" if machine.own_disk is None else "qcow2",
             cache=machine.cache,
             channel=spec.sockets / SOCKET,

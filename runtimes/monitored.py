@@ -47,7 +47,7 @@ from runtimes.box import (
     listen,
     require_root,
 )
-from runtimes.mounts import UPPER, PrivateMounts, fresh_layer
+from runtimes.mounts import UPPER, OnLayers, PrivateMounts, fresh_layer
 from runtimes.storage import STORAGE, bound_folder, make_storage
 
 AGENT = (AGENT_PATH, f"unix:{CHANNEL_DIRECTORY}/{SOCKET}")
@@ -66,7 +66,7 @@ class Site:
     volume: Path | None
 
 
-class Monitored(ABC):
+class Monitored(OnLayers, ABC):
     """An adapter's common part; see the module."""
 
     runtime_class = RuntimeClass.CONTAINER
@@ -155,7 +155,7 @@ class Monitored(ABC):
     def launch_files(self, image: Image, inside: Sequence[str]) -> Sequence[Path]:
         return [Path(self._binary), *in_directory_form(image, inside)]
 
-    def close(self) -> None:  # noqa: B027
+    def close(self) -> None:
         """Nothing is held. The folder that hides notes goes with the run, if it is empty."""
 
 

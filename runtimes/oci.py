@@ -46,7 +46,7 @@ from runtimes.box import (
     require_root,
 )
 from runtimes.grouped import ALL_LIMITS
-from runtimes.mounts import UPPER, PrivateMounts, fresh_layer, hide_unified
+from runtimes.mounts import UPPER, OnLayers, PrivateMounts, fresh_layer, hide_unified
 from runtimes.privileges import CAPABILITIES, DENIED_CALLS, DEVICES, SECCOMP
 from runtimes.storage import STORAGE, VOLUME_PATH, bound_folder, make_storage
 
@@ -58,7 +58,7 @@ MASKED = ("/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware")
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys")
 
 
-class Oci:
+class Oci(OnLayers):
     """One OCI runtime binary, `program`."""
 
     runtime_class = RuntimeClass.CONTAINER

@@ -64,6 +64,12 @@ class Podman(Engine):
         finally:
             api.close()
 
+    @property
+    def ships(self) -> bool:
+        """A service of ours is on the host's loopback where its boxes are to be on the host's
+        network; else it has a network namespace of its own."""
+        return self._network == "host" or not self._holds_private
+
     def recognise(self, api: Api) -> None:
         if not self._holds_private:
             versions(api)

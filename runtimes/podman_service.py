@@ -39,7 +39,7 @@ from runtimes.daemon_parts import (
 )
 from runtimes.engine_start import (
     count_apart,
-    drop_containers,
+    drop_leftovers,
     locked,
     reaped,
     spawn_daemon,
@@ -62,6 +62,12 @@ _COVERED = (
     _RUN_ROOT, _TEMPORARY, "/run/crun", "/run/runc", "/run/runsc", "/run/netns",
     "/var/lib/containers", "/var/cache/containers",
 )  # fmt: skip
+_REGISTRIES = """\
+# Written by tarebench: as for Docker, the loopback needs no certificate.
+[[registry]]
+location = "127.0.0.1"
+insecure = true
+"""
 _MONITOR = "conmon"
 _OURS = frozenset({"tini", "podman", _MONITOR})
 
@@ -179,7 +185,7 @@ class PrivatePodman:
             self._spawn(mounts)
         count_apart(details["cgroup"], self.processes())
         if not others:
-            drop_containers(self.host, API_VERSION)
+            drop_leftovers(self.host, API_VERSION)
 
     def _spawn(self, mounts: PrivateMounts) -> None:
         log = self.folder / "log"
@@ -196,11 +202,13 @@ class PrivatePodman:
         (self._data / "tmp").mkdir(exist_ok=True, mode=0o700)
         (self.folder / "containers.conf").write_text(containers_conf(self.folder, self._data))
         (self.folder / "storage.conf").write_text(storage_conf(self._data))
+        (self.folder / "registries.conf").write_text(_REGISTRIES)
 
     def _environment(self) -> dict[str, str]:
         return {
             "CONTAINERS_CONF": str(self.folder / "containers.conf"),
             "CONTAINERS_STORAGE_CONF": str(self.folder / "storage.conf"),
+            "CONTAINERS_REGISTRIES_CONF": str(self.folder / "registries.conf"),
             "TMPDIR": str(self._data / "tmp"),
             "HOME": str(self.folder),
         }

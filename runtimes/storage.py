@@ -26,7 +26,8 @@ def make_storage(chosen: str, spec: InstanceSpec, layer: Path | None) -> Storage
     `layer` is where the writable layer's files are on this host, as far as it is known.
     """
     if chosen == LAYER:
-        return Storage(LAYER_PATH, StorageKind.LAYER, layer)
+        kind = StorageKind.DIRECTORY if spec.whole else StorageKind.LAYER
+        return Storage(LAYER_PATH, kind, layer)
     folder = spec.directory / "volume"
     folder.mkdir()
     folder.chmod(0o1777)

@@ -154,6 +154,12 @@ NEEDS: tuple[Need, ...] = (
     ),
     Need("systemd-container", "containers of systemd-nspawn", lambda: program("systemd-nspawn")),
     Need("docker.io", "containers of Docker Engine; none is here", docker_engine),
+    Need(
+        "docker-registry",
+        "a registry to push images to",
+        lambda: program("docker-registry"),
+        units=("docker-registry.service",),
+    ),
     Need("podman", "containers of Podman", lambda: program("podman")),
     Need("conmon", "containers of Podman", lambda: program("conmon")),
     Need("netavark", "the bridge of Podman's containers", netavark),

@@ -1,7 +1,7 @@
 """What an experiment works with: one runtime, one image, one workload, and fresh instances.
 
-`Bench.instance` is the only way to an instance: it makes the private folders that a runtime
-needs, and removes them when the instance is gone.
+`Bench.instance` is the only way to an instance, and `Bench.spec` to what a runtime can make
+without one: it makes the private folders that a runtime needs, and removes them afterwards.
 """
 
 from __future__ import annotations
@@ -94,27 +94,37 @@ class Bench:
     inventory: Ledger | None = None
 
     @contextlib.contextmanager
-    def instance(
-        self, marks: Marks, ready_timeout_s: float, runtime: Runtime | None = None
-    ) -> Iterator[Instance]:
-        """A fresh instance, ready; its folders are removed after it."""
+    def spec(self, ready_timeout_s: float, *, whole: bool = False) -> Iterator[InstanceSpec]:
+        """What a runtime needs for one more instance; its folders are removed after it."""
         name = f"tb-{self.run_id[-12:]}-{next(self.numbers)}"
         directory, sockets = self.scratch / name, self.state / name
         directory.mkdir(mode=0o711)
         sockets.mkdir(mode=0o700)
-        spec = InstanceSpec(
-            name=name, run_id=self.run_id, image=self.image, limits=self.limits,
-            directory=directory, sockets=sockets, ready_timeout_s=ready_timeout_s,
-        )  # fmt: skip
         try:
-            with (
-                _launched((runtime or self.runtime).launch(spec, marks)) as instance,
-                self.sampling.instance(name, instance),
-            ):
-                yield instance
+            yield InstanceSpec(
+                name=name, run_id=self.run_id, image=self.image, limits=self.limits,
+                directory=directory, sockets=sockets, ready_timeout_s=ready_timeout_s, whole=whole,
+            )  # fmt: skip
         finally:
             shutil.rmtree(directory, ignore_errors=True)
             shutil.rmtree(sockets, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def instance(
+        self,
+        marks: Marks,
+        ready_timeout_s: float,
+        runtime: Runtime | None = None,
+        *,
+        whole: bool = False,
+    ) -> Iterator[Instance]:
+        """A fresh instance, ready."""
+        with (
+            self.spec(ready_timeout_s, whole=whole) as spec,
+            _launched((runtime or self.runtime).launch(spec, marks)) as instance,
+            self.sampling.instance(spec.name, instance),
+        ):
+            yield instance
 
     def prove(self, instance: Instance, *programs: str) -> Identity:
         """That the agent and these programs, which it ran, are those of the image.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.experiments import (
+    cow,
     cpu,
     density,
     interference,
@@ -21,6 +22,7 @@ from harness.experiments import (
     memory,
     parallel,
     phases,
+    registry,
     startup,
 )
 from harness.experiments.bench import Bench, Measurement
@@ -85,4 +87,6 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         interference.measure, executes=interference.executes, fits=interference.fits
     ),
     "isolation": Experiment(isolation.measure, executes=the_agent_alone),
+    "registry": Experiment(registry.measure, executes=the_agent_alone, can=registry.can),
+    "cow": Experiment(cow.measure, executes=the_agent_alone, can=cow.can),
 }

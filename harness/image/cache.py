@@ -169,11 +169,11 @@ def mounts_below(path: Path) -> list[str]:
     ]
 
 
-def disk_bytes(path: Path) -> int:
-    """Bytes that a file or a tree takes on the disk; hard links and holes count once."""
+def disk_bytes(*paths: Path) -> int:
+    """Bytes that files or trees take on the disk; what several of them hold counts once."""
     seen: set[tuple[int, int]] = set()
     total = 0
-    for entry in (path, *_walk(path)):
+    for entry in (entry for path in paths for entry in (path, *_walk(path))):
         try:
             status = entry.lstat()
         except FileNotFoundError:

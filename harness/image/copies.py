@@ -14,6 +14,14 @@ from pathlib import Path
 from harness import process
 from harness.model import Image
 
+_COPY = ("cp", "--archive", "--reflink=never")
+_ROOM = "free some space; the folder of the cache is named by TAREBENCH_CACHE"
+
+
+def copy_root(image: Image, target: Path) -> None:
+    """The image's tree as a folder that is not there yet. Raises CommandFailed."""
+    process.run([*_COPY, "--no-target-directory", image.root, target], hint=_ROOM)
+
 
 def copied(image: Image, directory: Path) -> Image:
     """The image's tree and manifest in a folder of their own, out of the cache.
@@ -24,10 +32,7 @@ def copied(image: Image, directory: Path) -> Image:
         partial = directory.with_name(f".{directory.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        process.run(
-            ["cp", "--archive", "--reflink=never", image.root, image.manifest, partial],
-            hint="free some space; the folder of the cache is named by TAREBENCH_CACHE",
-        )  # fmt: skip
+        process.run([*_COPY, image.root, image.manifest, partial], hint=_ROOM)
         drop_cache(partial)
         partial.rename(directory)
     return replace(image, directory=directory)

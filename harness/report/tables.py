@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 from harness.analysis import boots, cpucheck, phases, statistics
 from harness.analysis.cpucheck import CpuCheck
 from harness.analysis.frames import RunData
@@ -19,6 +21,7 @@ from harness.analysis.units import (
     quantity,
     span,
     span_or_why,
+    times,
     with_interval,
 )
 from harness.report import ledger
@@ -219,6 +222,17 @@ def with_number(estimate: Estimate | None, unit: str) -> str:
         return with_interval(estimate, unit)
     value, trials = quantity(estimate.value, unit), plural(estimate.n, "trial")
     return say("{value} ({trials} only)", value=value, trials=trials)
+
+
+def how_often(new: pd.Series[float], base: pd.Series[float]) -> str:
+    """How many times as much one is as the other, paired by block, with the interval."""
+    found = statistics.ratio(new, base) if len(new) and len(base) else None
+    if found is None:
+        return MISSING
+    value = say("{ratio} times", ratio=times(found.value))
+    if found.interval is None:
+        return value
+    return say("{value} ({span})", value=value, span=span(found.interval, "1"))
 
 
 def _phase_cells(timeline: Timeline, used: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from harness.errors import HarnessError
 from harness.experiments.fleet import Fleet
 from harness.process import find_program, run
 from runtimes.docker import Docker
-from runtimes.engine import RUN_LABEL
+from runtimes.engine_store import RUN_LABEL
 from tests.benchmarks.pairs import measure
 from tests.conftest import runtime_or_skip
 from tests.lab import Lab

@@ -11,6 +11,7 @@ from harness.report.sections import (
     claims,
     cold,
     computing,
+    cow,
     density,
     disk,
     holding,
@@ -21,6 +22,7 @@ from harness.report.sections import (
     ladder,
     parallel,
     published,
+    registry,
     service,
     timeseries,
     variants,
@@ -31,8 +33,8 @@ Maker = Callable[[RunData, Summary], Section | None]
 MAKERS: tuple[Maker, ...] = (
     service.make, cold.make,
     holding.make, variants.make, parallel.make, ladder.make, density.make, computing.make,
-    isolation.make, interference.make, disk.make, job.make, imported.make, timeseries.make,
-    claims.make, published.make,
+    isolation.make, interference.make, disk.make, cow.make, registry.make, job.make, imported.make,
+    timeseries.make, claims.make, published.make,
 )  # fmt: skip
 """In the order of the report; a maker returns None where the run has nothing for it."""
 

@@ -17,7 +17,8 @@ from harness.analysis.summary import BARE, Summary
 from harness.analysis.units import MISSING, digits, quantity, span, times
 from harness.analysis.verdicts import Verdict
 from harness.report.charts import Chart, render, subject
-from harness.report.levels import Lane, LevelPlot, LevelRow, draw_levels
+from harness.report.lanes import lanes_chart
+from harness.report.levels import Lane, LevelPlot, LevelRow
 from harness.report.ratios import Group, Line, Panel, draw_ratios, ratios_numbers
 from harness.report.section import Exhibit, Section
 from harness.report.sections.verdicts import verdict, within
@@ -94,7 +95,7 @@ def _rates(run: RunData, summary: Summary) -> Chart | None:
                 lanes.append(Lane(label, {"median": estimate}, tuple(values)))
         rows += [LevelRow(subject(row), tuple(lanes))] if lanes else []
     plot = LevelPlot(tuple(rows), ("median",), "1/s", "reads of 4 KiB a second, logarithmic scale")
-    return _chart("disk-rates", say("Random reads a second by runtime"), plot)
+    return lanes_chart("disk-rates", say("Random reads a second by runtime"), plot)
 
 
 def _latency(run: RunData, summary: Summary, job: str) -> Chart | None:
@@ -115,32 +116,12 @@ def _latency(run: RunData, summary: Summary, job: str) -> Chart | None:
         rows += [LevelRow(subject(row), tuple(lanes))] if lanes else []
     what = _TIMED[job]
     plot = LevelPlot(tuple(rows), tuple(LEVELS.values()), "s", what[0])
-    return _chart(job.replace("io.", "disk-"), say(what[1]), plot)
+    return lanes_chart(job.replace("io.", "disk-"), say(what[1]), plot)
 
 
 def _depths(run: RunData, metric: str, runtime: str) -> Sequence[str]:
     own = [each for each in run.series(metric) if each.runtime == runtime]
     return sorted({each.dimensions["depth"] for each in own}, key=int)
-
-
-def _chart(name: str, title: str, plot: LevelPlot) -> Chart | None:
-    if not plot.rows:
-        return None
-    told = "; ".join(
-        f"{row.subject.name}: " + ", ".join(_lane(lane, plot.unit) for lane in row.lanes)
-        for row in plot.rows
-    )
-    return render(
-        name,
-        say("{title}. {told}.", title=title, told=told),
-        lambda layout: draw_levels(plot, layout),
-        plot.numbers,
-    )
-
-
-def _lane(lane: Lane, unit: str) -> str:
-    levels = ", ".join(f"{say(name)} {quantity(e.value, unit)}" for name, e in lane.levels.items())
-    return f"{lane.label} {levels}"
 
 
 def _ratios(found: Sequence[Relative]) -> Chart | None:
