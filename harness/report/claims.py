@@ -47,7 +47,7 @@ def terminal(answers: Sequence[Answer], every: bool) -> RenderableType:
 def counted(answers: Sequence[Answer]) -> str:
     """`3 hold, 1 does not, …`: how many claims have each verdict."""
     found = {verdict: sum(each.verdict is verdict for each in answers) for verdict in Verdict}
-    return strung([f"{say(verdict)}: {n}" for verdict, n in found.items()])
+    return strung([say("{name}: {said}", name=say(v), said=n) for v, n in found.items()])
 
 
 def reading() -> str:
@@ -59,10 +59,11 @@ def reading() -> str:
 
 
 def _lines(part: Part, every: bool) -> Iterator[tuple[int, str]]:
-    yield 4, f"{say(part.verdict)}: {say(part.check.says)}"
+    yield 4, say("{name}: {said}", name=say(part.verdict), said=say(part.check.says))
     found = part.findings if every else telling(part)
     for each in found:
-        yield 6, f"{_SIGNS[each.outcome]} {series(each)}: {number(each)}"
+        told = say("{name}: {said}", name=series(each), said=number(each))
+        yield 6, f"{_SIGNS[each.outcome]} {told}"
     left = len(part.counted) - len(found)
     if left > 0 and not every:
         yield 6, say("… and {n} more (--all shows them)", n=left)
@@ -116,7 +117,8 @@ def number(found: Finding) -> str:
         plain = f"{found.value.value:g}"
         text, told = plain if unit == "1" else quantity(found.value.value, unit), ""
     blocks = plural(found.value.n, "trial" if unit == "share" else "block")
-    return f"{text} ({told}; {blocks})" if told else f"{text} ({blocks})"
+    told = say("; ").join(filter(None, [told, blocks]))
+    return say("{value} ({span})", value=text, span=told)
 
 
 def limit(part: Part) -> str:

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from harness.analysis.language import later, say
+from harness.analysis.language import later, say, strung
 from harness.analysis.words import Word
 
 KINDS: Mapping[str, str] = {
@@ -24,8 +24,11 @@ def text(words: Sequence[Word]) -> RenderableType:
 
 def listing(names: Mapping[str, Sequence[str]]) -> RenderableType:
     """All names by kind."""
-    told = [f"{say(KINDS[kind])}: {', '.join(own)}" for kind, own in names.items()]
-    return Group(*(Text(line) for line in told))
+    told = (
+        say("{name}: {said}", name=say(KINDS[kind]), said=strung(own))
+        for kind, own in names.items()
+    )
+    return Group(*map(Text, told))
 
 
 def _lines(word: Word) -> Sequence[RenderableType]:
@@ -34,5 +37,7 @@ def _lines(word: Word) -> Sequence[RenderableType]:
         (say("what"), word.what), (say("how"), word.how), (say("what not"), word.not_told),
         (say("lesson"), f"{lesson} (notebooks/{word.lesson:02d}-…)"),
     )  # fmt: skip
-    head = Text.assemble((word.name, "bold"), f" ({say(KINDS[word.kind])})")
-    return [head, *(Padding(Text(f"{name}: {said}"), (0, 0, 0, 2)) for name, said in told)]
+    head = Text(say("{name} ({value})", name=word.name, value=say(KINDS[word.kind])))
+    head.stylize("bold", 0, len(word.name))
+    lines = (say("{name}: {said}", name=name, said=said) for name, said in told)
+    return [head, *(Padding(Text(line), (0, 0, 0, 2)) for line in lines)]

@@ -5,22 +5,29 @@ from __future__ import annotations
 import gettext
 import re
 import string
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 
 import pytest
 from jinja2 import Environment, PackageLoader
 from jinja2.nodes import Macro
 from matplotlib import font_manager
+from rich.console import Console
 
+from harness.analysis import words
+from harness.analysis.claims import declared
+from harness.analysis.claims.answers import answer
 from harness.analysis.frames import load_run
 from harness.analysis.language import LANGUAGES, say, speaking, spoken
 from harness.analysis.units import percent, plural
 from harness.errors import HarnessError, UsageError
 from harness.model import Outcome
 from harness.report import html, markdown
+from harness.report.claims import terminal
 from harness.report.fonts import families
 from harness.report.view import view
+from harness.report.words import listing
+from harness.report.words import text as explained
 from tests.messages import ROOT, Recorder, called, catalogue, compiled, literals, paths
 from tests.synthetic import QUICK, Plan, make_run
 
@@ -121,6 +128,30 @@ def test_no_label_of_a_report_is_left_in_english(language: str, tmp_path: Path) 
     fail = {33: (Outcome.FAILED, "no reply"), 34: (Outcome.TIMEOUT, "no READY")}
     plan = Plan(runtimes=(*QUICK, "docker,network=none"), fail=fail)
     assert lacking(language, make_run(tmp_path / "run", plan)) == []
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_no_word_that_is_explained_is_left_in_english(language: str) -> None:
+    with speaking(language) as own:
+        recorder = Recorder(own)
+    with speaking(language, recorder):
+        every = [words.word(kind, name) for kind, names in words.known().items() for name in names]
+        console = Console(file=StringIO())
+        console.print(explained(every), listing(words.known()))
+    assert len(every) > 150
+    assert recorder.lacking == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", OTHERS)
+def test_no_claim_on_shipped_runs_is_left_in_english(language: str) -> None:
+    runs = [load_run(folder) for folder in REFERENCES]
+    with speaking(language) as own:
+        recorder = Recorder(own)
+    with speaking(language, recorder):
+        answers = answer(declared.read(), runs)
+        Console(file=StringIO()).print(terminal(answers, every=True))
+    assert recorder.lacking == set()
 
 
 @pytest.mark.slow

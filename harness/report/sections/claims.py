@@ -48,7 +48,10 @@ def _table(found: Sequence[Answer]) -> Table:
             verdict = say("{what}: {words}.", what=verdict, words=each.on)
         for part in each.parts:
             worst = told.telling(part)[:1]
-            shown = [f"{told.series(f, with_run=False)}: {told.number(f)}" for f in worst]
+            shown = [
+                say("{name}: {said}", name=told.series(f, with_run=False), said=told.number(f))
+                for f in worst
+            ]
             numbers = say("; ").join(shown) or part.why
             rows.append((say(each.claim.says), verdict, say(part.check.says),
                          say(part.verdict), told.limit(part), numbers))  # fmt: skip
