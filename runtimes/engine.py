@@ -339,6 +339,8 @@ def _remove(api: Api, name: str) -> None:
 
     try:
         remove()
+    except DeadlineExceeded:  # an engine that hangs is not asked again: that would take as long
+        raise
     except HarnessError:
         with contextlib.suppress(NotThere), asking(f"waiting for the end of {name}", HarnessError):
             api.wait(name, timeout=CALL_TIMEOUT_S)

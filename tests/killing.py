@@ -76,6 +76,11 @@ class Killers:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
 
+    @property
+    def pid(self) -> int:
+        """The server's own."""
+        return self._server.pid
+
     def run(self, job: Job) -> int:
         """The status of the command; a negative one is a signal's number."""
         assert self._server.stdin is not None

@@ -114,8 +114,9 @@ class _Runner(Generic[B, R]):
     def __init__(
         self, launch: Callable[[Marks], AbstractContextManager[B]], visit: Callable[[B], R],
         gate: _Gate, over: threading.Event, ending: threading.Semaphore,
+        check: Callable[[], None],
     ) -> None:  # fmt: skip
-        self._launch, self._visit = launch, visit
+        self._launch, self._visit, self._check = launch, visit, check
         self._gate, self._over, self._ending = gate, over, ending
         self._came = False
         self.marks = Marks(before_request=self._at_gate)
@@ -130,6 +131,7 @@ class _Runner(Generic[B, R]):
     def _at_gate(self) -> None:
         self._came = True
         self._gate.wait()
+        self._check()
 
     def _run(self) -> None:
         try:
@@ -165,16 +167,18 @@ def launch_together(
     visit: Callable[[B], R],
     before_opening: Callable[[], None] = lambda: None,
     when_over: Callable[[], None] = lambda: None,
+    check: Callable[[], None] = lambda: None,
 ) -> Together[R]:
     """Launch all, `launchers` at a time, visit each good instance and end them all.
 
     Each item of `launches` gives, for the marks of one instance, a context that launches it.
     A launch that raises HarnessError is a failed one; an instance that fails later, and any
     other exception, is raised here. `before_opening` and `when_over` are called at once
-    before the first launch and after the last.
+    before the first launch and after the last. `check` is called by each launch that has passed
+    the gate; where it raises HarnessError, that launch has failed before anything was asked for.
     """
     gate, over, ending = _Gate(), threading.Event(), threading.Semaphore(launchers)
-    runners = [_Runner(launch, visit, gate, over, ending) for launch in launches]
+    runners = [_Runner(launch, visit, gate, over, ending, check) for launch in launches]
     try:
         for runner in runners:  # one after another: nobody is in a hurry before the gate
             runner.thread.start()

@@ -7,6 +7,9 @@ that fails is counted, with its reason, and the others go on.
 
 Whatever is measured here goes through one Python process, so its own ceiling is measured in
 the same trial, beside it: the same number of agents by fork and exec alone, with no runtime.
+
+The guard of density's ramps watches the host here too (harness/experiments/watch.py): when memory,
+disk, process numbers or descriptors run short, nothing more is launched and the trial has failed.
 """
 
 from __future__ import annotations
@@ -17,16 +20,20 @@ from contextlib import AbstractContextManager
 from functools import partial
 
 from harness.clock import Marks
+from harness.errors import LaunchFailed
 from harness.experiments import controls
 from harness.experiments.bench import Bench, Conditions, Measurement
 from harness.experiments.gate import Together, launch_together
 from harness.experiments.identity import combined
+from harness.experiments.watch import Bounds, Stop, Watch
 from harness.metrics import METRICS
-from harness.model import Identity, Instance, Sample
-from harness.probes import cpu
+from harness.model import MIB, Identity, Instance, Sample
+from harness.probes import cpu, memory
 from harness.settings import Parallel
 
 QUANTILES = (0.5, 0.9, 0.99)
+_RESERVE, _LEAST_RESERVE_BYTES, _MEMORY_PRESSURE = 0.05, 256 * MIB, 0.25
+"""Of the host's memory, what is to stay; and the share of time in which tasks may wait for it."""
 _FEW = 10.0
 """A quantile q needs 10 / (1 - q) launches (METHOD, small samples)."""
 
@@ -49,7 +56,13 @@ def measure(bench: Bench, settings: Parallel) -> Measurement:
     def launch(marks: Marks) -> AbstractContextManager[Instance]:
         return bench.instance(marks, settings.ready_timeout_s)
 
-    found = launch_together([launch] * count, launchers, bench.prove, note, note)
+    with Watch((bench.scratch, bench.state), Bounds(*_bounds()), lambda: None) as watch:
+        _require(watch.ahead(0, count, _expected_bytes(bench)))
+        found = launch_together(
+            [launch] * count, launchers, bench.prove, note, note,
+            check=lambda: _require(watch.stop),
+        )  # fmt: skip
+        _require(watch.stop)
     failures = [launch.failure for launch in found.launches if launch.failure is not None]
     if not found.good:
         raise failures[0]
@@ -61,6 +74,26 @@ def measure(bench: Bench, settings: Parallel) -> Measurement:
     proof: Identity = combined(proofs)
     samples = _samples(found, ceiling, launchers, conditions, bench.counts_cpu())
     return Measurement(samples=samples, identity=proof, conditions=conditions)
+
+
+def _bounds() -> tuple[int, float]:
+    """What must stay of memory, and the share of time in which some task may wait for it."""
+    total = memory.host_memory()["MemTotal"]
+    return max(_LEAST_RESERVE_BYTES, int(_RESERVE * total)), _MEMORY_PRESSURE
+
+
+def _expected_bytes(bench: Bench) -> int:
+    """What an instance takes of the host at once: of a machine its RAM may all be touched."""
+    if not bench.runtime.runtime_class.is_machine:
+        return 0
+    return bench.limits.memory_bytes or 128 * MIB
+
+
+def _require(stop: Stop | None) -> None:
+    """Raises LaunchFailed where the host has no room for more: a rate of what was not launched
+    is none, and the trial has failed."""
+    if stop is not None:
+        raise LaunchFailed(f"stopped before it harms the host ({stop.rule}): {stop.text}")
 
 
 def _grown(values: Sequence[float | None]) -> float | None:

@@ -103,6 +103,22 @@ def test_a_failed_launch_is_counted_and_lets_the_next_one_pass(where: str) -> No
     assert len(found.good) == 2
 
 
+def test_a_launch_that_is_not_let_through_asks_for_nothing_and_the_rest_goes_on() -> None:
+    boxes, asked = Boxes(), list[int]()
+
+    def check() -> None:
+        asked.append(boxes.living)
+        if len(asked) > 2:
+            raise LaunchFailed("no room")
+
+    found = launch_together([boxes.launch(n) for n in range(5)], 1, lambda n: n, check=check)
+    assert asked == [0, 1, 2, 2, 2]
+    assert len(found.good) == 2
+    refused = [launch for launch in found.launches if launch.failure is not None]
+    assert [launch.marks.get(Mark.REQUEST) for launch in refused] == [None] * 3
+    assert boxes.living == 0
+
+
 @pytest.mark.parametrize(("where", "error"), [("fault", ZeroDivisionError), ("end", LaunchFailed)])
 def test_what_is_no_failed_launch_is_raised_when_all_are_gone(
     where: str, error: type[Exception]
