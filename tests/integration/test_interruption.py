@@ -180,7 +180,7 @@ def sleepers(place: Place, tokens: set[str]) -> list[int]:
 def test_interrupted_run_is_resumed_by_its_own_rule(place: Place) -> None:
     """Also one that was to go on until it knows enough: its budget holds after the resume."""
     run = place.folder / "run"
-    arguments = ["run", "quick", "--runtime", "fake", "--time-budget", "1s", "--out", str(run)]
+    arguments = ["run", "quick", "--runtime", "fake", "--time-budget", "5s", "--out", str(run)]
     with place.started(*arguments) as process:
         read_lines(process, until="block 1: ")
         assert finish(process, signal.SIGINT).status == 130
@@ -188,7 +188,7 @@ def test_interrupted_run_is_resumed_by_its_own_rule(place: Place) -> None:
     assert said.status == 0, said.err
     manifest = json.loads((run / "manifest.json").read_bytes())
     assert manifest["outcome"] == "complete"
-    assert manifest["rule"]["budget_s"] == 1.0
+    assert manifest["rule"]["budget_s"] == 5.0
     assert check_stored(place, run) == {"ok": len(manifest["plan"])}
     blocks = {trial["block"] for trial in manifest["plan"] if trial["experiment"] != "repeat"}
     assert 1 <= max(blocks) < 100
