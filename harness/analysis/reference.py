@@ -24,8 +24,14 @@ from harness.errors import UsageError
 def keep(run: RunData, references: Path) -> Path:
     """Copy a finished run to its place under `references` and return that folder.
 
-    Raises UsageError for a run that was cut off: half a run is no reference.
+    Raises UsageError for a run that was cut off, because half a run is no reference, and for
+    one of an emulated host, because figures of the lab must never be taken for a machine's.
     """
+    if run.manifest.get("host", {}).get("emulated"):
+        raise UsageError(
+            f"the run {run.run} was measured on an emulated host, and is no reference",
+            "tarebench export --to parquet copies it all the same",
+        )
     if run.manifest.get("outcome") != "complete":
         raise UsageError(
             f"the run {run.run} is not complete", f"tarebench resume {run.run} goes on with it"
@@ -49,8 +55,7 @@ def keep(run: RunData, references: Path) -> Path:
 def machine(manifest: Mapping[str, Any]) -> str:
     """`x86_64-amd-epyc-2cpu-nested`: the class of machine that a run was measured on.
 
-    The last word is `metal`, `nested` (the host is itself a machine), `emulated`, or `unknown`
-    where an imported run does not tell.
+    XX    where an imported run does not tell.
     """
     host = manifest.get("host", {})
     below = "emulated" if host.get("emulated") else "nested" if host.get("hypervisor") else "metal"

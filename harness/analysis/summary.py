@@ -229,13 +229,11 @@ def class_rank(runtime_class: str) -> int:
 
 def is_emulated(run: RunData, runtime: str) -> bool:
     """Whether this runtime's processor was software: its own, or that of the whole host."""
+    if run.manifest.get("host", {}).get("emulated"):
+        return True
     runtime_class, accel = class_of(run, runtime)
     machine = runtime_class in MACHINES
-    return machine and (
-        runtime_class == RuntimeClass.EMULATED.value
-        or accel == "tcg"
-        or bool(run.manifest.get("host", {}).get("emulated"))
-    )
+    return machine and (runtime_class == RuntimeClass.EMULATED.value or accel == "tcg")
 
 
 def threshold(run: RunData, metric: str) -> float:

@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from harness.model import Frozen
-from harness.probes import cpu, host
+from harness.probes import cpu, cpuid, host
 from harness.probes.cgroups import Layout
 from harness.probes.memory import parse_kib, swapped_pages
 
@@ -73,11 +73,13 @@ _REMEDIES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class View:
-    """The texts of a host below a root folder, and two readings of what moves."""
+    """The texts of a host below a root folder, two readings of what moves, and what the
+    processor says of the hypervisor."""
 
     root: Path = Path("/")
     loops_ns: Sequence[int] = ()
     swapped_pages: int = 0
+    hypervisor_vendor: str | None = None
     cpus: int = field(default_factory=cpu.count)
 
     def text(self, path: str) -> str | None:
@@ -102,7 +104,9 @@ def read() -> Sequence[Guard]:
     before = swapped_pages()
     loops = measure_loops(_JITTER_S)
     swapped = swapped_pages() - before
-    return judge(View(loops_ns=loops, swapped_pages=swapped))
+    return judge(
+        View(loops_ns=loops, swapped_pages=swapped, hypervisor_vendor=cpuid.hypervisor_vendor())
+    )
 
 
 def judge(view: View) -> Sequence[Guard]:
@@ -122,11 +126,12 @@ def _nesting(view: View) -> Iterator[Guard]:
         " ".join(view.texts("sys/class/dmi/id/*_*").values()),
         (view.text(f"{_CLOCK}/available_clocksource") or "").split(),
         view.text("sys/hypervisor/type"),
+        view.hypervisor_vendor,
     )
-    if kind == host.EMULATED:
+    if host.is_emulated(kind):
         yield Guard(
             name="nesting", value=kind, severity=BLOCK,
-            text="This host's processor is emulated by software, so no time taken here says "
+            text="This is an emulated host: its processor is software, so no time taken here says "
             "anything about hardware, and what a virtual machine costs is not decided.",
         )  # fmt: skip
     elif kind == "none":

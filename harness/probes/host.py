@@ -10,8 +10,9 @@ import os
 import platform
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
+from harness.probes import cpuid
 from harness.probes.cgroups import Layout
 from harness.probes.memory import parse_kib
 
@@ -37,7 +38,8 @@ _VENDORS = (
     ("apple virtualization", "Apple"), ("digitalocean", "DigitalOcean"), ("hetzner", "Hetzner"),
 )  # fmt: skip
 EMULATED = "QEMU TCG"
-"""A guest of QEMU to which no KVM clock is offered: its processor is software."""
+"""A guest of QEMU that says so itself, or to which no KVM clock is offered: its processor is
+software."""
 
 _CLOCKS = {"kvm-clock": "KVM", "hyperv_clocksource_tsc_page": "Hyper-V", "xen": "Xen"}
 
@@ -57,7 +59,7 @@ def facts(cache: Path, results: Path) -> dict[str, Fact]:
         "numa_nodes": len(list(Path("/sys/devices/system/node").glob("node[0-9]*"))) or None,
         "memory_bytes": meminfo.get("MemTotal"),
         "swap_bytes": meminfo.get("SwapTotal"),
-        "virtualization": virtualization(cpuinfo, _dmi(), _clocks(), _read("/sys/hypervisor/type")),
+        "virtualization": _virtualization(),
         "container": _container(),
         "cgroup": Layout.detect().version,
         "cache_filesystem": filesystem_of(_existing(cache), mounts),
@@ -65,7 +67,7 @@ def facts(cache: Path, results: Path) -> dict[str, Fact]:
         "python": platform.python_version(),
         "boot_id": _read("/proc/sys/kernel/random/boot_id"),
     }
-    found |= parse_cpuinfo(cpuinfo) | {"emulated": found["virtualization"] == EMULATED}
+    found |= parse_cpuinfo(cpuinfo) | {"emulated": is_emulated(found["virtualization"])}
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -118,16 +120,21 @@ def telling_parameters(cmdline: str) -> str:
 
 
 def virtualization(
-    cpuinfo: str, dmi: str, clocks: Iterable[str], hypervisor: str | None
-) -> str | None:
+    cpuinfo: str, dmi: str, clocks: Iterable[str], hypervisor: str | None,
+    vendor: str | None = None,
+) -> str | None:  # fmt: skip
     """Which hypervisor this host runs under, as far as it can be told; `none` on bare metal.
 
-    The CPU's `hypervisor` flag decides whether there is one, its name is a guess from the
-    firmware's words and the clock sources. None where not even the flag is known.
+    The CPU's `hypervisor` flag decides whether there is one. Emulation tells of itself by the
+    processor's own word (`vendor`, see harness/probes/cpuid.py), also under a hypervisor that
+    runs in it; every other name is a guess from the firmware's words and the clock sources.
+    None where not even the flag is known.
     """
     flagged = parse_cpuinfo(cpuinfo).get("hypervisor")
-    if hypervisor and (kind := hypervisor.strip()):
-        return kind.capitalize()
+    if hypervisor and (kind := hypervisor.strip().capitalize()):
+        return f"{kind} on {EMULATED}" if vendor == cpuid.TCG else kind
+    if flagged and vendor == cpuid.TCG:
+        return EMULATED
     if not flagged:
         return None if flagged is None else "none"
     words, known = dmi.lower(), list(clocks)
@@ -144,10 +151,20 @@ def virtualization(
 
 def is_virtual() -> bool | None:
     """Whether this host is itself a virtual machine; None where the processor does not tell."""
-    kind = virtualization(
-        _read("/proc/cpuinfo") or "", _dmi(), _clocks(), _read("/sys/hypervisor/type")
-    )
+    kind = _virtualization()
     return None if kind is None else kind != "none"
+
+
+def is_emulated(kind: object) -> TypeGuard[str]:
+    """Whether what `virtualization` returned means that the processor is software."""
+    return isinstance(kind, str) and kind.endswith(EMULATED)
+
+
+def _virtualization() -> str | None:
+    return virtualization(
+        _read("/proc/cpuinfo") or "", _dmi(), _clocks(), _read("/sys/hypervisor/type"),
+        cpuid.hypervisor_vendor(),
+    )  # fmt: skip
 
 
 class MountPoint(NamedTuple):

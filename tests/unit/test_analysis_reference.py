@@ -52,6 +52,16 @@ def test_half_a_run_is_no_reference(tmp_path: Path) -> None:
     assert not (tmp_path / "reference").exists()
 
 
+def test_a_run_of_an_emulated_host_is_no_reference(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", Plan(blocks=2))
+    stored = json.loads((folder / "manifest.json").read_text())
+    stored["host"]["emulated"] = True
+    (folder / "manifest.json").write_text(json.dumps({**stored, "outcome": "complete"}))
+    with pytest.raises(UsageError, match="emulated host"):
+        keep(load_run(folder), tmp_path / "reference")
+    assert not (tmp_path / "reference").exists()
+
+
 def test_every_shipped_reference_run_is_complete_and_lies_where_it_belongs() -> None:
     shipped = resources.reference_runs()
     assert "quick" in shipped

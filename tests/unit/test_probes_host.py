@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.probes import host
+from harness.probes import cpuid, host
 
 
 def processor(number: int, core: int, flags: str = "fpu sse2") -> str:
@@ -63,6 +63,36 @@ def test_the_hypervisor_is_told_or_left_out(
     cpuinfo: str, dmi: str, clocks: list[str], hypervisor: str | None, expected: str | None
 ) -> None:
     assert host.virtualization(cpuinfo, dmi, clocks, hypervisor) == expected
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "hypervisor", "expected"),
+    [
+        (GUEST, None, host.EMULATED),
+        (processor(0, 0), "xen", f"Xen on {host.EMULATED}"),
+        (processor(0, 0), None, "none"),  # without a hypervisor the leaf holds anything
+    ],
+)
+def test_emulation_tells_of_itself_whatever_firmware_and_clocks_say(
+    cpuinfo: str, hypervisor: str | None, expected: str
+) -> None:
+    kind = host.virtualization(cpuinfo, "Dell Inc.", ["kvm-clock"], hypervisor, cpuid.TCG)
+    assert kind == expected
+    assert host.is_emulated(kind) == ("TCG" in expected)
+
+
+def test_the_vendor_is_read_from_the_registers_in_their_order() -> None:
+    assert cpuid.vendor(0x4B4D564B, 0x564B4D56, 0x4D) == "KVMKVMKVM"
+    assert cpuid.vendor(0x54474354, 0x43544743, 0x47435447) == cpuid.TCG
+
+
+def test_this_processor_answers_as_its_kernel_has_recorded() -> None:
+    """Where there is a hypervisor, its leaf holds letters; the kernel tells whether there is."""
+    told = cpuid.hypervisor_vendor()
+    if told is None or not host.facts(Path("/"), Path("/")).get("hypervisor"):
+        pytest.skip("no hypervisor below this host, or not x86-64")
+    assert told.isprintable()
+    assert told
 
 
 MOUNTS = """\
