@@ -235,5 +235,5 @@ def parse_duration(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < math.inf:
-        raise UsageError(f"--time-budget {text!r} is not a duration", "for example 90s, 10m or 2h")
+        raise UsageError(f"{text!r} is not a duration", "for example 90s, 10m or 2h")
     return seconds

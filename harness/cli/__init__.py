@@ -19,6 +19,7 @@ from harness.cli import (
     comparing,
     exchanging,
     keeping,
+    laboratory,
     looking,
     reading,
     running,
@@ -28,7 +29,8 @@ from harness.cli.terminal_io import INTERRUPTED, State, app, say
 from harness.errors import HarnessError, UsageError
 
 __all__ = [
-    "app", "checking", "comparing", "exchanging", "keeping", "looking", "main", "reading",
+    "app", "checking", "comparing", "exchanging", "keeping", "laboratory", "looking",
+    "main", "reading",
     "running", "teaching",
 ]  # fmt: skip
 

@@ -1,0 +1,76 @@
+"""The lab's pure parts: QEMU's command line, what a disk holds, what it inherits, bad words."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from harness.errors import EnvironmentRefused, UsageError
+from harness.lab import inherited, machine, project, recipe
+from harness.lab.running import Wish, _require_flags
+from harness.model import MIB
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+BOOT = machine.Boot(Path("/k/vmlinuz"), "/k/initrd.img", "root=/dev/vda", 3072 * MIB, 2)
+
+
+@pytest.mark.parametrize("restored", [False, True])
+def test_qemu_is_told_what_the_golden_file_says(restored: bool) -> None:
+    argv = machine.qemu_arguments(
+        "ab12", BOOT, Path("/d,1/disk"), machine.Sockets(Path("/run/lab")), restored=restored
+    )
+    name = "lab-qemu-restored.txt" if restored else "lab-qemu.txt"
+    assert "\n".join(argv) + "\n" == (GOLDEN / name).read_text()
+
+
+def test_a_profile_has_proofs_and_an_unknown_one_is_refused() -> None:
+    for profile in recipe.PROFILES.values():
+        assert profile.proofs
+        assert profile.memory_bytes >= 1024 * MIB
+    with pytest.raises(UsageError, match="no profile hyperv"):
+        recipe.find_profile("hyperv")
+
+
+def test_a_processor_without_virtualization_is_told() -> None:
+    profile = recipe.find_profile("kvm")
+    _require_flags(profile, ["svm", "npt"])
+    with pytest.raises(EnvironmentRefused, match="lacks svm and npt"):
+        _require_flags(profile, [])
+    assert Wish(profile, profile.memory_bytes).keep is None
+
+
+def test_keys_go_to_their_places_and_are_nobody_elses() -> None:
+    files = recipe.files("public", "private")
+    assert files["/root/.ssh/authorized_keys"] == ("public", 0o600)
+    assert files["/etc/ssh/ssh_host_ed25519_key"] == ("private", 0o600)
+    with tarfile.open(fileobj=io.BytesIO(project.archive_of(files))) as tar:
+        assert {f"/{name}" for name in tar.getnames()} == set(files)
+        assert tar.getmember("usr/local/sbin/lab-up").mode == 0o755
+
+
+def test_of_pips_configuration_goes_what_holds_elsewhere() -> None:
+    told = (
+        ":env:.find-links='/opt/wheels'\n"
+        "global.cert='/etc/ssl/certs/ca-certificates.crt'\n"
+        "global.extra-index-url='file:///opt/simple https://mirror.example/simple'\n"
+        ":env:.default-timeout='180'\n"
+        "global.constraint='/etc/pip/constraints.txt'\n"
+    )
+    assert inherited.pip_conf(told, bundle=True) == (
+        "[global]\n"
+        "extra-index-url = https://mirror.example/simple\n"
+        "default-timeout = 180\n"
+        "cert = /etc/ssl/certs/ca-certificates.crt\n"
+        "disable-pip-version-check = 1\n"
+    )
+
+
+def test_the_checkout_goes_without_what_git_ignores() -> None:
+    with tarfile.open(fileobj=io.BytesIO(project.archive())) as tar:
+        names = set(tar.getnames())
+        assert {"Makefile", "harness/lab/recipe.py", "setup/bootstrap.py"} <= names
+        assert not any(name.startswith((".venv", ".git/")) for name in names)
+        assert {member.uid for member in tar.getmembers()} == {0}
