@@ -17,7 +17,7 @@ IMAGE     = trap : INT; $(VENV)/tarebench image build || { status=$$?; \
 export YES
 
 .DEFAULT_GOAL := help
-.PHONY: help run reference lessons setup test test-all setup-test lint clean-env
+.PHONY: help run reference lessons setup test test-all test-lab setup-test lint clean-env
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,11 @@ test-all: setup-test ## Everything: also slow tests and benchmarks of our own sp
 	@$(IMAGE)
 	@echo 'test-all: unit, golden, contract, integration, slow tests and benchmarks'
 	@$(VENV)/python -m pytest $(PYTEST_ARGS)
+
+test-lab: setup-test ## KVM, Xen and systemd in emulated machines; PROFILE=kvm for one of them
+	@$(IMAGE)
+	@$(VENV)/python -m pytest $(if $(PROFILE),tests/laboratory/test_$(PROFILE).py,tests/laboratory) \
+	    --timeout 3600 $(PYTEST_ARGS)
 
 reference: setup ## Run every scenario, and keep small copies for results/reference
 	@$(IMAGE)

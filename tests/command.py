@@ -42,6 +42,7 @@ class Place:
 
     folder: Path
     env: dict[str, str] = field(default_factory=dict)
+    time_limit_s: float = TIME_LIMIT_S
 
     def __post_init__(self) -> None:
         self.env = {
@@ -53,7 +54,7 @@ class Place:
         """Run the command to its end."""
         done = subprocess.run(
             [PROGRAM, *map(str, arguments)], cwd=self.folder, env={**self.env, **(env or {})},
-            capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False,
+            capture_output=True, text=True, timeout=self.time_limit_s, check=False,
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
         return Said(done.returncode, done.stdout, done.stderr)

@@ -1,0 +1,88 @@
+"""Profile kvm: the true KVM path, in a machine whose processor QEMU emulates with SVM."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import psutil
+
+from harness.analysis.frames import load_run
+from harness.journal import records
+from tests.command import finish, read_lines
+from tests.laboratory.conftest import Lab, check_complete, runtimes
+
+QUICK = ("tarebench", "run", "quick", "--repeat", "1")
+
+
+def test_the_doctor_finds_kvm_and_an_emulated_host(lab: Lab) -> None:
+    said = lab.run("tarebench", "doctor", "--json")
+    assert said.status == 0, said.err
+    found = json.loads(said.out)
+    (kvm,) = [state for state in found["runtimes"] if state["name"] == "kvm"]
+    assert (kvm["status"], kvm["accel"]) == ("ready", "kvm"), kvm
+    (guard,) = [guard for guard in found["guards"] if guard["name"] == "nesting"]
+    assert (guard["value"], guard["severity"]) == ("QEMU TCG", "block")
+    assert found["host"]["emulated"] is True
+
+
+def test_quick_runs_under_kvm_and_proves_it(lab: Lab) -> None:
+    said = lab.run(*QUICK, *runtimes("kvm", "kvm,machine=microvm", "runc", "bare"))
+    assert said.status == 0, said.err
+    run = lab.only_run()
+    check_complete(run)
+    machines = [record for record in records(run) if record.runtime.startswith("kvm")]
+    assert {record.accel for record in machines} == {"kvm"}
+    proof = (run / "lab" / "proof.txt").read_text()
+    assert '"enabled": true' in proof
+    assert "kvm_amd" in proof
+    assert "svm" in proof
+    assert load_run(run).manifest["host"]["emulated"] is True
+    refused = lab.place.tarebench("export", run, "--to", "reference")
+    assert refused.status == 2
+    assert "emulated host" in refused.err
+
+
+def test_the_contract_suite_passes_on_kvm(lab: Lab) -> None:
+    lab.contract("kvm")
+
+
+def test_a_few_guests_at_once(lab: Lab) -> None:
+    few = ("--set", "max_instances=4", "--set", "reserve=256 MiB", "--repeat", "1")
+    said = lab.run("tarebench", "run", "density", *runtimes("kvm,machine=microvm"), *few)
+    assert said.status == 0, said.err
+    check_complete(lab.only_run())
+
+
+def test_a_run_goes_on_after_the_power_was_lost(lab: Lab, tmp_path: Path) -> None:
+    disk = tmp_path / "kept.qcow2"
+    named = runtimes("bare", "runc", "kvm,machine=microvm")
+    command = ("tarebench", "--debug", *QUICK[1:], *named)
+    kept = ("lab", "run", "--profile", "kvm", "--keep", disk, "--")
+    with lab.place.started(*kept, *command) as process:
+        read_lines(process, until="launch kvm")
+        (qemu,) = [p for p in psutil.Process(process.pid).children() if "qemu" in p.name()]
+        qemu.kill()
+        said = finish(process, signal.SIGCONT)
+    assert said.status == 1
+    assert "the lab's machine ended under tarebench" in said.err
+    resumed = lab.run("tarebench", "resume", "latest", options=("--keep", str(disk)))
+    assert resumed.status == 0, resumed.err
+    check_complete(lab.only_run())
+
+
+def test_a_command_that_never_ends_is_given_up(lab: Lab) -> None:
+    said = lab.run("sleep", "infinity", options=("--limit", "10s"))
+    assert said.status == 1
+    assert "sleep infinity did not end in time; the lab's console ends:" in said.err
+
+
+def test_a_lab_that_is_killed_leaves_nothing_running(lab: Lab) -> None:
+    with lab.place.started("lab", "run", "--profile", "kvm", "--", "sh", "-c",
+                           "echo in >&2; sleep infinity") as process:  # fmt: skip
+        read_lines(process, until="in")
+        (qemu,) = [p for p in psutil.Process(process.pid).children() if "qemu" in p.name()]
+        process.kill()
+        qemu.wait(30)
+    assert lab.place.tarebench("clean").status == 0

@@ -1,0 +1,39 @@
+"""Profile xen: the true hypervisor and its dom0, in a machine that is emulated."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from harness.journal import records
+from tests.laboratory.conftest import Lab, check_complete, runtimes
+
+KINDS = ("xen", "xen,type=pvh", "xen,type=hvm")
+
+
+def test_the_doctor_names_the_hypervisor_and_what_is_below_it(lab: Lab) -> None:
+    said = lab.run("tarebench", "doctor", "--json")
+    assert said.status == 0, said.err
+    found = json.loads(said.out)
+    assert found["host"]["virtualization"] == "Xen on QEMU TCG"
+    assert found["host"]["emulated"] is True
+    (xen,) = [state for state in found["runtimes"] if state["name"] == "xen"]
+    assert (xen["status"], xen["accel"]) == ("ready", "xen"), xen
+
+
+def test_quick_runs_all_three_kinds(lab: Lab) -> None:
+    said = lab.run("tarebench", "run", "quick", "--repeat", "1", *runtimes(*KINDS, "bare"),
+                   "--set", "startup.ready_timeout_s=300")  # fmt: skip
+    assert said.status == 0, said.err
+    run = lab.only_run()
+    check_complete(run)
+    assert {r.accel for r in records(run) if r.runtime.startswith("xen")} == {"xen"}
+    proof = (run / "lab" / "proof.txt").read_text()
+    assert "xen_version" in proof
+    assert "control_d" in proof
+
+
+@pytest.mark.parametrize("kind", ["xen and not type", "pvh"])
+def test_the_contract_suite_passes(lab: Lab, kind: str) -> None:
+    lab.contract(f"xen and ({kind})")
