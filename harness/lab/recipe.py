@@ -22,6 +22,7 @@ PORT = "org.tarebench.lab"
 """The port by which the machine says that it is up."""
 UP = "up"
 """The first word that it says; the CPU's flags that matter here follow."""
+_KEYS = "/etc/ssh/lab_authorized_keys"
 _UP_SCRIPT = f"""#!/bin/sh
 # Waits until every start job is done, then says so, with those CPU flags that matter here.
 systemctl is-system-running --wait >/dev/null
@@ -173,8 +174,8 @@ def files(public_key: str, host_key: str) -> Mapping[str, tuple[str, int]]:
         "/etc/ssh/ssh_host_ed25519_key": (host_key, 0o600),
         "/etc/ssh/sshd_config.d/lab.conf": (
             "HostKey /etc/ssh/ssh_host_ed25519_key\nPermitRootLogin prohibit-password\n"
-            "PasswordAuthentication no\nUsePAM no\nUseDNS no\n",
+            f"AuthorizedKeysFile {_KEYS}\nPasswordAuthentication no\nUsePAM no\nUseDNS no\n",
             0o644,
         ),
-        "/root/.ssh/authorized_keys": (public_key, 0o600),
+        _KEYS: (public_key, 0o600),
     }

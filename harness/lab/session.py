@@ -20,6 +20,7 @@ from harness.clock import Deadline
 from harness.errors import CommandFailed, DeadlineExceeded, EnvironmentRefused, LaunchFailed
 from harness.lab.build import Built
 from harness.lab.machine import Machine
+from harness.lab.project import ENTRY_POINTS
 from harness.lab.recipe import PROJECT
 
 _CONNECT_S = 120
@@ -93,7 +94,9 @@ class Session:
         self.read(
             f"date -u -s @{int(now_s)} >/dev/null && mkdir -p {PROJECT} && cd {PROJECT} && "
             "find . -mindepth 1 -maxdepth 1 ! -name .venv ! -name results -exec rm -rf {} + && "
-            f"tar -x --no-same-owner -f - && mkdir -p {RUNS}",
+            f"tar -x --no-same-owner -f - && mkdir -p {RUNS} && for told in "
+            ".venv/lib/python3*/site-packages/tarebench-*.dist-info/entry_points.txt; do "
+            f'if [ -e "$told" ]; then cp {ENTRY_POINTS} "$told"; fi; done',
             given=archive,
         )
 

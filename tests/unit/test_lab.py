@@ -44,7 +44,7 @@ def test_a_processor_without_virtualization_is_told() -> None:
 
 def test_keys_go_to_their_places_and_are_nobody_elses() -> None:
     files = recipe.files("public", "private")
-    assert files["/root/.ssh/authorized_keys"] == ("public", 0o600)
+    assert files["/etc/ssh/lab_authorized_keys"] == ("public", 0o600)
     assert files["/etc/ssh/ssh_host_ed25519_key"] == ("private", 0o600)
     with tarfile.open(fileobj=io.BytesIO(project.archive_of(files))) as tar:
         assert {f"/{name}" for name in tar.getnames()} == set(files)
@@ -69,6 +69,7 @@ def test_of_pips_configuration_goes_what_holds_elsewhere() -> None:
 
 
 def test_the_checkout_goes_without_what_git_ignores() -> None:
+    assert "lab-machine = harness.lab.machine:machines" in project.entry_points()
     with tarfile.open(fileobj=io.BytesIO(project.archive())) as tar:
         names = set(tar.getnames())
         assert {"Makefile", "harness/lab/recipe.py", "setup/bootstrap.py"} <= names
