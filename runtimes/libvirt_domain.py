@@ -435,7 +435,7 @@ class Kvm(LibvirtDomain):
             except DeadlineExceeded:
                 reason = (
                     f"{kvm_verdict.DEVICE} exists but a guest did not boot under it within "
-                    f"{kvm_verdict.DEADLINE_S:g} s (KVM without hardware virtualization?)"
+                    f"{kvm_verdict.deadline_s():g} s (KVM without hardware virtualization?)"
                 )
                 break
             except LaunchFailed as error:
@@ -455,7 +455,7 @@ class Kvm(LibvirtDomain):
             sockets.mkdir(mode=0o700)
             yield InstanceSpec(
                 name=name, run_id=self._context.run_id, image=image, limits=Limits(),
-                directory=disk, sockets=sockets, ready_timeout_s=kvm_verdict.DEADLINE_S,
+                directory=disk, sockets=sockets, ready_timeout_s=kvm_verdict.deadline_s(),
             )  # fmt: skip
         finally:
             for folder in (disk, sockets):

@@ -8,8 +8,10 @@ overlay that is thrown away, and the inventory has it before it is started.
 
 from __future__ import annotations
 
+import os
 import re
 import select
+import signal
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -30,6 +32,10 @@ CPU = "EPYC,+svm,+npt,-smap,-monitor,-rdtscp"
 """AMD's virtualization with nested paging. With the first two of what is left out, Xen or its
 dom0 dies under this emulation, with the third its PVH guests do."""
 _QEMU = "qemu-system-x86_64"
+_TOOLS = {
+    _QEMU: "qemu-system-x86", "qemu-img": "qemu-utils", "ssh": "openssh-client",
+    "setpriv": "util-linux",
+}  # fmt: skip
 _PREFIX = "tarebench-lab-"
 _ANSWER_S = 60.0
 _CONSOLE_CHARACTERS = 2000
@@ -224,8 +230,8 @@ def start(
 
     Raises EnvironmentRefused (no QEMU, too little memory), LaunchFailed.
     """
-    argv = [*_prefix(), *qemu_arguments(name, boot, disk, sockets, restored=restored)]
-    _require_memory(boot.memory_bytes)
+    prefix = require_tools(boot.memory_bytes)
+    argv = [*prefix, *qemu_arguments(name, boot, disk, sockets, restored=restored)]
     with ExitStack() as stack:
         monitor = stack.enter_context(listener(sockets.monitor))
         up = stack.enter_context(listener(sockets.up))
@@ -234,43 +240,44 @@ def start(
         log = stack.enter_context((sockets.folder / "qemu.log").open("wb")).fileno()
         child = stack.enter_context(process.spawn(argv, stdout=log, stderr=log))
         deadline = Deadline(_ANSWER_S)
-        accepted = [_accept(socket_, child, sockets, deadline) for socket_ in (up, monitor)]
-        yield stack.enter_context(
-            Machine(child, Monitor(accepted[1], deadline), accepted[0], sockets)
-        )
+        try:
+            told, asked = (_accept(each, child, deadline) for each in (up, monitor))
+            machine = Machine(child, Monitor(asked, deadline), told, sockets)
+        except CommandFailed as error:
+            said = (sockets.folder / "qemu.log").read_text(errors="replace").strip()
+            raise LaunchFailed(
+                f"QEMU did not start: {said[-_CONSOLE_CHARACTERS:] or error.message}"
+            ) from error
+        yield stack.enter_context(machine)
 
 
-def _prefix() -> Sequence[str]:
-    """QEMU, told to die when the harness does, however that happens."""
-    qemu, setpriv = process.find_program(_QEMU), process.find_program("setpriv")
-    if qemu is None:
-        raise EnvironmentRefused(f"{_QEMU} is not installed", "apt-get install qemu-system-x86")
-    if setpriv is None:
-        raise EnvironmentRefused("setpriv is not installed", "apt-get install util-linux")
-    return [setpriv, "--pdeathsig", "KILL", "--", qemu]
+def require_tools(memory_bytes: int) -> Sequence[str]:
+    """What starts QEMU so that it dies when the harness does, however that happens.
 
-
-def _require_memory(wanted: int) -> None:
+    Raises EnvironmentRefused where a program or the memory is missing.
+    """
+    found = {name: process.find_program(name) for name in _TOOLS}
+    for name, package in _TOOLS.items():
+        if found[name] is None:
+            raise EnvironmentRefused(f"{name} is not installed", f"apt-get install {package}")
     available = psutil.virtual_memory().available
-    if available < wanted:
+    if available < memory_bytes:
         raise EnvironmentRefused(
-            f"the lab takes {wanted // MIB} MiB of memory, and this host has "
+            f"the lab takes {memory_bytes // MIB} MiB of memory, and this host has "
             f"{available // MIB} MiB free",
             "end something else, or give it less with --memory",
         )
+    return [str(found["setpriv"]), "--pdeathsig", "KILL", "--", str(found[_QEMU])]
 
 
-def _accept(
-    listening: socket.socket, child: process.Process, sockets: Sockets, deadline: Deadline
-) -> socket.socket:
+def _accept(listening: socket.socket, child: process.Process, deadline: Deadline) -> socket.socket:
     waiting = select.poll()
     waiting.register(listening, select.POLLIN)
     waiting.register(child.pidfd, select.POLLIN)
     ready = [descriptor for descriptor, _ in waiting.poll(deadline.left_s() * 1000)]
     if listening.fileno() in ready:
         return listening.accept()[0]
-    said = (sockets.folder / "qemu.log").read_text(errors="replace").strip()
-    raise LaunchFailed(f"QEMU did not start: {said[-_CONSOLE_CHARACTERS:] or 'it said nothing'}")
+    raise CommandFailed("QEMU has ended" if ready else "QEMU does not answer")
 
 
 class MachineCleaner:
@@ -281,9 +288,14 @@ class MachineCleaner:
 
     def remove(self, name: str, details: Mapping[str, str]) -> None:
         for found in _processes(name):
-            with suppress(psutil.NoSuchProcess):
-                found.kill()  # psutil compares the start time: never another's process
-                found.wait(_ANSWER_S)
+            with suppress(ProcessLookupError):
+                pidfd = os.pidfd_open(found.pid)
+                try:
+                    if found.is_running():  # by its start time: never another's process
+                        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                        process.wait_pidfd(pidfd, _ANSWER_S)
+                finally:
+                    os.close(pidfd)
 
 
 def _processes(name: str) -> Sequence[psutil.Process]:

@@ -28,7 +28,7 @@ from harness.image.forms import overlay_disk
 from harness.inventory import Inventory, sweep
 from harness.lab import project
 from harness.lab.build import Built, build
-from harness.lab.machine import CPU, Boot, Machine, Sockets, start
+from harness.lab.machine import CPU, Boot, Machine, Sockets, require_tools, start
 from harness.lab.recipe import Profile, kernel_words
 from harness.lab.session import Session
 
@@ -59,6 +59,7 @@ class Saved(msgspec.Struct, frozen=True):
 @contextmanager
 def session(wish: Wish) -> Iterator[Session]:
     """A way into a machine that is up, with today's checkout in it."""
+    require_tools(wish.memory_bytes)
     built = build(paths.cache(), wish.profile.disk, wish.tell)
     token = secrets.token_hex(4)
     with Inventory(f"lab-{token}") as inventory:

@@ -59,7 +59,7 @@ def facts(cache: Path, results: Path) -> dict[str, Fact]:
         "numa_nodes": len(list(Path("/sys/devices/system/node").glob("node[0-9]*"))) or None,
         "memory_bytes": meminfo.get("MemTotal"),
         "swap_bytes": meminfo.get("SwapTotal"),
-        "virtualization": _virtualization(),
+        "virtualization": kind(),
         "container": _container(),
         "cgroup": Layout.detect().version,
         "cache_filesystem": filesystem_of(_existing(cache), mounts),
@@ -131,8 +131,8 @@ def virtualization(
     None where not even the flag is known.
     """
     flagged = parse_cpuinfo(cpuinfo).get("hypervisor")
-    if hypervisor and (kind := hypervisor.strip().capitalize()):
-        return f"{kind} on {EMULATED}" if vendor == cpuid.TCG else kind
+    if hypervisor and (name := hypervisor.strip().capitalize()):
+        return f"{name} on {EMULATED}" if vendor == cpuid.TCG else name
     if flagged and vendor == cpuid.TCG:
         return EMULATED
     if not flagged:
@@ -151,16 +151,17 @@ def virtualization(
 
 def is_virtual() -> bool | None:
     """Whether this host is itself a virtual machine; None where the processor does not tell."""
-    kind = _virtualization()
-    return None if kind is None else kind != "none"
+    found = kind()
+    return None if found is None else found != "none"
 
 
-def is_emulated(kind: object) -> TypeGuard[str]:
+def is_emulated(found: object) -> TypeGuard[str]:
     """Whether what `virtualization` returned means that the processor is software."""
-    return isinstance(kind, str) and kind.endswith(EMULATED)
+    return isinstance(found, str) and found.endswith(EMULATED)
 
 
-def _virtualization() -> str | None:
+def kind() -> str | None:
+    """What `virtualization` says of this host."""
     return virtualization(
         _read("/proc/cpuinfo") or "", _dmi(), _clocks(), _read("/sys/hypervisor/type"),
         cpuid.hypervisor_vendor(),
