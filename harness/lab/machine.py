@@ -124,24 +124,23 @@ class Machine:
     def wait_up(self, deadline: Deadline) -> Sequence[str]:
         """The words that it says once it is up. Raises LaunchFailed, DeadlineExceeded."""
         said = b""
-        with self._up as port:
-            while not said.endswith(b"\n"):
-                said += self._heard(port, deadline)
+        while not said.endswith(b"\n"):
+            said += self._heard(deadline)
         words = said.decode(errors="replace").split()
         if words[:1] != [UP]:
             raise LaunchFailed(f"the lab said {words} where it says that it is up")
         return words[1:]
 
-    def _heard(self, port: socket.socket, deadline: Deadline) -> bytes:
+    def _heard(self, deadline: Deadline) -> bytes:
         waiting = select.poll()
-        waiting.register(port, select.POLLIN)
+        waiting.register(self._up, select.POLLIN)
         waiting.register(self.child.pidfd, select.POLLIN)
         if not waiting.poll(deadline.left_s() * 1000):
             raise DeadlineExceeded(
                 f"the lab was not up in time; its console ends: {self.console_end()}",
                 "a busy host needs a longer --boot-limit",
             )
-        chunk = port.recv(4096)
+        chunk = self._up.recv(4096)
         if not chunk:
             raise LaunchFailed(
                 f"the lab's machine ended before it was up; its console ends: {self.console_end()}"
@@ -178,7 +177,6 @@ class Machine:
             monitor.ask("migrate-incoming", deadline, {"uri": "fd:state"})
             self._wait_migrated(deadline)
         monitor.ask("cont", deadline)
-        self._up.close()
 
     def _prepare_migration(self, deadline: Deadline) -> None:
         events = [{"capability": "events", "state": True}]
@@ -214,13 +212,6 @@ class Machine:
         """The end of that."""
         return self.console_text().strip()[-_CONSOLE_CHARACTERS:] or "it said nothing"
 
-    def __enter__(self) -> Machine:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._up.close()
-        self._monitor.close()
-
 
 @contextmanager
 def start(
@@ -241,14 +232,16 @@ def start(
         child = stack.enter_context(process.spawn(argv, stdout=log, stderr=log))
         deadline = Deadline(_ANSWER_S)
         try:
-            told, asked = (_accept(each, child, deadline) for each in (up, monitor))
+            told, asked = (
+                stack.enter_context(_accept(each, child, deadline)) for each in (up, monitor)
+            )
             machine = Machine(child, Monitor(asked, deadline), told, sockets)
         except CommandFailed as error:
             said = (sockets.folder / "qemu.log").read_text(errors="replace").strip()
             raise LaunchFailed(
                 f"QEMU did not start: {said[-_CONSOLE_CHARACTERS:] or error.message}"
             ) from error
-        yield stack.enter_context(machine)
+        yield machine
 
 
 def require_tools(memory_bytes: int) -> Sequence[str]:

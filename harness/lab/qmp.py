@@ -21,7 +21,7 @@ class Monitor:
     """One monitor; commands are answered in their order, events are kept until awaited."""
 
     def __init__(self, connection: socket.socket, deadline: Deadline) -> None:
-        """Takes the connection over. Raises CommandFailed, DeadlineExceeded."""
+        """Greets it; the connection stays its maker's. Raises CommandFailed, DeadlineExceeded."""
         self._socket = connection
         self._held = b""
         self._events: list[dict[str, Any]] = []
@@ -64,10 +64,6 @@ class Monitor:
                     self._events.clear()
                     return data
             self._events = [self._next(deadline)]
-
-    def close(self) -> None:
-        """Let go of it; QEMU lives on."""
-        self._socket.close()
 
     def _next(self, deadline: Deadline) -> dict[str, Any]:
         while b"\n" not in self._held:

@@ -123,8 +123,8 @@ class Session:
     def _argv(self, line: str, *options: str) -> list[str]:
         ssh = str(process.find_program("ssh"))  # it is there: the machine would not be
         return [
-            ssh, "-F", os.devnull, *options, *_settings(self._settings()), "-i", str(self.built.key),
-            "-p", str(self.port), f"{self.user}@127.0.0.1", line,
+            ssh, "-F", os.devnull, *options, *_settings(self._settings()),
+            "-i", str(self.built.key), "-p", str(self.port), f"{self.user}@127.0.0.1", line,
         ]  # fmt: skip
 
     def _settings(self) -> Mapping[str, str]:
