@@ -12,28 +12,25 @@ payload's length as a little-endian 32-bit number, then the payload.
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import queue
 import secrets
 import socket
 import struct
-import tempfile
 import threading
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Self
+from typing import Self
 
 from harness.clock import Deadline, now_ns
 from harness.errors import ChannelError, DeadlineExceeded, LaunchFailed
 from harness.model import Completed, Job
 from harness.serving import Served, Service
+from harness.spool import SpooledOutput
 
 _HEADER = struct.Struct("<4sI")
 _RECEIVE_BYTES = 256 * 1024
 _QUEUED_CHUNKS = 64
-_MEMORY_BYTES = 4 * 1024 * 1024
 _MAX_FRAME_BYTES = 16 * 1024 * 1024
 _JOB_GRACE_S = 10.0
 _ALIVE_S = 0.5
@@ -259,37 +256,6 @@ def _short(path: Path) -> Iterator[str]:
         os.close(folder)
 
 
-class SpooledOutput:
-    """What a job wrote; more than a few MiB go to an unnamed file, not to memory.
-
-    The file is closed when the output is no longer referred to.
-    """
-
-    def __init__(self) -> None:
-        self._file: IO[bytes] = io.BytesIO()
-        self.size = 0
-
-    def add(self, data: bytes) -> None:
-        if isinstance(self._file, io.BytesIO) and self.size + len(data) > _MEMORY_BYTES:
-            spool = tempfile.TemporaryFile()  # noqa: SIM115
-            weakref.finalize(self, spool.close)
-            spool.write(self._file.getvalue())
-            self._file = spool
-        self._file.write(data)
-        self.size += len(data)
-
-    def read(self) -> bytes:
-        with self.open() as file:
-            return file.read()
-
-    def open(self) -> IO[bytes]:
-        """A reader of its own, from the beginning; what is added later is not in it."""
-        if isinstance(self._file, io.BytesIO):
-            return io.BytesIO(self._file.getvalue())
-        self._file.flush()
-        return Path(f"/proc/self/fd/{self._file.fileno()}").open("rb")
-
-
 class Agent:
     """The conversation with one agent, over a listener that has seen READY."""
 
@@ -298,6 +264,12 @@ class Agent:
         self._shares_clock = shares_clock
         self._timeout_s = timeout_s
         self._hello: dict[str, str] | None = None
+
+    def over(self, listener: Listener) -> Agent:
+        """The same agent in a box that came back, and speaks over another connection."""
+        again = Agent(listener, shares_clock=self._shares_clock, timeout_s=self._timeout_s)
+        again._hello = dict(self.hello())
+        return again
 
     def init_ns(self) -> int | None:
         """The agent's first instruction, where its clock is the host's (a shared kernel)."""

@@ -327,11 +327,15 @@ def _named(experiments: Experiments, where: str) -> Experiments:
     return msgspec.structs.replace(experiments, **renamed)
 
 
+def shared_workloads() -> Mapping[str, Workload]:
+    """The workloads that scenarios share, by name."""
+    text = _read(resources.scenarios() / "workloads.toml")
+    return _convert(text, dict[str, Workload], "workloads.toml")
+
+
 def _workload(given: str | Workload, where: str) -> Workload:
     if isinstance(given, str):
-        shared = _convert(
-            _read(resources.scenarios() / "workloads.toml"), dict[str, Workload], "workloads.toml"
-        )
+        shared = shared_workloads()
         if given not in shared:
             raise ScenarioError(
                 f"{where}: workload: there is no workload {given!r}",

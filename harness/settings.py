@@ -281,6 +281,29 @@ class Registry(Settings, frozen=True):
         size_bytes(self.added)
 
 
+class Lifecycle(Settings, frozen=True):
+    """`lifecycle`: stop, pause, save. A paused box must not answer for `silence_s`; a machine is
+    saved while it holds `touched` bytes."""
+
+    warmed = True
+    touched: Size = "32 MiB"
+    silence_s: Annotated[float, Meta(gt=0, le=60)] = 0.2
+
+    def __post_init__(self) -> None:
+        if size_bytes(self.touched) == 0:
+            raise ValueError("touched must be more than nothing")
+
+
+class System(Settings, frozen=True):
+    """`system`: one application of several processes, in each of the `layouts`: a box for each
+    part, or one box with all."""
+
+    warmed = True
+    layouts: Annotated[tuple[Literal["one-each", "one-box"], ...], Meta(min_length=1)] = (
+        "one-each", "one-box",
+    )  # fmt: skip
+
+
 class Job(Settings, frozen=True):
     """`job`: the scenario's workload once in a fresh instance, its output read by its parser."""
 
@@ -306,6 +329,8 @@ class Experiments(Frozen, frozen=True):
     interference: Interference | None = None
     cow: Cow | None = None
     registry: Registry | None = None
+    lifecycle: Lifecycle | None = None
+    system: System | None = None
 
     def chosen(self) -> Mapping[str, Settings]:
         """What the scenario names, with its settings."""

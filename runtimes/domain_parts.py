@@ -100,6 +100,15 @@ class GroupedThread:
         self.close()
 
 
+def in_group(name: str, cpus: float | None, function: Callable[[], T]) -> T:
+    """Call a function so that what it forks is born in a group that somebody else removes."""
+    thread = GroupedThread(name, cpus)
+    try:
+        return thread.call(function)
+    finally:
+        thread.finish()
+
+
 def _same_hierarchy(one: Path, other: Path) -> bool:
     return one.exists() and one.stat().st_dev == other.stat().st_dev
 

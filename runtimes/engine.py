@@ -85,6 +85,16 @@ class EngineBox(AgentBox):
         super().__init__(agent, image, pid, storage, extra, sandbox=sandbox)
         self.container = container
 
+    def pause(self) -> None:
+        api, name = self._container
+        with asking(f"pausing {name}", HarnessError):
+            api.pause(name)
+
+    def resume(self) -> None:
+        api, name = self._container
+        with asking(f"resuming {name}", HarnessError):
+            api.unpause(name)
+
     def storage(self) -> Storage:
         known = super().storage()
         return known if known.host else replace(known, host=upper_layer(*self.container))

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from harness.channel import SpooledOutput
 from harness.clock import now_ns
 from harness.errors import DeadlineExceeded, LaunchFailed, RuntimeUnavailable, UsageError
 from harness.image.manifest import parse_manifest
@@ -28,6 +27,7 @@ from harness.model import (
     RuntimeClass,
     RuntimeFacts,
 )
+from harness.spool import SpooledOutput
 from runtimes.box import check_parameters
 
 log = logging.getLogger(__name__)

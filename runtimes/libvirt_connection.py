@@ -307,6 +307,10 @@ class Connection:
         finally:
             del self._gone[uuid]
 
+    def expect(self, uuid: str) -> None:
+        """A watched domain that has ended is to come back: its next end is the one to wait for."""
+        self._gone[uuid].clear()
+
     @property
     def is_alive(self) -> bool:
         """Whether a daemon is still at the other end, as far as is known."""

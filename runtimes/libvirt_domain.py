@@ -54,13 +54,14 @@ from harness.model import (
 from harness.probes.cgroups import Layout
 from harness.process import become_subreaper, find_program
 from runtimes import kvm_verdict
-from runtimes.box import SOCKET, AgentBox, Ending, check_parameters, listen
+from runtimes.box import SOCKET, AgentBox, check_parameters, listen
 from runtimes.domain_parts import (
     INIT_SIGN,
     KERNEL_SIGN,
     LOADER_SIGN,
     GroupedThread,
     SignPort,
+    in_group,
     joins_groups,
     kill_machine,
     mark_signs,
@@ -68,7 +69,7 @@ from runtimes.domain_parts import (
 from runtimes.domain_xml import Domain, GuestClock, command_line, domain_xml
 from runtimes.far_domain import FarMachines
 from runtimes.far_host import is_far
-from runtimes.guest_box import BalloonBox, GuestBox
+from runtimes.guest_box import BalloonBox, GuestBox, Held
 from runtimes.guest_kernel_options import host_mitigations, measure_clock
 from runtimes.guest_machine import PARAMETERS, Machine, choose, require
 from runtimes.guest_roots import DISK, DiskRoots, make_disk
@@ -225,10 +226,10 @@ class LibvirtDomain(DiskRoots):
             gone = stack.enter_context(connection.watched(domain.uuid))
             box = stack.enter_context(self._running(spec, domain, connection, listener, marks))
             mark_signs(marks, serial, debug)
-            ending = stack.enter_context(Ending(box.pid))
+            stack.enter_context(box)
+            box.wait_gone = functools.partial(gone, _GONE_TIMEOUT_S)
             yield box
-            ending.exit(box.agent, marks)
-            gone(_GONE_TIMEOUT_S)
+            box.end(marks)
             stack.close()
             marks.stamp(Mark.REMOVED)
 
@@ -269,8 +270,9 @@ class LibvirtDomain(DiskRoots):
                 raise LaunchFailed(f"QEMU runs the guest under {accel}, not {self.accel}")
             assert listener.peer_pid is not None
             agent = Agent(listener, shares_clock=False)
-            box = GuestBox(agent, spec.image, listener.peer_pid, domain, accel)
-            yield box if domain.balloon == "off" else BalloonBox(box, connection, handle)
+            kind = GuestBox if domain.balloon == "off" else BalloonBox
+            start = functools.partial(in_group, group, fraction(spec.limits))
+            yield kind(agent, spec.image, domain, accel, Held(connection, handle, listener, start))
 
     def _describe(
         self, spec: InstanceSpec, serial: SignPort | None, debug: SignPort | None

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
@@ -56,6 +56,18 @@ _PERIOD_US = 100_000
 
 MASKED = ("/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware")
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys")
+
+
+class OciBox(AgentBox):
+    """A container that its runtime's program can pause. `call` runs a word of that program."""
+
+    call: Callable[[str], object]
+
+    def pause(self) -> None:
+        self.call("pause")
+
+    def resume(self) -> None:
+        self.call("resume")
 
 
 class Oci(OnLayers):
@@ -141,6 +153,7 @@ class Oci(OnLayers):
             agent = Agent(listener, shares_clock=self.runtime_class.shares_kernel)
             assert listener.peer_pid is not None
             box = self._box(agent, spec, listener.peer_pid, storage)
+            box.call = lambda word: mounts.call(run, self._call(word, spec.name))
             ending = stack.enter_context(Ending(box.pid))
             yield box
             ending.exit(agent, marks)
@@ -150,9 +163,9 @@ class Oci(OnLayers):
     def _group(self, name: str) -> Group:
         return Group(Layout.detect(), f"{self._context.cgroup}/{name}")
 
-    def _box(self, agent: Agent, spec: InstanceSpec, peer_pid: int, storage: Storage) -> AgentBox:
+    def _box(self, agent: Agent, spec: InstanceSpec, peer_pid: int, storage: Storage) -> OciBox:
         """The box that is ready: here, who is at the other end of the channel is its init."""
-        return AgentBox(agent, spec.image, peer_pid, storage)
+        return OciBox(agent, spec.image, peer_pid, storage)
 
     def _spawn(self, spec: InstanceSpec, errors: IO[bytes], marks: Marks) -> Process:
         bundle = str(spec.directory)

@@ -27,11 +27,11 @@ from harness.model import (
     Storage,
 )
 from harness.process import find_program, reap, run, wait_pidfd
-from runtimes.box import EXIT_TIMEOUT_S, AgentBox
+from runtimes.box import EXIT_TIMEOUT_S
 from runtimes.daemon_parts import children_of, session_of
 from runtimes.grouped import ALL_LIMITS
 from runtimes.kvm_verdict import check_device
-from runtimes.oci import Oci
+from runtimes.oci import Oci, OciBox
 from runtimes.storage import STORAGE
 
 _PID_FILE = "sandbox.pid"
@@ -99,11 +99,11 @@ class Runsc(Oci):
                 "take another platform, as in runsc,platform=ptrace",
             ) from error
 
-    def _box(self, agent: Agent, spec: InstanceSpec, peer_pid: int, storage: Storage) -> AgentBox:
+    def _box(self, agent: Agent, spec: InstanceSpec, peer_pid: int, storage: Storage) -> OciBox:
         """The peer is the gofer; the sandbox, which ends with the agent, wrote its number."""
         self._parts[spec.name] = set(self._group(spec.name).members())
         pid = int((spec.directory / _PID_FILE).read_text())
-        return AgentBox(agent, spec.image, pid, storage, sandbox=True)
+        return OciBox(agent, spec.image, pid, storage, sandbox=True)
 
     def _delete(self, name: str) -> None:
         """What has ended is collected first: runsc takes a process that nobody has waited for

@@ -19,11 +19,13 @@ from harness.experiments import (
     isolation,
     job,
     ladder,
+    lifecycle,
     memory,
     parallel,
     phases,
     registry,
     startup,
+    system,
 )
 from harness.experiments.bench import Bench, Measurement
 from harness.model import Instruments, Runtime
@@ -86,6 +88,8 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     "interference": Experiment(
         interference.measure, executes=interference.executes, fits=interference.fits
     ),
+    "lifecycle": Experiment(lifecycle.measure, executes=the_agent_alone),
+    "system": Experiment(system.measure, executes=system.executes, fits=system.fits),
     "isolation": Experiment(isolation.measure, executes=the_agent_alone),
     "registry": Experiment(registry.measure, executes=the_agent_alone, can=registry.can),
     "cow": Experiment(cow.measure, executes=the_agent_alone, can=cow.can),

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from harness.channel import SpooledOutput
 from harness.experiments.bench import Bench
 from harness.journal import Journal, records
 from harness.lineup import Entrant, Lineup
@@ -20,6 +19,7 @@ from harness.model import Instance, Outcome, Trial
 from harness.probes.conditions import Weather
 from harness.runner import run_trial
 from harness.scenario import Scenario, load
+from harness.spool import SpooledOutput
 from harness.workload import Workload
 from tests.contract.subject import GIVEN, SHELL, Subject
 from tests.hoststate import Ours

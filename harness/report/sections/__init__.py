@@ -20,10 +20,12 @@ from harness.report.sections import (
     isolation,
     job,
     ladder,
+    lifecycle,
     parallel,
     published,
     registry,
     service,
+    system,
     timeseries,
     variants,
 )
@@ -31,10 +33,10 @@ from harness.report.sections import (
 Maker = Callable[[RunData, Summary], Section | None]
 
 MAKERS: tuple[Maker, ...] = (
-    service.make, cold.make,
+    service.make, system.make, cold.make,
     holding.make, variants.make, parallel.make, ladder.make, density.make, computing.make,
-    isolation.make, interference.make, disk.make, cow.make, registry.make, job.make, imported.make,
-    timeseries.make, claims.make, published.make,
+    isolation.make, interference.make, lifecycle.make, disk.make, cow.make, registry.make, job.make,
+    imported.make, timeseries.make, claims.make, published.make,
 )  # fmt: skip
 """In the order of the report; a maker returns None where the run has nothing for it."""
 
