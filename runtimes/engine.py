@@ -86,12 +86,12 @@ class EngineBox(AgentBox):
         self.container = container
 
     def pause(self) -> None:
-        api, name = self._container
+        api, name = self.container
         with asking(f"pausing {name}", HarnessError):
             api.pause(name)
 
     def resume(self) -> None:
-        api, name = self._container
+        api, name = self.container
         with asking(f"resuming {name}", HarnessError):
             api.unpause(name)
 

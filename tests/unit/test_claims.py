@@ -216,12 +216,8 @@ def test_what_the_reference_runs_do_decide(shipped: Mapping[str, Answer]) -> Non
 def test_claims_name_metrics_and_scenarios_in_form() -> None:
     for check in (check for claim in declared.read() for check in claim.checks):
         for metric in declared.metrics_of(check):
-            assert metric in METRICS or metric.split(".")[0] in AWAITED, metric
+            assert metric in METRICS, metric
         assert re.fullmatch(r"(tarebench run [a-z-]+( --runtime [a-z,=]+)*)?", check.run)
-
-
-AWAITED: set[str] = set()
-"""Experiments that a claim may name before they are there: until then it is not decided."""
 
 
 # The file, and the command.
