@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from harness.alone import VARIABLE
-from harness.channel import SpooledOutput
 from harness.clock import Marks
 from harness.errors import DeadlineExceeded
 from harness.experiments.bench import Bench
@@ -27,6 +26,7 @@ from harness.model import Instance, Mark, Outcome, Trial, TrialRecord
 from harness.probes.conditions import Weather
 from harness.runner import run_trial
 from harness.scenario import load
+from harness.spool import SpooledOutput
 from harness.workload import Workload
 from runtimes import guest_start
 from runtimes.domain_parts import machines_by_uuid

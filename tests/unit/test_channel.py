@@ -18,13 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import paths
-from harness.channel import READY_BYTES, Agent, Dialer, Listener, SpooledOutput
+from harness.channel import READY_BYTES, Agent, Dialer, Listener
 from harness.clock import Deadline, now_ns
 from harness.errors import ChannelError, DeadlineExceeded, LaunchFailed
 from harness.image.agent import build_agent
 from harness.model import Job
 from harness.process import Process, spawn, wait_pidfd
 from harness.serving import Service
+from harness.spool import SpooledOutput
 
 LONG_S = 30.0
 

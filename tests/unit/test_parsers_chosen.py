@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.channel import SpooledOutput
 from harness.model import Sample
 from harness.parsers import OutputUnreadable, regex
 from harness.parsers.chosen import MAX_BYTES, Parser, read
+from harness.spool import SpooledOutput
 
 UNIT = {"unit": "1/s", "better": "higher"}
 
