@@ -6,6 +6,7 @@ import os
 import re
 import threading
 from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -19,6 +20,7 @@ REQUIRED = frozenset(os.environ.get("TAREBENCH_REQUIRE_RUNTIMES", "").split(",")
 """Runtimes that must work here. Continuous integration names those that are known to."""
 
 SIGN_OF_LIFE_S = 30.0
+_TESTS = Path(__file__).resolve().parent
 
 
 @pytest.fixture(scope="session")
@@ -42,9 +44,15 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Where a runtime is required, a test that names it must start: else it is a failure.
 
-    A test that starts may still skip what a runtime does not claim to do.
+    A test that starts may still skip what a runtime does not claim to do. A skip that a fixture
+    decides is told of where it was decided, and not at each test: so the summary has one line for
+    each runtime that does not work here, with its reason and how many tests that is.
     """
     report = yield
+    if report.skipped and call.excinfo is not None and isinstance(report.longrepr, tuple):
+        place = call.excinfo.traceback.filter(call.excinfo)[-1]
+        if Path(place.path).is_relative_to(_TESTS):
+            report.longrepr = (str(place.path), place.lineno + 1, report.longrepr[2])
     boxes = any(item.get_closest_marker(mark) for mark in ("contract", "integration"))
     named = REQUIRED.intersection(re.split(r"[^a-z-]+", item.nodeid))
     if boxes and named and report.skipped and report.when == "setup":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
+from statistics import median
 
 import pytest
 
@@ -18,7 +20,7 @@ pytestmark = pytest.mark.contract
 TOO_MUCH_BYTES = 320 * MIB
 _BUSY = ["/usr/bin/sysbench", "cpu", "--time=1", "run"]
 _ENOUGH_CPU = 0.85
-_TRIES = 3
+_MOST_PAIRS = 5
 
 
 def test_limits_hold_as_seen_from_inside(subject: Subject) -> None:
@@ -77,15 +79,54 @@ def test_half_a_cpu_is_half_the_speed(subject: Subject, lab: Lab) -> None:
         pytest.skip(f"{subject.name} does not limit CPU time, and says so")
     if any("fraction of a CPU" in note for note in facts.notes):
         pytest.skip(f"{subject.name} cannot limit a fraction of a CPU here, and says so")
+    found = Pairs()
     with lab.instance(subject.name, Limits(cpus=0.5, memory_bytes=GIVEN.memory_bytes)) as half:
-        for _ in range(_TRIES):
-            whole_speed, whole_cpu = speed(subject, subject.box)
-            half_speed, half_cpu = speed(subject, half)
-            # Whatever the other tenants of the host take: never more, and as fast as its share.
-            assert half_cpu < 0.65
-            assert half_speed / whole_speed == pytest.approx(half_cpu / whole_cpu, rel=0.4)
-            if whole_cpu > _ENOUGH_CPU and half_cpu > _ENOUGH_CPU / 2:
-                break
+        if subject.is_machine:  # what is translated for the first time costs half of a short job
+            for box in (subject.box, half):
+                speed(subject, box)
+        while not found.enough:
+            found.add(speed(subject, subject.box), speed(subject, half))
+    assert found.half_cpu < 0.65  # whatever the other tenants of the host take, never more
+    assert found.speed_ratio == pytest.approx(found.cpu_ratio, rel=0.4), found
+
+
+@dataclass
+class Pairs:
+    """Whole and half, one right after the other, so that what slows the host slows both.
+
+    Each is a speed and the CPUs that the host gave. A single pair is enough where it says what it
+    should; else more are taken and medians decide, of all of them: nothing is rolled again. A
+    limit that does not hold is not found to hold by trying: its ratio is 1 in every pair.
+    """
+
+    whole: list[tuple[float, float]] = field(default_factory=list)
+    half: list[tuple[float, float]] = field(default_factory=list)
+
+    def add(self, whole: tuple[float, float], half: tuple[float, float]) -> None:
+        self.whole.append(whole)
+        self.half.append(half)
+
+    @property
+    def half_cpu(self) -> float:
+        """The most that the limited one was given in any of its spans."""
+        return max(cpus for _, cpus in self.half)
+
+    @property
+    def speed_ratio(self) -> float:
+        return median(h / w for (w, _), (h, _) in zip(self.whole, self.half, strict=True))
+
+    @property
+    def cpu_ratio(self) -> float:
+        return median(h / w for (_, w), (_, h) in zip(self.whole, self.half, strict=True))
+
+    @property
+    def enough(self) -> bool:
+        """Whether the host gave what was asked, and the speeds follow; at last, in any case."""
+        if not self.whole:
+            return False
+        given = median(cpus for _, cpus in self.whole) > _ENOUGH_CPU
+        follows = self.speed_ratio == pytest.approx(self.cpu_ratio, rel=0.2)
+        return len(self.whole) >= _MOST_PAIRS or (given and follows)
 
 
 def speed(subject: Subject, box: Instance) -> tuple[float, float]:
