@@ -2,10 +2,11 @@
 
 Forms of one runtime differ in how a box comes to READY, in its limits, its network and its way
 to the disk. What the agent then does with the host is the same program on the same channel: it
-is asked of the plain form in `make test`, and of every form in `make test-all`. A guest in
-software takes seconds to boot and minutes for all that the suite asks of it, so a form of a
-machine that `all` does not run boots, runs a program from its disk, has its limits and leaves
-nothing, and is asked no more in `make test`.
+is asked of the plain form in `make test`, and of every form in `make test-all`. So is what a
+limit does where a form's parameters do not decide its limits: that they are set is read from
+inside of each. A guest in software takes seconds to boot and minutes for all that the suite asks
+of it, so a form of a machine that `all` does not run boots, runs a program from its disk, has its
+limits and leaves nothing, and is asked no more in `make test`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ DECIDED_BY_THE_BOOT = frozenset(
 )
 """All that `make test` asks of a form of a machine which `all` does not run."""
 
-THE_AGENTS_ALONE = frozenset(
+OF_THE_PLAIN_FORM = frozenset(
     {
         "test_job_runs_as_nobody_and_returns_its_output",
         "test_environment_is_given_and_nothing_else",
@@ -44,9 +45,21 @@ THE_AGENTS_ALONE = frozenset(
         "test_files_leave_the_page_cache_by_their_path_inside",
         "test_touched_memory_is_held_and_given_back",
         "test_kill_from_outside_is_a_failed_record_and_the_run_goes_on",
+        "test_whole_image_is_identical_from_inside",
     }
 )
 """What `make test` asks of the plain form of each runtime alone."""
+
+WHAT_LIMITS_DO = frozenset(
+    {
+        "test_memory_limit_kills",
+        "test_touching_more_than_the_limit_fails_and_ends",
+        "test_more_processes_than_the_limit_cannot_be_forked",
+        "test_half_a_cpu_is_half_the_speed",
+    }
+)
+WITH_THE_SAME_LIMITS = frozenset({"client", "machine", "network", "seccomp", "storage"})
+"""Parameters that do not decide who holds the limits."""
 
 
 @pytest.fixture(scope="session", params=RUNTIMES)
@@ -72,8 +85,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _excused(form: str) -> Callable[[str], bool]:
     """Whether a form is excused from the test of a name."""
-    name = registry.parse(form)[0]
+    name, parameters = registry.parse(form)
     forms, kind = registry.variants(name), registry.class_of(name)
     if kind is not None and kind.is_machine and form not in forms:
         return lambda test: test not in DECIDED_BY_THE_BOOT
-    return lambda test: form not in forms[:1] and test in THE_AGENTS_ALONE
+    excused = frozenset[str]()
+    if form not in forms[:1]:
+        excused |= OF_THE_PLAIN_FORM
+        if WITH_THE_SAME_LIMITS.issuperset(parameters):
+            excused |= WHAT_LIMITS_DO
+    return excused.__contains__
