@@ -10,13 +10,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 from harness import events
 from harness.errors import HarnessError, RuntimeUnavailable, UsageError
 from harness.experiments import identity
 from harness.experiments.bench import Bench
 from harness.experiments.catalogue import EXPERIMENTS
-from harness.model import Context, Image, RuntimeClass
+from harness.model import Context, Image, Limits, RuntimeClass
 from harness.place import Place
 from harness.readying import ready
 from harness.scenario import Scenario
@@ -25,6 +26,15 @@ from harness.verification import Verified, audit, failed, verify
 from harness.workload import Workload
 
 log = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class ChecksLimits(Protocol):
+    """Runtimes whose boxes need some of what limits may withhold."""
+
+    def check_limits(self, limits: Limits) -> None:
+        """Raises RuntimeUnavailable where no box could start within these."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,8 @@ def assemble(
             runtime, facts = ready(
                 name, context, image, stack, lambda who, step: observe(events.Preparing(who, step))
             )
+            if isinstance(runtime, ChecksLimits):
+                runtime.check_limits(scenario.limits)
             for each, settings in scenario.experiments.chosen().items():
                 EXPERIMENTS[each].fits(runtime, settings)
         except HarnessError as error:

@@ -21,6 +21,7 @@ from harness.model import (
     Image,
     InstanceSpec,
     Job,
+    Limits,
     Mark,
     Marks,
     Parameter,
@@ -33,7 +34,7 @@ from runtimes.box import check_parameters
 log = logging.getLogger(__name__)
 
 _FAILURES = ("never", "probe", "launch", "time", "job", "odd", "digest", "hang",
-             "silent", "bug")  # fmt: skip
+             "silent", "bug", "limits")  # fmt: skip
 
 
 class FakeBox:
@@ -116,6 +117,10 @@ class Fake:
 
     def prepare(self, image: Image) -> None:
         """Nothing to derive."""
+
+    def check_limits(self, limits: Limits) -> None:
+        if self._fail == "limits":
+            raise RuntimeUnavailable(f"this fake needs more than {limits.cpus:g} CPUs", "give more")
 
     @contextlib.contextmanager
     def launch(self, spec: InstanceSpec, marks: Marks) -> Iterator[FakeBox]:

@@ -16,9 +16,10 @@ from xml.etree import ElementTree
 from harness import process
 from harness.errors import CommandFailed, DoesNotFit, RuntimeUnavailable
 from harness.image.bootdisk import ROOT_PARTITION, missing_packages
-from harness.model import MIB, Parameter
+from harness.model import MIB, Limits, Parameter
 
 IMAGE = "image"
+_DEFAULT_MEMORY_BYTES = 128 * MIB
 
 PARAMETERS: Mapping[str, Parameter] = {
     "machine": Parameter("q35", ("q35", "pc", "microvm"), "QEMU's machine type"),
@@ -86,6 +87,18 @@ class Machine:
         """Below this the machine does not get as far as its kernel: GRUB on UEFI reads a kernel
         whole into the quarter of the free memory that it gives itself."""
         return (256 if self.firmware == "uefi" else 64) * MIB
+
+    def memory_bytes(self, limits: Limits) -> int:
+        """The guest's RAM, in whole MiB. Raises RuntimeUnavailable where it could not boot."""
+        least = self.least_memory_bytes
+        wanted = limits.memory_bytes or max(_DEFAULT_MEMORY_BYTES, least)
+        if wanted < least:
+            raise RuntimeUnavailable(
+                f"this machine boots with no less than {least // MIB} MiB, and limits.memory is "
+                f"{wanted // MIB} MiB",
+                f"--set limits.memory={least // MIB}MiB, or more",
+            )
+        return -(-wanted // MIB) * MIB
 
 
 def choose(given: Mapping[str, str]) -> Machine:

@@ -38,7 +38,6 @@ from harness.image.cache import sha256_of
 from harness.image.forms import ext4, initramfs
 from harness.image.guest import GuestKernel, cached_kernel, guest_kernel
 from harness.model import (
-    MIB,
     Context,
     Image,
     InstanceSpec,
@@ -71,14 +70,13 @@ from runtimes.far_domain import FarMachines
 from runtimes.far_host import is_far
 from runtimes.guest_box import BalloonBox, GuestBox, Held
 from runtimes.guest_kernel_options import host_mitigations, measure_clock
-from runtimes.guest_machine import PARAMETERS, Machine, choose, require
+from runtimes.guest_machine import PARAMETERS, choose, require
 from runtimes.guest_roots import DISK, DiskRoots, make_disk
 from runtimes.guest_start import ask_accelerator, explained, require_tools
 from runtimes.libvirt_connection import EMBEDDED, Connection, Reaping, check_uri
 from runtimes.libvirt_start import KIND
 
 _EMULATOR = "qemu-system-x86_64"
-_DEFAULT_MEMORY_BYTES = 128 * MIB
 _GONE_TIMEOUT_S = 30.0
 _SLOW_START_S = 3.0
 _UNPROBED = "unprobed: only a boot of the built image tells whether KVM works here"
@@ -201,6 +199,10 @@ class LibvirtDomain(DiskRoots):
             self._far_emulator = ElementTree.fromstring(told).findtext("path", "")
             self._mitigations = self._far.mitigations()
 
+    def check_limits(self, limits: Limits) -> None:
+        """Raises RuntimeUnavailable where the machine could not boot with so little memory."""
+        self._machine.memory_bytes(limits)
+
     @contextlib.contextmanager
     def launch(self, spec: InstanceSpec, marks: Marks) -> Iterator[AgentBox]:
         if spec.image.digest not in self._files:
@@ -288,7 +290,7 @@ class LibvirtDomain(DiskRoots):
             emulator=self._emulator(),
             cpu_mode=self.cpu_mode,
             vcpus=math.ceil(spec.limits.cpus or 1),
-            memory_bytes=_memory_bytes(spec.limits, machine),
+            memory_bytes=machine.memory_bytes(spec.limits),
             kernel=files.kernel.boot_file if direct else None,
             initramfs=files.initramfs if direct else None,
             command_line=command_line(
@@ -462,18 +464,6 @@ class Kvm(LibvirtDomain):
         finally:
             for folder in (disk, sockets):
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def _memory_bytes(limits: Limits, machine: Machine) -> int:
-    """The guest's RAM, in whole MiB. Raises LaunchFailed where it could not boot with that."""
-    wanted = limits.memory_bytes or max(_DEFAULT_MEMORY_BYTES, machine.least_memory_bytes)
-    if wanted < machine.least_memory_bytes:
-        least = machine.least_memory_bytes // MIB
-        raise LaunchFailed(
-            f"{wanted // MIB} MiB are too few for this machine to boot with",
-            f"--set limits.memory={least}MiB, or more",
-        )
-    return -(-wanted // MIB) * MIB
 
 
 def fraction(limits: Limits) -> float | None:

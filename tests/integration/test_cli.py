@@ -197,6 +197,7 @@ BAD = [
     (["runn"], 2, "No such command", "tarebench -h"),
     (["list", "nothing"], 2, "'nothing' is not one of", "tarebench list -h"),
     (["run", "quick", "--runtime", "fake,fail=probe"], 3, "told to be unavailable", "another"),
+    (["run", "quick", "--runtime", "fake,fail=limits"], 3, "needs more than 1 CPUs", "give more"),
     (["run", "quick", "--runtime", "fake,ready_ms=x"], 2, "'x' is no ready_ms", "number"),
     (
         ["run", "quick", "--runtime", "fake", "--set", 'workload={argv=["/bin/nothing"]}'],

@@ -10,6 +10,7 @@ from harness import process, registry
 from harness.errors import DoesNotFit, RuntimeUnavailable
 from harness.image import bootdisk
 from harness.image.forms import overlay_disk
+from harness.model import MIB, Limits
 from runtimes import guest_machine
 from runtimes.guest_machine import choose, require
 
@@ -52,6 +53,15 @@ def test_init_is_told_where_its_root_is() -> None:
     assert choose({}).words == ()
     assert choose({"bus": "scsi", "balloon": "on"}).words == ("balloon", "scsi", "root:/dev/sda")
     assert UEFI.words == ("root:/dev/vda3",)
+
+
+def test_a_machine_that_could_not_boot_with_so_little_is_refused() -> None:
+    assert choose({}).memory_bytes(Limits()) == 128 * MIB
+    assert choose({}).memory_bytes(Limits(memory_bytes=100 * MIB - 1)) == 100 * MIB
+    assert UEFI.memory_bytes(Limits()) == UEFI.memory_bytes(Limits(memory_bytes=256 * MIB))
+    with pytest.raises(RuntimeUnavailable, match="no less than 256 MiB") as caught:
+        UEFI.memory_bytes(Limits(memory_bytes=128 * MIB))
+    assert "limits.memory=256MiB" in caught.value.hint
 
 
 def test_a_host_without_a_part_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
