@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from harness.clock import Deadline
 from harness.errors import DeadlineExceeded, RuntimeUnavailable, UsageError
 from runtimes.libvirt_open import open_uri
 
@@ -30,6 +31,8 @@ EMBEDDED = "embed"
 _LOG_VARIABLE = "LIBVIRT_LOG_OUTPUTS"
 _REAP_EVERY_S = 0.05
 _KEEPALIVE_S, _KEEPALIVE_COUNT = 5, 3
+_FIRST_ASKED_AFTER_S = 0.05
+"""Longer than an event takes, so that a daemon is hardly ever asked."""
 _QEMU_CONF = """\
 # Written by tarebench: no log daemon, and nothing that needs the host to be prepared.
 stdio_handler = "file"
@@ -292,15 +295,20 @@ class Connection:
 
     @contextlib.contextmanager
     def watched(self, uuid: str) -> Iterator[Callable[[float], None]]:
-        """Yields a function that waits until libvirt no longer knows a domain.
+        """Yields a function that waits until libvirt says that a domain has ended.
 
-        It raises DeadlineExceeded; the end is an event, and nothing is polled.
+        It raises DeadlineExceeded. The end is an event; but one may be lost when several domains
+        end at once, so libvirt is also asked, ever more seldom: an end that no event tells is
+        noticed after at most twice the time that it took.
         """
         gone = self._gone[uuid] = threading.Event()
 
         def wait(timeout_s: float) -> None:
-            if not gone.wait(timeout_s):
-                raise DeadlineExceeded(f"libvirt still knows the domain {uuid}")
+            deadline, patience_s = Deadline(timeout_s), _FIRST_ASKED_AFTER_S
+            while not gone.wait(min(patience_s, deadline.left_s())) and not self._has_ended(uuid):
+                if deadline.over:
+                    raise DeadlineExceeded(f"libvirt still knows the domain {uuid}")
+                patience_s *= 2
 
         try:
             yield wait
@@ -317,14 +325,25 @@ class Connection:
         return bool(self.handle.isAlive())
 
     def knows(self, uuid: str) -> bool:
-        """Whether there is a domain of this UUID. Raises RuntimeUnavailable."""
+        """Whether there is a domain of this UUID, running or not. Raises RuntimeUnavailable."""
+        return self._looked_up(uuid) is not None
+
+    def _has_ended(self, uuid: str) -> bool:
+        """A transient domain is forgotten at its end; a persistent one no longer runs."""
+        domain = self._looked_up(uuid)
+        if domain is None:
+            return True
+        with contextlib.suppress(self.libvirt.libvirtError):  # it goes just now: asked once more
+            return bool(domain.isPersistent()) and not self.is_active(domain)
+        return False
+
+    def _looked_up(self, uuid: str) -> Any:
         try:
-            self.handle.lookupByUUIDString(uuid)
+            return self.handle.lookupByUUIDString(uuid)
         except self.libvirt.libvirtError as error:
             if error.get_error_code() == self.libvirt.VIR_ERR_NO_DOMAIN:
-                return False
+                return None
             raise RuntimeUnavailable(f"{self.uri} does not answer: {error}") from error
-        return True
 
     def is_active(self, domain: Any) -> bool:
         """Whether libvirt still has a domain that runs."""
