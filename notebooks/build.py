@@ -12,9 +12,11 @@ writes them here, or into FOLDER; all of them, or those of a language or with th
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -41,17 +43,22 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--lang", choices=every, action="append", metavar="LANGUAGE")
     parser.add_argument("names", nargs="*", metavar="NAME", help="the first letters will do")
     asked = parser.parse_args(argv)
-    for text in lessons():
-        if not asked.names or text.name.startswith(tuple(asked.names)):
-            for language in asked.lang or every:
-                print(write(text, language, asked.to))
+    wanted = [
+        (text, language)
+        for text in lessons()
+        if not asked.names or text.name.startswith(tuple(asked.names))
+        for language in asked.lang or every
+    ]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each is a kernel, a process of its own
+        for path in pool.map(lambda each: write(*each, asked.to), wanted):
+            print(path)
     return 0
 
 
 def write(text: Path, language: str, folder: Path) -> Path:
     """Make the notebook of a lesson in a language; returns where it is."""
     path = notebook_of(text, language, folder)
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(nbformat.writes(executed(text, language)) + "\n", encoding="utf-8")
     return path
 
