@@ -20,6 +20,7 @@ from harness.model import MIB, Limits, Parameter
 
 IMAGE = "image"
 _DEFAULT_MEMORY_BYTES = 128 * MIB
+_SLOW_LOADER = 3
 
 PARAMETERS: Mapping[str, Parameter] = {
     "machine": Parameter("q35", ("q35", "pc", "microvm"), "QEMU's machine type"),
@@ -87,6 +88,11 @@ class Machine:
         """Below this the machine does not get as far as its kernel: GRUB on UEFI reads a kernel
         whole into the quarter of the free memory that it gives itself."""
         return (256 if self.firmware == "uefi" else 64) * MIB
+
+    def ready_timeout_s(self, given_s: float, *, emulated: bool) -> float:
+        """How long a guest may take. A boot loader reads the kernel by the firmware's calls, one
+        for each 32 KiB: in software that takes several times as long as the rest of the boot."""
+        return given_s * (_SLOW_LOADER if emulated and self.from_disk else 1)
 
     def memory_bytes(self, limits: Limits) -> int:
         """The guest's RAM, in whole MiB. Raises RuntimeUnavailable where it could not boot."""

@@ -199,6 +199,10 @@ class LibvirtDomain(DiskRoots):
             self._far_emulator = ElementTree.fromstring(told).findtext("path", "")
             self._mitigations = self._far.mitigations()
 
+    def _ready_timeout_s(self, spec: InstanceSpec) -> float:
+        emulated = self.domain_type == "qemu"
+        return self._machine.ready_timeout_s(spec.ready_timeout_s, emulated=emulated)
+
     def check_limits(self, limits: Limits) -> None:
         """Raises RuntimeUnavailable where the machine could not boot with so little memory."""
         self._machine.memory_bytes(limits)
@@ -258,11 +262,11 @@ class LibvirtDomain(DiskRoots):
             thread = stack.enter_context(GroupedThread(group, fraction(spec.limits)))
             stack.callback(_destroy, connection, domain)
             stack.callback(thread.finish)  # first, so that no start is still under way
-            with explained(connection, domain, spec.ready_timeout_s):
+            with explained(connection, domain, self._ready_timeout_s(spec)):
                 with Reaping(after_s=_SLOW_START_S):
                     handle = thread.call(create)
                 alive = functools.partial(connection.is_active, handle)
-                ready_ns = listener.wait_ready(spec.ready_timeout_s, alive)
+                ready_ns = listener.wait_ready(self._ready_timeout_s(spec), alive)
             thread.finish()
             marks.at(Mark.READY, ready_ns)
             if listener.connected_ns is not None:

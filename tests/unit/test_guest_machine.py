@@ -64,6 +64,13 @@ def test_a_machine_that_could_not_boot_with_so_little_is_refused() -> None:
     assert "limits.memory=256MiB" in caught.value.hint
 
 
+def test_a_boot_loader_in_software_is_given_more_time_and_nothing_else_is() -> None:
+    disk = choose({"boot": "disk"})
+    assert disk.ready_timeout_s(60, emulated=True) == UEFI.ready_timeout_s(60, emulated=True) == 180
+    assert disk.ready_timeout_s(60, emulated=False) == 60
+    assert choose({}).ready_timeout_s(60, emulated=True) == 60
+
+
 def test_a_host_without_a_part_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guest_machine, "missing_packages", lambda: [])
     require(UEFI, WITH_UEFI)
