@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from harness import alone
 from harness.errors import RuntimeUnavailable
 from harness.model import Runtime
+from tests.hoststate import of_any_run, settled
 from tests.lab import Lab, open_lab
 
 REQUIRED = frozenset(os.environ.get("TAREBENCH_REQUIRE_RUNTIMES", "").split(",")) - {""}
@@ -28,6 +30,18 @@ def lab() -> Iterator[Lab]:
     """The place in which boxes are started; made when the first test asks for it."""
     with open_lab() as made:
         yield made
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_of_the_suite_is_left() -> Iterator[None]:
+    """What there is of runs on this host is the same after the last test as before the first:
+    processes, mounts, interfaces, control groups, folders, containers; machines are processes."""
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    before = of_any_run()
+    yield
+    assert settled(lambda: sorted(of_any_run() - before)) == []
 
 
 def runtime_or_skip(lab: Lab, name: str) -> Runtime:

@@ -24,9 +24,10 @@ from pathlib import Path
 
 from harness import paths
 from harness.clock import Deadline
+from harness.errors import HarnessError
 from harness.place import Place
 from harness.probes.cgroups import Layout
-from runtimes import bridge
+from runtimes import bridge, docker_api
 
 KINDS = (
     "process", "thread", "descriptor", "mount", "interface", "control group", "loop device", "file",
@@ -206,3 +207,58 @@ def _mounts() -> Iterator[str]:
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         words = line.split()
         yield " ".join([words[3], words[4], *words[words.index("-") + 1 :]])
+
+
+_OF_A_RUN = re.compile(r"(?:tarebench\.|/tarebench/|/scratch/|tb-)[0-9a-f]{8}")
+"""Whatever a run names bears its token: groups, folders, sockets, bridges."""
+_INVENTORY = re.compile(r"/inventory/(.*)-([0-9a-f]{8})\.jsonl$")
+
+
+def of_any_run() -> set[str]:
+    """What there is on this host of any run at all, but for living runs that are none of ours."""
+    every = {each.pid: each for each in _processes()}
+    others = {
+        word
+        for pid in every
+        if pid != os.getpid() and not _descends(every[pid], every)
+        for word in _words_of(pid)
+    }
+    told = [
+        *(f"process: {each.pid} {_told(each)}" for each in every.values()),
+        *(f"mount: {line}" for line in _mounts()),
+        *(f"interface: {link.name}" for link in Path("/sys/class/net").iterdir()),
+        *(f"control group: {group}" for group in _top_groups()),
+        *(f"folder: {path}" for path in Path("/run/tarebench").glob("*")),
+        *(f"container: {name}" for name in _containers()),
+    ]
+    return {
+        line for line in told if _OF_A_RUN.search(line) and not any(word in line for word in others)
+    }
+
+
+def _words_of(pid: int) -> Iterator[str]:
+    """What names the things of a living run: its harness holds its inventory open."""
+    try:
+        links = list(Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return
+    for link in links:
+        with contextlib.suppress(OSError):
+            if found := _INVENTORY.search(str(link.readlink())):
+                run, token = found.groups()
+                yield from (token, bridge.name_of(run), bridge.name_of(token))
+
+
+def _top_groups() -> Iterator[Path]:
+    for root in Layout.detect().mounts:
+        yield from root.glob("tarebench.*")
+
+
+def _containers() -> Iterator[str]:
+    """Containers of ours in an engine of this host that others use too, if there is one."""
+    with contextlib.suppress(HarnessError):
+        host = docker_api.find() if Path("/var/run/docker.sock").is_socket() else None
+        if host is not None:
+            api = docker_api.connect(host)
+            yield from (name for each in api.containers(all=True) for name in each["Names"])
+            api.close()
