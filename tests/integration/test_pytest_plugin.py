@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from harness.alone import Claim
 from harness.analysis.frames import RunData, load_run
 from harness.imagecheck import built
 from harness.model import Outcome
@@ -420,3 +421,14 @@ def test_docker_and_an_emulated_machine(project: Project) -> None:
     assert list(run.trials["outcome"]) == ["ok", "ok"]
     assert all(proof["identical"] for proof in run.trials["identity"])
     assert project.left_behind() == ""
+
+
+def test_session_beside_a_run_is_refused_by_its_name_and_can_be_forced(project: Project) -> None:
+    """The claim is this process's own, under the word of this session of tests."""
+    project.write("def test_it(box):\n    box.run(['true'])\n")
+    with Claim(Path("/somewhere/first-run")) as run:
+        said = project.pytest("--box-runtimes", "bare", status=1)
+        assert "another run goes on on this host: first-run" in said
+        assert run.others() == []
+        project.pytest("--box-runtimes", "bare", "--box-force")
+        assert len(run.others()) == 1

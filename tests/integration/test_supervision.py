@@ -121,6 +121,7 @@ def do_at(patch: pytest.MonkeyPatch, mark: Mark, act: Callable[[], object]) -> N
     patch.setattr(Marks, "at", noted)
 
 
+@pytest.mark.slow
 def test_engine_that_hangs_is_a_failed_trial(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
