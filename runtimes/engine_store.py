@@ -93,9 +93,14 @@ def announced(
 
 
 def forget(api: Api, image: str) -> None:
-    """Have an engine drop an image by its name; that there is none is fine."""
+    """Have an engine drop an image by a name of it; that there is none is fine.
+
+    All its names go: Podman gives one that it imports a name of its own beside the one asked for.
+    """
     with contextlib.suppress(NotThere), asking(f"removing {image}", HarnessError):
-        api.remove_image(image)
+        known = api.inspect_image(image)
+        for name in known.get("RepoTags") or [known["Id"]]:
+            api.remove_image(name)
 
 
 class ImageCleaner:

@@ -30,6 +30,8 @@ INSTALL = f"apt-get install --no-install-recommends {PROGRAM}"
 _LISTENING = "listening on "
 _TIMEOUT_S = 30.0
 _OK = 200
+_PARTS = "/blobs/", "/manifests/"
+"""What an image is made of, in the addresses of a registry; all else is talk."""
 
 
 class RegistryServer:
@@ -100,7 +102,7 @@ class RegistryServer:
             for line in self._said
             if line["http.request.method"] == "GET"
             and line["http.response.status"] == _OK
-            and not line["http.request.uri"].startswith("/v2/?")
+            and any(part in line["http.request.uri"] for part in _PARTS)
         )
 
     def _wait(self, until: Any) -> None:

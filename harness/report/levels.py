@@ -6,6 +6,7 @@ levels on one logarithmic scale. The first level carries its interval; the rest 
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,8 @@ from harness.report.style import (
     rows_figure,
 )
 
+_LETTER, _LETTER_NARROW = 0.0085, 0.015
+"""What share of the axis a letter of a label takes, about."""
 _MARKERS = (("o", 5.5), ("D", 4.2), ("^", 4.6), ("s", 4.0))
 
 
@@ -94,10 +97,10 @@ def draw_levels(plot: LevelPlot, layout: Layout) -> FigureBase:
         v for r in plot.rows for lane in r.lanes for v in drawn(lane.points, MOST_STROKES) if v > 0
     ]
     starts, ends = [*starts, *points], [*ends, *points]
-    low = min(starts, default=1e-6)
-    if labelled:  # a lane's label stands to the left of it
-        low /= 2.5 if layout.narrow else 1.6
-    log_axis(axes, low, max(ends, default=1.0), plot.unit, layout.few)
+    low, high = min(starts, default=1e-6), max(ends, default=1.0)
+    if labelled:
+        low /= _room(plot, high / low, layout)
+    log_axis(axes, low, high, plot.unit, layout.few)
     hatch_emulated(axes, subjects)
     for number, row in enumerate(plot.rows):
         _draw_row(axes, number + centre(layout), row, names, layout)
@@ -106,6 +109,18 @@ def draw_levels(plot: LevelPlot, layout: Layout) -> FigureBase:
         _draw_key(axes, names)
     axes.set_xlabel(say(plot.axis), labelpad=4, size=8)
     return figure
+
+
+def _room(plot: LevelPlot, span: float, layout: Layout) -> float:
+    """By what the axis must begin lower, so that a lane's label has its place left of the lane."""
+    letters = max(_width(say(lane.label)) for row in plot.rows for lane in row.lanes)
+    share = min(letters * (_LETTER_NARROW if layout.narrow else _LETTER), 0.6)
+    return max(2.5 if layout.narrow else 1.6, span ** (share / (1 - share)))
+
+
+def _width(text: str) -> int:
+    """In letters; those of Chinese are twice as wide."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
 def _value(row: LevelRow, plot: LevelPlot) -> tuple[str, str]:
@@ -126,10 +141,11 @@ def _draw_lane(
     colour, first = subject.colour, lane.levels[names[0]]
     known = [lane.levels[name].value for name in names if name in lane.levels]
     axes.plot([min(known), max(known)], [y, y], color=colour, linewidth=0.9, zorder=2)
-    left = first.value
+    left = min(known)
     if first.interval is not None:
-        left = max(min(first.interval.low, left), axes.get_xlim()[0])
-        axes.plot([left, first.interval.high], [y, y], color=colour, linewidth=5.5, alpha=0.3,
+        start = max(min(first.interval.low, first.value), axes.get_xlim()[0])
+        left = min(left, start)
+        axes.plot([start, first.interval.high], [y, y], color=colour, linewidth=5.5, alpha=0.3,
                   solid_capstyle="butt", zorder=1)  # fmt: skip
     points = drawn(lane.points, MOST_STROKES)
     axes.plot(points, [y] * len(points), marker="|", markersize=5.5, markeredgewidth=0.8,
