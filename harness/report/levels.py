@@ -6,6 +6,7 @@ levels on one logarithmic scale. The first level carries its interval; the rest 
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -115,7 +116,7 @@ def _room(plot: LevelPlot, span: float, layout: Layout) -> float:
     """By what the axis must begin lower, so that a lane's label has its place left of the lane."""
     letters = max(_width(say(lane.label)) for row in plot.rows for lane in row.lanes)
     share = min(letters * (_LETTER_NARROW if layout.narrow else _LETTER), 0.6)
-    return max(2.5 if layout.narrow else 1.6, span ** (share / (1 - share)))
+    return max(2.5 if layout.narrow else 1.6, math.pow(span, share / (1 - share)))
 
 
 def _width(text: str) -> int:

@@ -109,7 +109,7 @@ def test_writes_are_told_by_size_and_beside_the_next_one(run: RunData) -> None:
     assert "16 MiB" in charts[2].alt
     assert "first write" in charts[2].alt
     assert "the same once more" in charts[2].alt
-    large = next(r for r in table(section, "cow_write_table").rows if "16 MiB" in r[0])
+    large = next(r for r in table(section, "cow_write_1").rows if "16 MiB" in r[0])
     assert large[0] == "runc, overlay layer, 16 MiB"
     assert 1.4 < float(large[3].split()[0]) < 1.6
 

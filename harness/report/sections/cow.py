@@ -58,16 +58,20 @@ def make(run: RunData, summary: Summary) -> Section | None:
     rows = [row for row in summary.rows if len(run.values(CREATE, row.runtime))]
     if not rows:
         return None
+    sizes = _sizes(run)
     writes = tuple(
-        Exhibit(f"cow_write_{number}", _asked(size) if number else _first_asked(size),
-                _writes(run, rows, size, number))
-        for number, size in enumerate(_sizes(run))
-    )  # fmt: skip
+        Exhibit(
+            f"cow_write_{number}",
+            _asked(size) if number else _first_asked(size),
+            _writes(run, rows, size, number),
+            _write_table(run, rows) if size == sizes[-1] else None,
+        )
+        for number, size in enumerate(sizes)
+    )
     exhibits = (
         Exhibit("cow_create", "How long does a root take to make?", _creates(run, rows),
                 _create_table(run, rows)),
         *writes,
-        Exhibit("cow_write_table", table=_write_table(run, rows), folded=False),
         Exhibit("cow_fleet", "How much disk do several boxes take?", _fleets(run, rows),
                 _fleet_table(run, rows)),
         Exhibit("cow_second", "And a second image?", table=_second_table(run, rows), folded=False),
