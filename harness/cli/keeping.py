@@ -72,14 +72,18 @@ def verify(
 
 @image_app.command()
 def prune(
-    everything: Annotated[bool, typer.Option("--all", help="The current image too.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="The current image too, and the disks of the lab.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Remove images and forms that no recipe of today needs."""
     from harness import paths
     from harness.image.store import prune as prune_images
+    from harness.lab.build import prune as prune_labs
 
     removed = prune_images(paths.cache(), keep_current=not everything)
+    removed += prune_labs(paths.cache()) if everything else []
     if as_json:
         print_json([str(path) for path in removed])
     else:

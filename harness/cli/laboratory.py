@@ -22,9 +22,7 @@ lab_app = typer.Typer(
 )  # fmt: skip
 app.add_typer(lab_app, name="lab")
 
-ProfileName = Annotated[
-    str, typer.Option("--profile", help="kvm, cgroup2: what the machine is for (docs/lab.md).")
-]
+ProfileName = Annotated[str, typer.Option("--profile", help="kvm, cgroup2 or xen (docs/lab.md).")]
 Memory = Annotated[int | None, typer.Option(help="MiB of memory, instead of the profile's.")]
 Keep = Annotated[
     Path | None,

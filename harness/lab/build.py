@@ -31,7 +31,6 @@ from harness.image.cache import (
 from harness.image.forms import ext4, initramfs
 from harness.image.guest import guest_kernel
 from harness.image.mmdebstrap import Progress, bootstrap
-from harness.image.store import find as find_image
 from harness.lab import inherited, project
 from harness.lab.recipe import CACHE, PROJECT, Disk, files
 from harness.model import Image
@@ -80,13 +79,16 @@ def labs_directory(cache: Path) -> Path:
     return cache / "labs"
 
 
-def find(cache: Path, disk: Disk) -> Built | None:
-    """The disk that today's recipe, checkout and image give, or None. Builds nothing."""
-    image = find_image(cache)
-    if image is None:
-        return None
-    entry = labs_directory(cache) / _entry_name(disk, image)
-    return Built(entry) if entry.is_dir() else None
+def prune(cache: Path) -> list[Path]:
+    """Remove every disk; returns their folders. Machines that still run hold theirs open."""
+    labs = labs_directory(cache)
+    if not labs.is_dir():
+        return []
+    with locked(labs / ".lock"):
+        removed = sorted(entry for entry in labs.iterdir() if entry.is_dir())
+        for entry in removed:
+            remove_tree(entry)
+    return removed
 
 
 def build(cache: Path, disk: Disk, tell: Progress) -> Built:

@@ -195,11 +195,6 @@ class Machine:
             self._monitor.ask("quit", deadline)
         self.child.wait(deadline.left_s())
 
-    def power_off(self, deadline: Deadline) -> None:
-        """Press its button, and wait until it has ended. Raises TimeoutError."""
-        self._monitor.ask("system_powerdown", deadline)
-        self.child.wait(deadline.left_s())
-
     def console_text(self) -> str:
         """What its kernel and init have said, without what steers a terminal."""
         try:

@@ -74,9 +74,8 @@ def session(wish: Wish) -> Iterator[Session]:
                 opened.put_project(project.archive(), time.time())
                 yield opened
                 if wish.keep is not None:
-                    machine.power_off(Deadline(_END_S))
-                else:
-                    machine.quit(Deadline(_END_S))
+                    opened.read("sync")
+                machine.quit(Deadline(_END_S))
         finally:
             sweep(inventory)
 

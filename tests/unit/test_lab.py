@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import EnvironmentRefused, UsageError
-from harness.lab import inherited, machine, project, recipe
+from harness.lab import build, inherited, machine, project, recipe
 from harness.lab.running import Wish, _require_flags
 from harness.model import MIB
 
@@ -75,3 +75,11 @@ def test_the_checkout_goes_without_what_git_ignores() -> None:
         assert {"Makefile", "harness/lab/recipe.py", "setup/bootstrap.py"} <= names
         assert not any(name.startswith((".venv", ".git/")) for name in names)
         assert {member.uid for member in tar.getmembers()} == {0}
+
+
+def test_disks_are_pruned_and_what_is_no_disk_stays(tmp_path: Path) -> None:
+    assert build.prune(tmp_path) == []
+    disk = build.labs_directory(tmp_path) / "machine-0"
+    (disk / "states").mkdir(parents=True)
+    assert build.prune(tmp_path) == [disk]
+    assert [entry.name for entry in disk.parent.iterdir()] == [".lock"]
