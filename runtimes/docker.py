@@ -61,7 +61,9 @@ class Docker(Engine):
 
     def recognise(self, api: Api) -> None:
         versions(api)
-        engine_runtimes.require(self._runtime, self._registered(api), self.title)
+        known = self._registered(api)
+        engine_runtimes.require(self._runtime, known, self.title, self._network)
+        self._taken = engine_runtimes.for_network(self._runtime, self._network, known)
 
     def _registered(self, api: Api) -> Mapping[str, Registered]:
         with asking("docker info", RuntimeUnavailable):
@@ -74,7 +76,8 @@ class Docker(Engine):
         if host is None:
             require_startable()
             known = engine_runtimes.installed()
-            engine_runtimes.require(self._runtime, known, "an engine of this run's own")
+            own = "an engine of this run's own"
+            engine_runtimes.require(self._runtime, known, own, self._network)
             return RuntimeFacts(
                 versions={**_installed(), **client, **self._version(known)}, limits=ALL_LIMITS,
                 notes=["private engine started for this run", "storage driver overlay2",

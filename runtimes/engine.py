@@ -117,7 +117,7 @@ class Engine:
         self.name = name
         self.runtime_class = class_of(given["runtime"])
         self._network, self._storage = given["network"], given["storage"]
-        self._runtime = given["runtime"]
+        self._runtime = self._taken = given["runtime"]
         self._context = context
         self._private = private
         self._holds_private = False
@@ -263,7 +263,7 @@ class Engine:
 
     def config(self, spec: InstanceSpec, volume: Path | None) -> dict[str, Any]:
         """What is asked for: the body of the create call."""
-        return container_config(spec, self._image_id, self._network, volume, self._runtime)
+        return container_config(spec, self._image_id, self._network, volume, self._taken)
 
     def ask(self, api: Api, config: Mapping[str, Any], name: str, marks: Marks) -> None:
         """Ask for a container and its start, and stamp that. Raises LaunchFailed."""

@@ -91,7 +91,7 @@ def require_startable(runtime: str, network: str) -> None:
             "mount /sys/fs/cgroup read-write (containers: run privileged)",
         )
     known = engine_runtimes.installed()
-    engine_runtimes.require(runtime, known, TITLE)
+    engine_runtimes.require(runtime, known, TITLE, network)
     if not runtime and not set(_OWN_CHOICE) & known.keys():
         raise RuntimeUnavailable("podman finds no OCI runtime", "apt-get install crun")
     if network == "bridge":
@@ -126,7 +126,8 @@ class PrivatePodman:
         self._runtime, self._network = runtime, network
         self.folder = context.state / "podman"
         self._apart = network != "host"
-        words = ["service", *([] if self._apart else ["host"]), *([runtime] if runtime else [])]
+        place = [] if self._apart else ["host"]
+        words = ["service", *([f"{runtime}-{network}"] if runtime else place)]
         self.socket = self.folder / f"{'-'.join(words)}.sock"
         self.host = f"unix://{self.socket}"
         self._data = context.cache / "podman"
@@ -214,7 +215,8 @@ class PrivatePodman:
         }
 
     def _command(self) -> list[str]:
-        told = engine_runtimes.installed()[chosen(self._runtime)]
+        known = engine_runtimes.installed()
+        told = known[engine_runtimes.for_network(chosen(self._runtime), self._network, known)]
         flags = [f"--runtime-flag={word.lstrip('-')}" for word in told.arguments]
         return [
             str(find_program("podman")), "--runtime", told.path, *flags,

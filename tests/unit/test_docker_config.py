@@ -15,7 +15,14 @@ from runtimes.docker_api import require_local
 from runtimes.docker_cli import run_arguments
 from runtimes.docker_engine import EngineCleaner, containerd_config, daemon_config
 from runtimes.engine import container_config
-from runtimes.engine_runtimes import Registered, class_of, of_docker, require
+from runtimes.engine_runtimes import (
+    Registered,
+    class_of,
+    for_network,
+    of_docker,
+    require,
+    tells_networks_apart,
+)
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 DETAILS = {"bridge": "tb-1", "cgroup": "tarebench-1/engine"}
@@ -56,22 +63,57 @@ def test_a_private_engine_is_told_of_what_is_installed_but_not_of_its_own_runc()
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"),
+    ("name", "network", "reason"),
     [
-        ("crun", "knows no OCI runtime crun"),
-        ("kata", "virtual machines"),
-        ("runsc", "without --host-uds=open"),
+        ("crun", "none", "knows no OCI runtime crun"),
+        ("kata", "none", "virtual machines"),
+        ("runsc", "bridge", "without --host-uds=open"),
+        ("runsc", "none", "runsc-none without --host-uds=open"),
+        ("runsc-uds", "host", "without --network=host"),
     ],
 )
 def test_an_oci_runtime_that_cannot_serve_is_refused_with_its_reason(
-    name: str, reason: str
+    name: str, network: str, reason: str
 ) -> None:
-    known = of_docker({"runc": {"path": "runc"}, "runsc": {"path": "/bin/runsc"}})
-    require("", known, "the engine")
-    require("runc", known, "the engine")
+    flags = {"runsc": [], "runsc-none": ["--network=none"], "runsc-uds": ["--host-uds=open"]}
+    known = of_docker({
+        "runc": {"path": "runc"},
+        **{each: {"path": "/no/runsc", "runtimeArgs": given} for each, given in flags.items()},
+    })  # fmt: skip
+    require("", known, "the engine", network)
+    require("runc", known, "the engine", network)
     with pytest.raises(RuntimeUnavailable, match=reason) as caught:
-        require(name, known, "the engine")
+        require(name, known, "the engine", network)
     assert caught.value.hint
+
+
+def test_gvisor_is_told_what_network_its_box_has() -> None:
+    uds = ["--host-uds=open"]
+    known = {
+        "runsc": Registered("runsc", uds),
+        "runsc-none": Registered("runsc", [*uds, "--network=none"]),
+    }
+    assert for_network("runsc", "none", known) == "runsc-none"
+    assert for_network("runsc", "bridge", known) == "runsc"
+    assert for_network("", "none", known) == ""
+    assert for_network("crun", "none", {"crun": Registered("crun")}) == "crun"
+
+
+@pytest.mark.parametrize(
+    ("version", "kernel", "apart"),
+    [
+        ("0.0~20221219.0", "6.1.0-56-amd64", True),
+        ("0.0~20221219.0", "6.10.11", True),
+        ("0.0~20221219.0", "6.11.0-rc1", False),
+        ("0.0~20221219.0", "6.18.5", False),
+        ("release-20240826.0", "6.18.5", True),
+        ("unknown", "6.18.5", True),
+    ],
+)
+def test_an_old_gvisor_takes_every_network_of_a_new_kernel_for_the_hosts(
+    version: str, kernel: str, apart: bool
+) -> None:
+    assert tells_networks_apart(version, kernel) == apart
 
 
 def test_the_class_is_the_oci_runtimes() -> None:
