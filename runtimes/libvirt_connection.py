@@ -32,7 +32,7 @@ _LOG_VARIABLE = "LIBVIRT_LOG_OUTPUTS"
 _REAP_EVERY_S = 0.05
 _KEEPALIVE_S, _KEEPALIVE_COUNT = 5, 3
 _FIRST_ASKED_AFTER_S = 0.05
-"""Longer than an event takes, so that a daemon is hardly ever asked."""
+"""Longer than most ends take, so that a daemon is asked a few times at most."""
 _QEMU_CONF = """\
 # Written by tarebench: no log daemon, and nothing that needs the host to be prepared.
 stdio_handler = "file"

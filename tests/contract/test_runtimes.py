@@ -17,7 +17,7 @@ from harness.model import MIB, Job, Limits, Mark
 from harness.scenario import load
 from harness.serving import Serves, Service
 from tests.conftest import runtime_or_skip
-from tests.contract.subject import GIVEN, SHELL, Subject, shell
+from tests.contract.subject import SHELL, Subject, leaving_nothing, shell
 from tests.lab import Lab
 
 pytestmark = pytest.mark.contract
@@ -181,17 +181,5 @@ def test_files_leave_the_page_cache_by_their_path_inside(subject: Subject) -> No
 
 
 def test_ends_when_asked_and_leaves_nothing(subject: Subject, lab: Lab) -> None:
-    marks = Marks()
-    before = {(entry.kind, entry.name) for entry in lab.inventory_entries()}
-    with lab.instance(subject.name, GIVEN, marks) as box:
-        pids = box.processes()
-        groups = [path for path in box.cgroups() if "tb-test" in str(path)]
-    frozen = marks.freeze()
-    order = [Mark.REQUEST, Mark.READY, Mark.STOP, Mark.EXITED, Mark.REMOVED]
-    instants = [frozen[mark] for mark in order]
-    assert instants == sorted(instants)
-    for pid in pids[:1]:
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
-    assert not [path for path in groups if path.exists()]
-    assert {(entry.kind, entry.name) for entry in lab.inventory_entries()} == before
+    with leaving_nothing(lab, subject.name, Marks()) as unused:
+        assert unused.processes()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -58,6 +59,26 @@ def test_a_container_has_its_controller_beside_it(lab: Lab, runtime: Runtime) ->
     assert not domains.exists(entry.name, entry.details)
     order = [Mark.REQUEST, Mark.STARTED, Mark.READY, Mark.STOP, Mark.EXITED, Mark.REMOVED]
     assert {str(mark) for mark in order} == set(marks.freeze())
+
+
+class Deaf(dict[str, Event]):
+    """Finds no domain that an event tells of: so it is as if the event had been lost."""
+
+    def get(self, *_: object) -> None:  # type: ignore[override]
+        return None
+
+
+def test_an_end_that_no_event_tells_is_found_by_asking(
+    lab: Lab, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(runtime, LibvirtLxc)
+    monkeypatch.setattr(runtime._connection, "_gone", Deaf())
+    marks = Marks()
+    with lab.instance(NAME, Limits(memory_bytes=64 * MIB), marks):
+        (entry,) = [entry for entry in lab.inventory_entries() if entry.kind == KIND]
+    assert not domains.exists(entry.name, entry.details)
+    frozen = marks.freeze()
+    assert frozen[Mark.EXITED] < frozen[Mark.REMOVED]
 
 
 def test_it_has_a_loopback_and_no_other_network(lab: Lab, runtime: Runtime) -> None:
