@@ -176,8 +176,8 @@ def test_the_page_is_the_run(folder: Path) -> None:
     assert again.manifest == run.manifest
 
 
-def test_a_page_of_two_runs_is_refused_as_one(folder: Path, tmp_path: Path) -> None:
-    run = load_run(folder)
+def test_a_page_of_two_runs_is_refused_as_one(tmp_path: Path) -> None:
+    run = load_run(make_run(tmp_path / "run", Plan(runtimes=("bare", "crun"), blocks=2)))
     build([run, run], tmp_path / "two.html", tmp_path / "charts")
     Page((tmp_path / "two.html").read_text())
     with pytest.raises(UsageError, match="2 runs"):
