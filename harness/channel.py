@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from harness import answers
 from harness.clock import Deadline, now_ns
 from harness.errors import ChannelError, DeadlineExceeded, LaunchFailed
 from harness.model import Completed, Job
@@ -32,6 +33,11 @@ _HEADER = struct.Struct("<4sI")
 _RECEIVE_BYTES = 256 * 1024
 _QUEUED_CHUNKS = 64
 _MAX_FRAME_BYTES = 16 * 1024 * 1024
+_MOST_OUTPUT_BYTES = 1024 * 1024 * 1024
+_MOST_ANSWER_BYTES = 64 * 1024 * 1024
+_MOST_OPENED = 100_000
+"""What a box may say at most, so that it cannot fill our disk or our memory."""
+_MOST_REASON_BYTES = 2000
 _JOB_GRACE_S = 10.0
 _ALIVE_S = 0.5
 _SLOWEST_TOUCH = 10e6
@@ -273,12 +279,12 @@ class Agent:
 
     def init_ns(self) -> int | None:
         """The agent's first instruction, where its clock is the host's (a shared kernel)."""
-        return int(self.hello()["init_ns"]) if self._shares_clock else None
+        return answers.number(self.hello(), "init_ns") if self._shares_clock else None
 
     def hello(self) -> Mapping[str, str]:
         """What the agent says of itself after READY."""
         if self._hello is None:
-            self._hello = _pairs(self._expect(b"HELO").payload)
+            self._hello = answers.pairs(self._expect(b"HELO").payload)
         return self._hello
 
     def _expect(self, *types: bytes, deadline: Deadline | None = None) -> Frame:
@@ -287,7 +293,8 @@ class Agent:
         while frame.type == b"PONG" and b"PONG" not in types:  # nobody waits for it any more
             frame = self._listener.next_frame(deadline)
         if frame.type == b"FAIL":
-            raise ChannelError(f"the agent could not: {frame.payload.decode(errors='replace')}")
+            why = frame.payload[:_MOST_REASON_BYTES].decode(errors="replace")
+            raise ChannelError(f"the agent could not: {why}")
         if frame.type not in types:
             raise ChannelError(f"the agent said {frame.type!r}, not {types[0]!r}")
         return frame
@@ -305,6 +312,8 @@ class Agent:
         started_ns = 0
         while True:
             frame = self._expect(b"DONE", b"STRT", b"OUT1", b"OUT2", b"OPEN", deadline=deadline)
+            if out.size + err.size > _MOST_OUTPUT_BYTES:
+                raise ChannelError(f"the job printed more than {_MOST_OUTPUT_BYTES >> 20} MiB")
             if frame.type == b"STRT":
                 started_ns = frame.arrived_ns
             elif frame.type == b"OUT1":
@@ -312,9 +321,10 @@ class Agent:
             elif frame.type == b"OUT2":
                 err.add(frame.payload)
             elif frame.type == b"OPEN":
-                opened.add(os.fsdecode(frame.payload))
+                _add_opened(opened, frame)
             else:
-                return _completed(frame, started_ns, out, err, tuple(sorted(opened)))
+                ends = (started_ns, frame.arrived_ns)
+                return answers.completed(frame.payload, ends, out, err, tuple(sorted(opened)))
 
     def serve(self, service: Service) -> Served:
         """Start a service that stays, and wait for its first answer.
@@ -337,9 +347,9 @@ class Agent:
             if frame.type == b"STRT":
                 started_ns = frame.arrived_ns
             elif frame.type == b"OPEN":
-                opened.add(os.fsdecode(frame.payload))
+                _add_opened(opened, frame)
             else:
-                tries = int(_pairs(frame.payload)["tries"])
+                tries = answers.number(answers.pairs(frame.payload), "tries")
                 return Served(started_ns, frame.arrived_ns, tries, tuple(sorted(opened)))
 
     def round_trip_ns(self) -> tuple[int, int | None]:
@@ -375,7 +385,7 @@ class Agent:
 
     def _pong(self, deadline: Deadline) -> tuple[int, int, int]:
         frame = self._expect(b"PONG", deadline=deadline)
-        return (*struct.unpack("<qq", frame.payload), frame.arrived_ns)
+        return (*answers.pong(frame.payload), frame.arrived_ns)
 
     def facts(self) -> Mapping[str, str]:
         """The view from inside: kernel, CPUs, meminfo, limits that can be seen there."""
@@ -436,11 +446,15 @@ class Agent:
         return self._held(Deadline(self._timeout_s))
 
     def _held(self, deadline: Deadline) -> int:
-        return int(_pairs(self._expect(b"HELD", deadline=deadline).payload)["held"])
+        said = answers.pairs(self._expect(b"HELD", deadline=deadline).payload)
+        return answers.number(said, "held")
 
     def _until(self, kind: bytes, end: bytes, timeout_s: float | None = None) -> Iterator[Frame]:
-        deadline = Deadline(timeout_s or self._timeout_s)
+        deadline, said_bytes = Deadline(timeout_s or self._timeout_s), 0
         while (frame := self._expect(kind, end, deadline=deadline)).type != end:
+            said_bytes += len(frame.payload)
+            if said_bytes > _MOST_ANSWER_BYTES:
+                raise ChannelError(f"the agent answered more than {_MOST_ANSWER_BYTES >> 20} MiB")
             yield frame
 
     def ask_to_exit(self) -> None:
@@ -455,18 +469,7 @@ def _strings(texts: Sequence[str]) -> bytes:
     return b"".join(os.fsencode(text) + b"\0" for text in texts)
 
 
-def _pairs(payload: bytes) -> dict[str, str]:
-    return dict(line.partition("=")[::2] for line in payload.decode().splitlines())
-
-
-def _completed(
-    done: Frame, started_ns: int, out: SpooledOutput, err: SpooledOutput, opened: tuple[str, ...]
-) -> Completed:
-    said = _pairs(done.payload)
-    number, status = int(said["signal"]), int(said["status"])
-    return Completed(
-        exit_status=None if number else status, signal=number or None,
-        timed_out=said["timed_out"] == "1", stdout=out, stderr=err,
-        cpu_s=int(said["cpu_ns"]) / 1e9, duration_s=int(said["duration_ns"]) / 1e9,
-        started_ns=started_ns, ended_ns=done.arrived_ns, opened=opened,
-    )  # fmt: skip
+def _add_opened(opened: set[str], frame: Frame) -> None:
+    opened.add(os.fsdecode(frame.payload))
+    if len(opened) > _MOST_OPENED:
+        raise ChannelError(f"the agent named more than {_MOST_OPENED} opened files")

@@ -6,6 +6,15 @@ their `exit_code` into the process's status.
 
 from __future__ import annotations
 
+_LONGEST = 4000
+
+
+def _shortened(text: str) -> str:
+    """A sentence may quote what somebody wrote, which may be of any length: its middle goes."""
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
+
 
 class HarnessError(Exception):
     """What happened, to what (`message`), and what to do next (`hint`).
@@ -17,6 +26,7 @@ class HarnessError(Exception):
     at_launch = False
 
     def __init__(self, message: str, hint: str = "") -> None:
+        message, hint = _shortened(message), _shortened(hint)
         super().__init__(message)
         self.message = message
         self.hint = hint

@@ -144,7 +144,7 @@ def read(path: Path) -> Sequence[Entry]:
                 left[key] = Entry(*key, {k: str(v) for k, v in said["details"].items()})
             else:
                 left.pop(key, None)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             log.warning("a line of %s is torn", path)
     return list(reversed(left.values()))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from harness.errors import HarnessError, UsageError
 from harness.inventory import sync_folder
 from harness.model import TrialRecord
 from harness.paths import JOURNAL, MANIFEST
+
+log = logging.getLogger(__name__)
 
 
 class Journal:
@@ -81,13 +84,27 @@ def _cut_torn_line(path: Path) -> None:
 
 
 def records(folder: Path) -> Sequence[TrialRecord]:
-    """Every whole record of a run folder; a torn last line is left out."""
+    """Every whole record of a run folder; a torn last line is left out.
+
+    So is a line that is damaged: its trial counts as not done. Raises UsageError for records
+    of another version, which must not be misread.
+    """
     path = folder / JOURNAL
     if not path.exists():
         return []
     decode = msgspec.json.Decoder(TrialRecord).decode
-    lines = path.read_bytes().split(b"\n")[:-1]
-    return [decode(line) for line in lines if line]
+    found = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
+        try:
+            found.append(decode(line))
+        except msgspec.ValidationError as error:
+            raise UsageError(
+                f"line {number} of {path} is no record of this version: {error}",
+                "start a new run; a report leaves the line out",
+            ) from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            log.warning("line %d of %s is no record", number, path)
+    return found
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:

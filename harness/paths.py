@@ -85,6 +85,19 @@ def _results() -> Path:
     return here / "results"
 
 
+def exists(path: Path) -> bool:
+    """Whether it is there; a name that no file can have is none that is."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def is_file(path: Path) -> bool:
+    """The same of a file."""
+    return exists(path) and path.is_file()
+
+
 def make_private(folder: Path) -> None:
     """Make a folder that only its owner can enter, whatever the umask; refuse another's.
 

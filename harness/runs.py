@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import msgspec
 from harness import paths, resources
 from harness import scenario as scenarios
 from harness.errors import UsageError
-from harness.model import SCHEMA_VERSION
+from harness.model import SCHEMA_VERSION, Frozen, Trial
 from harness.paths import MANIFEST
 from harness.scenario import Scenario, Source
 from harness.stopping import Rule
@@ -32,20 +31,27 @@ class StoredRun:
     started_utc: str
 
 
+class _Titled(Frozen, frozen=True, forbid_unknown_fields=False):
+    title: str
+
+
+class _Manifest(Frozen, frozen=True, forbid_unknown_fields=False):
+    """What of a manifest a list needs."""
+
+    scenario: _Titled
+    started_utc: str
+    outcome: str = "cut off"
+
+
 def known_runs() -> Sequence[StoredRun]:
     """The runs in the results folder, oldest first; what is no run is left out."""
     found = []
     for path in sorted(paths.results().glob(f"*/{MANIFEST}")):
         try:
-            said = json.loads(path.read_bytes())
-            found.append(
-                StoredRun(
-                    path.parent, said["scenario"]["title"], said.get("outcome", "cut off"),
-                    said["started_utc"],
-                )
-            )  # fmt: skip
-        except (ValueError, KeyError, OSError):
+            said = msgspec.json.decode(path.read_bytes(), type=_Manifest)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError):
             continue
+        found.append(StoredRun(path.parent, said.scenario.title, said.outcome, said.started_utc))
     return sorted(found, key=lambda run: run.started_utc)
 
 
@@ -86,7 +92,7 @@ def find_run(name: str) -> Path:
             )
         return runs[-1].folder
     for path in (Path(name), paths.results() / name):
-        if path.exists():
+        if paths.exists(path):
             return path.absolute()
     raise UsageError(f"there is no run {name!r}", "tarebench list runs shows what there is")
 
@@ -97,8 +103,8 @@ def request_to_resume(folder: Path) -> Request:
     from harness.runner import Request
 
     try:
-        manifest: Mapping[str, Any] = json.loads((folder / MANIFEST).read_bytes())
-    except (OSError, ValueError):
+        manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=dict[str, Any])
+    except (OSError, UnicodeDecodeError, RecursionError, msgspec.DecodeError):
         raise UsageError(
             f"{folder} is not a run folder that can be resumed", "tarebench list runs"
         ) from None
@@ -111,9 +117,11 @@ def request_to_resume(folder: Path) -> Request:
     try:
         scenario = msgspec.convert(manifest["scenario"], Scenario)
         rule = msgspec.convert(manifest["rule"], Rule)
+        msgspec.convert(manifest["plan"], list[Trial])
         request = Request(
-            scenario=scenario, folder=folder, seed=manifest["seed"], rule=rule,
-            command=tuple(manifest["command"]), earlier=manifest,
+            scenario=scenario, folder=folder, seed=msgspec.convert(manifest["seed"], int),
+            rule=rule, command=msgspec.convert(manifest["command"], tuple[str, ...]),
+            earlier=manifest,
             source=msgspec.convert(manifest.get("scenario_file"), Source | None),
         )  # fmt: skip
         digest = manifest["image"]["digest"]

@@ -23,6 +23,7 @@ from harness import registry, resources
 from harness.errors import ScenarioError, UsageError
 from harness.metrics import METRICS
 from harness.model import MIB, Frozen, Limits
+from harness.paths import is_file
 from harness.probes import cpu
 from harness.settings import Experiments, PositiveInt, Sampler
 from harness.sizes import size_bytes
@@ -111,7 +112,7 @@ def find(name: str) -> Path:
         return shipped[name]
     path = Path(name)
     if path.suffix == ".toml" or "/" in name:
-        if not path.is_file():
+        if not is_file(path):
             raise UsageError(f"there is no scenario file {name}", "give a name or a TOML file")
         return path
     near = difflib.get_close_matches(name, shipped, 1)

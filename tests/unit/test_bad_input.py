@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from harness.analysis import embedded, journals
-from harness.analysis.export import samples_parquet, write_samples
-from harness.analysis.frames import RunData, load_run
-from harness.analysis.summary import summarise
+from harness.analysis.export import write_samples
+from harness.analysis.frames import load_run
 from harness.errors import HarnessError, UsageError
 from harness.exchange.export import export
 from harness.report import build
+from tests.fuzz.targets import PLAN, page, sound
 from tests.synthetic import Plan, make_run
-
-PLAN = Plan(runtimes=("bare", "crun"), blocks=6)
-FEW = settings(
-    max_examples=60, deadline=None, derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow],
-)  # fmt: skip
 
 
 @pytest.fixture
@@ -38,119 +26,7 @@ def folder(tmp_path: Path) -> Path:
     return make_run(tmp_path / "run", PLAN)
 
 
-@contextmanager
-def stored(**files: bytes) -> Iterator[Path]:
-    """A run folder whose files have these contents (`_` for the point), else a sound run's."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = make_run(Path(place) / "run", PLAN)
-        for name, content in files.items():
-            (folder / name.replace("_", ".")).write_bytes(content)
-        yield folder
-
-
-def _sound() -> tuple[bytes, bytes, bytes]:
-    with stored() as folder:
-        run = load_run(folder)
-        return (
-            (folder / "journal.jsonl").read_bytes(), (folder / "manifest.json").read_bytes(),
-            samples_parquet(run),
-        )  # fmt: skip
-
-
-JOURNAL, MANIFEST, PARQUET = _sound()
-
-
-def look_at(run: RunData) -> None:
-    """Everything that a reader asks of a run."""
-    assert len(run.trials) == run.tally["count"].sum()
-    assert {"metric", "value"} <= set(run.samples.columns)
-    for series in run.series():
-        run.values(series.metric, series.runtime, **series.dimensions)
-    run.last_conditions("startup", "crun")
-    run.stored()
-    summarise(run)
-
-
-def look_at_if_sound(path: Path) -> None:
-    """Look at a run, or be told why not in a sentence and a hint."""
-    try:
-        look_at(load_run(path))
-    except UsageError as error:
-        if not error.hint or "\n" in error.message.strip():
-            raise
-
-
-@st.composite
-def damaged(draw: st.DrawFn, data: bytes) -> bytes:
-    """The data cut off, with pieces replaced, doubled or put in."""
-    made = bytearray(data)
-    for _ in range(draw(st.integers(1, 4))):
-        at = draw(st.integers(0, len(made)))
-        gone = draw(st.sampled_from([0, 1, 7, 300]))
-        made[at : at + gone] = draw(
-            st.one_of(
-                st.binary(max_size=40),
-                st.sampled_from(
-                    [b"\n", b"\x00" * 9, b"{}", b'"', b"[" * 2000, b"9" * 400, b"\xff"]
-                ),
-            )
-        )
-    return bytes(made[: draw(st.integers(0, len(made)))] if draw(st.booleans()) else made)
-
-
-@FEW
-@given(damaged(JOURNAL))
-def test_a_damaged_journal_costs_trials_and_no_more(content: bytes) -> None:
-    with stored(journal_jsonl=content) as folder:
-        run = load_run(folder)
-    assert len(run.trials) >= len(json.loads(MANIFEST)["plan"])
-    look_at(run)
-
-
-@FEW
-@given(damaged(MANIFEST))
-def test_a_damaged_manifest_is_refused_or_read(content: bytes) -> None:
-    with stored(manifest_json=content) as folder:
-        look_at_if_sound(folder)
-
-
-JSON: Any = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
-    max_leaves=6,
-)
-
-
-@FEW
-@given(st.dictionaries(st.sampled_from(sorted(json.loads(MANIFEST))), JSON, min_size=1), JSON)
-def test_parts_of_a_manifest_that_are_something_else_are_left_out(
-    parts: dict[str, Any], inner: Any
-) -> None:
-    manifest = json.loads(MANIFEST) | parts | {"schema": 1}
-    for name in ("scenario", "channel", "host"):
-        if isinstance(manifest.get(name), dict):
-            manifest[name] |= {key: inner for key in list(manifest[name])[:3]}
-    with stored(manifest_json=json.dumps(manifest).encode()) as folder:
-        look_at_if_sound(folder)
-
-
-@FEW
-@given(damaged(PARQUET))
-def test_a_damaged_table_is_refused_or_read(content: bytes) -> None:
-    with stored(samples_parquet=content) as folder:
-        assert len(load_run(folder).trials) > 0  # the journal is the truth
-        (folder / "journal.jsonl").unlink()
-        look_at_if_sound(folder)
-
-
-def page(*links: tuple[str, bytes]) -> bytes:
-    """A page with these links, as a report has them."""
-    made = [
-        f'<li><a data-tarebench="{kind}" download="x" href="'
-        f'{embedded.data_address("application/x", content)}">x</a></li>'
-        for kind, content in links
-    ]
-    return f"<html>{''.join(made)}</html>".encode()
+PARQUET, MANIFEST = sound().parquet, sound().manifest
 
 
 def refused(path: Path) -> str:
@@ -160,15 +36,6 @@ def refused(path: Path) -> str:
     assert raised.value.hint
     assert "\n" not in raised.value.message
     return raised.value.message
-
-
-@FEW
-@given(damaged(page(("manifest", MANIFEST), ("samples", PARQUET))))
-def test_a_damaged_page_is_refused_or_read(content: bytes) -> None:
-    with tempfile.TemporaryDirectory() as place:
-        path = Path(place) / "report.html"
-        path.write_bytes(content)
-        look_at_if_sound(path)
 
 
 def test_a_page_in_another_encoding_is_read(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from harness.errors import HarnessError, UsageError
@@ -143,5 +142,14 @@ def test_run_folder_must_be_new_or_empty(tmp_path: Path) -> None:
 
 def test_records_of_another_version_are_not_misread(tmp_path: Path) -> None:
     (tmp_path / JOURNAL).write_bytes(b'{"trial":"1","new":1}\n')
-    with pytest.raises(msgspec.ValidationError):
+    with pytest.raises(UsageError, match=r"line 1 of .* is no record of this version"):
         records(tmp_path)
+
+
+def test_a_damaged_line_costs_its_trial_alone(tmp_path: Path) -> None:
+    with Journal(tmp_path) as opened:
+        for name in "123":
+            opened.append(record(name))
+    lines = (tmp_path / JOURNAL).read_bytes().splitlines(keepends=True)
+    (tmp_path / JOURNAL).write_bytes(b"".join([lines[0], lines[1][:40] + b"\xff\n", lines[2]]))
+    assert [each.trial for each in records(tmp_path)] == ["1", "3"]
