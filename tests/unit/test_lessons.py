@@ -174,6 +174,26 @@ def test_a_lesson_that_is_filled_in_runs_too(text: Path, filled: Mapping[str, st
     assert filled[text.stem] == ""
 
 
+def test_what_the_lesson_before_the_first_says_is_true() -> None:
+    facts = fact_table(demo("isolation"))
+    containers = ["crun", "docker"]
+    assert facts.loc["kernel", ["bare", "chroot", *containers]].nunique() == 1
+    assert facts["qemu"]["kernel"] != facts["bare"]["kernel"]
+    assert (facts.loc["processes.root", [*containers, "qemu"]] == "0").all()
+    assert int(facts["bare"]["processes.root"].split()[0]) > 1
+    run = demo("cpu")
+    assert run.manifest["host"]["hypervisor"] is True  # "boxes can stand in boxes"
+    computing = ratios(run, "cpu.events", test="sysbench cpu", threads="1")
+    asking = ratios(run, "cpu.syscalls", test="stress-ng null", threads="1")
+    for found in (computing, asking):
+        assert found["ratio"][containers].between(0.8, 1.25).all()
+        assert found["high"]["qemu"] < 0.5 * found["low"][containers].min()
+    assert (computing["low"][containers] < 1.1).all()  # "not there"
+    assert (computing["high"][containers] > 0.9).all()
+    weight = medians(demo("memory"), "memory.charged", state="idle")["median"]
+    assert 10 * weight["crun"] < weight["docker"] < weight["qemu"] / 5
+
+
 def test_what_the_first_lesson_says_is_true_of_its_data() -> None:
     """Its words name no number, but they do say which is larger."""
     ready = medians(demo("quick"), READY)
