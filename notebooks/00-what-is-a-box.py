@@ -31,10 +31,12 @@ from harness.analysis import (
     medians,
     ratios,
     readable,
+    speak,
 )
 from harness.report import architecture_figure, figure, guess_figure
 
 pd.set_option("display.max_colwidth", None)
+speak("en")
 isolation, cpu, memory = demo("isolation"), demo("cpu"), demo("memory")
 architecture_figure()
 
@@ -97,8 +99,8 @@ host = cpu.manifest["host"]
 pd.Series(
     {
         "processor": host["cpu_model"],
-        "cores": host["cores"],
-        "kernel": host["kernel"],
+        "number of cores": host["cores"],
+        "its kernel": host["kernel"],
         "itself a virtual machine": "yes" if host["hypervisor"] else "no",
         "itself in a container": host["container"] or "no",
     },
