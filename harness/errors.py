@@ -31,6 +31,10 @@ class HarnessError(Exception):
         self.message = message
         self.hint = hint
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in a notebook: the sentence and the hint, as in a terminal."""
+        return [self.message, *([f"  hint: {self.hint}"] if self.hint else [])]
+
 
 class UsageError(HarnessError):
     """The command line, a scenario or a path given by the user cannot be used."""
