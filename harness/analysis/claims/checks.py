@@ -130,7 +130,7 @@ def lacking(check: Check, runs: Sequence[Source]) -> str:
     names = metrics_of(check)
     holding = [run for run in runs if run.data.series(*names)] if names else list(runs)
     if not holding:
-        return say("no run has {names}", names=" or ".join(names))
+        return say("no run has {names}", names=say(" or ").join(names))
     of = [run for run in holding if _boxes(run, check.of, names)]
     if not of:
         return say("no box is of the kind {kind}", kind=check.of)
