@@ -7,6 +7,7 @@ JSON object a line, tells where it listens and what it has sent; a thread reads 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.client
 import json
@@ -21,7 +22,7 @@ from typing import IO, Any
 from harness.clock import Deadline
 from harness.errors import CommandFailed
 from harness.model import Ledger
-from harness.process import find_program, spawn
+from harness.process import Process, find_program, spawn
 from runtimes.daemon_parts import all_pids, argv_of, end_process
 
 KIND = "image-registry"
@@ -42,6 +43,8 @@ class RegistryServer:
         self._folder = folder
         self._changed = threading.Condition()
         self._ended = False
+        self._reader: threading.Thread | None = None
+        self._process: Process | None = None
         self._said: list[Mapping[str, Any]] = []
         self._told = ""
         self.address = ""
@@ -74,8 +77,13 @@ class RegistryServer:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        cleaner.remove(str(self._folder), {})
-        self._reader.join()
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):  # a cleaner's doing
+                self._process.kill()
+                self._process.wait()
+        if self._reader is not None:
+            self._reader.join()
+        shutil.rmtree(self._folder, ignore_errors=True)
         self._inventory.removed(KIND, str(self._folder))
 
     def held_bytes(self) -> int:
