@@ -36,11 +36,10 @@ def values(samples: Sequence[Sample], **dimensions: str) -> Mapping[str, float]:
 @pytest.mark.parametrize(
     "name",
     [
-        "chroot",
         "docker,network=none",
         *(
             pytest.param(name, marks=pytest.mark.slow)
-            for name in ("runc", "bwrap", "containerd", "podman,network=none", "runsc")
+            for name in ("chroot", "runc", "bwrap", "containerd", "podman,network=none", "runsc")
         ),
     ],
 )
