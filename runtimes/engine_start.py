@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -51,14 +52,15 @@ def spawn_daemon(argv: Sequence[str], output: int, **environment: str) -> Proces
 
 
 def wait_up(
-    socket: Path, daemons: Sequence[Process], log: Path, title: str, version: str = ANY_VERSION
+    path: Path, daemons: Sequence[Process], log: Path, title: str, version: str = ANY_VERSION
 ) -> None:
     """Until it answers: its socket exists early, and holds our first question until then.
 
-    Raises RuntimeUnavailable with the last words of its log.
+    For an instant it has its name already and nobody listens yet. Raises RuntimeUnavailable with
+    the last words of its log.
     """
     deadline, pause_s = Deadline(START_TIMEOUT_S), 0.005
-    while not socket.exists():
+    while not _listens(path):
         if not all(daemon.is_running() for daemon in daemons):
             raise RuntimeUnavailable(f"{title} did not start: {_said(log)}")
         if deadline.over:
@@ -68,10 +70,19 @@ def wait_up(
         time.sleep(pause_s)
         pause_s = min(pause_s * 1.5, 0.1)
     try:
-        api = connect(f"unix://{socket}", deadline.left_s(), version)
+        api = connect(f"unix://{path}", deadline.left_s(), version)
     except HarnessError as error:
         raise RuntimeUnavailable(f"{error.message}; {_said(log)}", error.hint) from error
     api.close()
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as end:
+        try:
+            end.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+    return True
 
 
 def _said(log: Path) -> str:
