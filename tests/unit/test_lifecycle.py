@@ -110,8 +110,8 @@ def test_the_report_has_a_row_for_each_step_that_there_is(tmp_path: Path) -> Non
     assert len(exhibit.table.headings) == len(STEPS) + 3
     assert [row[0] for row in exhibit.table.rows] == ["crun", "kvm"]
     rows = {str(cell[0]) for cell in exhibit.chart.numbers.rows}
-    assert {"crun: pause", "kvm: start from a file"} <= rows
-    assert "crun: save to a file" not in rows
+    assert {"crun,pause", "kvm,start from a file"} <= rows
+    assert "crun,save to a file" not in rows
     for layout in (WIDE, NARROW):
         with settings():
             assert exhibit.chart.draw(layout).axes

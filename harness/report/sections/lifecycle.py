@@ -50,7 +50,7 @@ def _chart(run: RunData, rows: Sequence[RuntimeRow]) -> Chart | None:
     found: list[DotRow] = []
     for metric, words in STEPS.items():
         for row in dot_rows(run, rows, metric):
-            name = say("{runtime}: {step}", runtime=row.subject.name, step=say(words))
+            name = f"{row.subject.name},{say(words)}"  # as a parameter: on a line of its own
             found.append(replace(row, subject=replace(row.subject, name=name)))
     plot = DotPlot(tuple(found), "s", "from asking until it is done, logarithmic scale")
     made = dots("lifecycle", plot, say("Time of each step in the life of a box"))

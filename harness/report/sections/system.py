@@ -53,7 +53,7 @@ def _chart(
         for layout, words in LAYOUTS.items():
             values = run.values(metric, row.runtime, layout=layout)
             if len(values):
-                name = say("{runtime}: {step}", runtime=row.runtime, step=say(words))
+                name = f"{row.runtime},{say(words)}"  # as a parameter: on a line of its own
                 named = replace(subject(row), name=name)
                 found.append(DotRow(named, tuple(values), (), statistics.median(values)))
     made = dots(metric.replace(".", "-"), DotPlot(tuple(found), unit, axis), title)
