@@ -60,16 +60,24 @@ def all_runs(more: Sequence[str] = ()) -> Sequence[Path]:
 
     Raises UsageError for a name that is neither.
     """
-    found = [run.folder for run in known_runs()]
-    for name in more:
-        folder = Path(name)
-        inside = sorted(folder.glob(f"*/{MANIFEST}")) if folder.is_dir() else []
-        deeper = sorted(folder.glob(f"*/*/{MANIFEST}")) if folder.is_dir() else []
-        if inside or deeper:
-            found += [path.parent for path in (*inside, *deeper)]
-        else:
-            found.append(find_run(name))
-    return found
+    return [
+        *(run.folder for run in known_runs()),
+        *(path for name in more for path in runs_in(name)),
+    ]
+
+
+def runs_in(name: str) -> Sequence[Path]:
+    """The runs in a folder of runs (and of such folders) or of reports, or the one that is named.
+
+    Raises UsageError for what is neither.
+    """
+    folder = Path(name)
+    if not folder.is_dir() or (folder / MANIFEST).is_file():
+        return [find_run(name)]
+    inside = [
+        path.parent for depth in ("*", "*/*") for path in sorted(folder.glob(f"{depth}/{MANIFEST}"))
+    ]
+    return [*inside, *sorted(folder.glob("*.html"))] or [find_run(name)]
 
 
 def find_run(name: str) -> Path:

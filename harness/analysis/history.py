@@ -117,7 +117,7 @@ def history(paths: Iterable[Path], wanted: Wanted | None = None) -> History:
     there: set[str] = set()
     for run in sorted(runs, key=lambda each: str(each.manifest.get("started_utc", ""))):
         there.update(run.rows.index.metrics)
-        for each in measured(run, wanted.metrics or _deciding(run)):
+        for each in measured(run, wanted.metrics or deciding(run)):
             if not each.curve and (not wanted.runtimes or each.runtime in wanted.runtimes):
                 series.setdefault(_key(run, each), []).append((run, each))
     if not series:
@@ -156,7 +156,7 @@ def _may_be_wanted(path: Path, wanted: Wanted) -> bool:
         return True
 
 
-def _deciding(run: RunData) -> Sequence[str]:
+def deciding(run: RunData) -> Sequence[str]:
     """The one metric of each experiment that its medians are judged by, and what the run's own
     scenario declares."""
     found = ["imported.wall", *(run.manifest.get("metrics") or ())]

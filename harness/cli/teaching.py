@@ -64,6 +64,45 @@ def claims(
 
 
 @app.command()
+def merge(
+    runs: Annotated[list[str], typer.Argument(help="Runs, reports, or folders that hold runs.")],
+    metric: Annotated[
+        list[str] | None, typer.Option(help="By default the deciding ones; may be repeated.")
+    ] = None,
+    runtime: Annotated[list[str] | None, typer.Option(help="Only this; may be repeated.")] = None,
+    every_run: Annotated[
+        bool, typer.Option("--every-run", help="Each run is a host of its own.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Also write the page here (.html).")] = None,
+    lang: Lang = "en",
+    as_json: Json = False,
+) -> None:
+    """Put a class's runs together: what is a property of the box, and what of the laptop?
+
+    A host is the unit, whatever its trials; docs/merging.md.
+    """
+    from harness.analysis.language import speaking
+    from harness.analysis.merging import Wanted
+    from harness.analysis.merging import merge as together
+    from harness.report.merged import document, terminal, write
+    from harness.runs import runs_in
+
+    found, refused = readable([str(path) for name in runs for path in runs_in(name)])
+    with speaking(lang):
+        merged = together(found, Wanted(tuple(metric or ()), tuple(runtime or ()), every_run))
+        if out is not None:
+            write(merged, out.absolute())
+        if as_json:
+            print_json({**document(merged), "unreadable": refused})
+        else:
+            print_rich(terminal(merged))
+    if out is not None:
+        typer.echo(out.absolute(), err=as_json)
+    if refused:
+        raise typer.Exit(UsageError.exit_code)
+
+
+@app.command()
 def explain(
     name: Annotated[
         str | None,

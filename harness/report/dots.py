@@ -50,13 +50,16 @@ class DotRow:
 
 @dataclass(frozen=True)
 class DotPlot:
-    """What to draw: the rows, the unit, and the harness's own limit where it has a meaning."""
+    """What to draw: the rows, the unit, and the harness's own limit where it has a meaning.
+
+    `reading` says what the signs mean, where a point is not a trial."""
 
     rows: tuple[DotRow, ...]
     unit: str
     axis: str
     floor: float | None = None
     floor_name: str = later("the harness's own floor")
+    reading: str = ""
 
     @property
     def numbers(self) -> Numbers:
@@ -99,6 +102,8 @@ def draw_dots(plot: DotPlot, layout: Layout) -> FigureBase:
 
 
 def _reading(plot: DotPlot) -> str:
+    if plot.reading:
+        return plot.reading
     if any(row.warmups for row in plot.rows):
         return say("Points: trials; crosses: warm-ups; stroke: median; band: its 95 % interval.")
     return say("Points: trials; stroke: median; band: its 95 % interval.")

@@ -43,6 +43,11 @@ _LOOSE = re.compile(r"(\d) (?=(?:ns|µs|ms|s|B|KiB|MiB|GiB|%|times)(?![A-Za-z]))
 
 def render(views: Sequence[View]) -> str:
     """The whole page."""
+    return page("report", views=views, downloads=[_downloads(v) for v in views])
+
+
+def page(template: str, **values: object) -> str:
+    """A page from one of the templates, with what all pages have: style, script and policy."""
     environment = Environment(
         loader=PackageLoader("harness.report"),
         autoescape=True,
@@ -58,15 +63,14 @@ def render(views: Sequence[View]) -> str:
     environment.filters["numbers"] = numbers
     environment.filters["tipped"] = tipped
     style, script = _part("style.css"), _part("tables.js")
-    return environment.get_template("report.html.j2").render(
+    return environment.get_template(f"{template}.html.j2").render(
         lang=LANGUAGES[spoken()],
         prose=f"prose.{spoken()}.j2",
-        views=views,
         policy=policy(style, script),
         style=Markup(style),
         script=Markup(script),
         version=__version__,
-        downloads=[_downloads(v) for v in views],
+        **values,
     )
 
 
