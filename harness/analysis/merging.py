@@ -29,7 +29,7 @@ from scipy import stats
 from harness.analysis import likeness, statistics
 from harness.analysis.frames import RunData
 from harness.analysis.history import deciding
-from harness.analysis.language import say
+from harness.analysis.language import later, say
 from harness.analysis.measured import Measured, measured, metric_of
 from harness.analysis.reference import machine
 from harness.analysis.relative import unfair
@@ -45,9 +45,9 @@ _REACH = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
 class Owner(StrEnum):
     """Whose property a number is."""
 
-    BOX = "the box"
-    LAPTOP = "the laptop"
-    UNDECIDED = "not decided"
+    BOX = later("the box")
+    LAPTOP = later("the laptop")
+    UNDECIDED = later("not decided")
 
 
 @dataclass(frozen=True)
@@ -162,8 +162,8 @@ class Wanted:
 def merge(runs: Sequence[RunData], wanted: Wanted | None = None) -> Merged:
     """Put runs of one scenario together, a host a run. Raises UsageError when nothing fits.
 
-    The commonest scenario, agent and image are those that are merged; what differs from them is
-    left out by name. With `every_run`, each run counts as a host of its own.
+    The commonest scenario and agent are those that are merged; what differs from them is left
+    out by name. With `every_run`, each run counts as a host of its own.
     """
     wanted = wanted or Wanted()
     left_out: dict[str, str] = {}
@@ -213,8 +213,8 @@ def _once(runs: Sequence[RunData], left_out: dict[str, str]) -> Sequence[RunData
 
 
 def _of_one_kind(runs: Sequence[RunData], left_out: dict[str, str]) -> Sequence[RunData]:
-    """Those of the commonest scenario, and among them of the commonest agent and image."""
-    for name, read in (("scenario", _scenario), ("agent", _agent), ("image", _image)):
+    """Those of the commonest scenario, and among them of the commonest agent."""
+    for name, read in ((later("scenario"), _scenario), (later("agent"), _agent)):
         ((common, _),) = Counter(map(read, runs)).most_common(1)  # the first where as many
         for run in runs:
             if read(run) != common:
@@ -232,10 +232,6 @@ def _scenario(run: RunData) -> str:
 
 def _agent(run: RunData) -> str:
     return str(run.manifest.get("image", {}).get("agent_sha256", ""))
-
-
-def _image(run: RunData) -> str:
-    return str(run.manifest.get("image", {}).get("digest", ""))
 
 
 def _hosts(runs: Sequence[RunData], every_run: bool, left_out: dict[str, str]) -> tuple[Host, ...]:
