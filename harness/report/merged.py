@@ -62,7 +62,8 @@ def _page(found: Merged) -> Page:
     return Page(
         found.scenario, found.title, counted(found), told(found), notes(found),
         _values_table(found), _ratios_table(found), tuple(_exhibits(found)), _hosts_table(found),
-        _differing(found), _left_out(found), embedded.text_address("text/csv", numbers(found).csv()),
+        _differing(found), _left_out(found),
+        embedded.text_address("text/csv", numbers(found).csv()),
     )  # fmt: skip
 
 
