@@ -134,17 +134,22 @@ def _times(limits: Limits, count: int) -> Limits:
 
 
 def script(scratch: str) -> str:
-    """What a shell does that starts all parts, each in a folder of its own below `scratch`."""
-    lines = []
+    """What a shell does that starts all parts, each in a folder of its own below `scratch`.
+
+    They are the parts of a pipe, through which nothing goes: a command in the background would
+    be given /dev/null, which not every box has.
+    """
+    parts = []
     for part, name in PARTS.items():
         folder, workload = f"{scratch}/{part}", _workloads()[name]
         assert workload.service is not None
         words = " ".join(shlex.quote(each) for each in workload.job(folder).argv)
         given = shlex.quote(workload.service.input)
-        lines.append(
-            f"mkdir {folder} && cd {folder} && printf %s {given} > input && {words} < input &"
+        parts.append(
+            f"{{ mkdir {folder} && cd {folder} && printf %s {given} > input "
+            f"&& exec {words} < input >&2; }}"
         )
-    return "\n".join([*lines, "wait"])
+    return " | ".join(parts)
 
 
 def _start_all(box: Instance) -> int:

@@ -37,7 +37,7 @@ def test_the_shell_gives_each_part_its_input_in_a_folder_of_its_own(tmp_path: Pa
         assert program in text
         text = text.replace(program, f"{shutil.which('tee')} given")
     text = text.replace(" -e stderr -p ", " ").replace(" -c /proc/self/fd/0", "")
-    subprocess.run(["sh", "-c", text], check=True, timeout=60, stdout=subprocess.DEVNULL)
+    subprocess.run(["sh", "-c", text], check=True, timeout=60, stderr=subprocess.DEVNULL)
     for part, name in PARTS.items():
         service = system._workloads()[name].service
         assert service is not None
