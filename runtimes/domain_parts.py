@@ -239,7 +239,7 @@ def bounded(uuid: str, limit_s: float) -> Iterator[None]:
     except Exception as error:
         if late.is_set() and not isinstance(error, DeadlineExceeded):
             raise DeadlineExceeded(
-                f"QEMU gave no answer in {limit_s:g} s, and was killed"
+                f"QEMU did not answer within {limit_s:g} s, and was killed"
             ) from error
         raise
     finally:
