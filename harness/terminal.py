@@ -266,6 +266,7 @@ def headline_tables(records: Sequence[TrialRecord]) -> Sequence[Table]:
             cells = [
                 (row, *(_value(units[name.partition("\n")[0]], own.get(name, ())) for name in part))
                 for row, own in rows.items()
+                if any(name in own for name in part)
             ]
             headings = [name.partition(".")[2] for name in part]
             tables.append(table("", (experiment, *headings), cells))
