@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from harness.clock import Deadline, Marks, now_ns
-from harness.errors import ChannelError, HarnessError
+from harness.errors import ChannelError, DeadlineExceeded, HarnessError
 from harness.experiments import ledger
 from harness.experiments.bench import Bench, Measurement
 from harness.experiments.cpu import BUSYBOX
@@ -185,8 +185,9 @@ def _answer(box: Serves, service: Service) -> int:
         try:
             box.send_request(service, now_ns())
             found = box.take_pong(deadline.left_s())
-            if found is not None:
-                return found[1]
+            if found is None:
+                raise DeadlineExceeded(f"{service.socket} did not answer in time")
+            return found[1]
         except ChannelError:
             if deadline.over:
                 raise

@@ -5,19 +5,21 @@ from __future__ import annotations
 import random
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from harness.analysis.frames import from_records, load_run
 from harness.analysis.summary import summarise
-from harness.errors import HarnessError
+from harness.errors import ChannelError, DeadlineExceeded, HarnessError
 from harness.experiments import system
 from harness.experiments.system import EACH, ONE, PARTS
 from harness.metrics import METRICS
 from harness.model import MIB, Limits, Outcome, RuntimeClass, Sample, TrialRecord
 from harness.report.sections.system import make
 from harness.report.style import NARROW, WIDE, settings
+from harness.serving import Service
 from harness.settings import System
 from tests.synthetic import Plan, make_run
 
@@ -49,6 +51,33 @@ def test_a_part_is_asked_in_its_own_folder_and_started_with_all() -> None:
     assert {each.socket for each in asked.values()} == {f"{part}/served.sock" for part in PARTS}
     assert len({tuple(each.job.argv) for each in asked.values()}) == 1
     assert {each.folder for each in asked.values()} == {"/tmp"}
+
+
+class Slow:
+    """Refuses a few requests, as what does not listen yet does; then answers, or says nothing."""
+
+    def __init__(self, refusals: int, *, silent: bool = False) -> None:
+        self.refusals, self.silent, self.asked = refusals, silent, 0
+
+    def send_request(self, service: Service, stamp_ns: int) -> None:
+        self.asked += 1
+
+    def take_pong(self, wait_s: float) -> tuple[int, int] | None:
+        if self.asked <= self.refusals:
+            raise ChannelError("the service does not listen")
+        return None if self.silent else (1, 2)
+
+
+def test_a_part_is_asked_until_it_answers_or_its_time_is_over() -> None:
+    store = system._asked("store", "/tmp")
+    brief = replace(store, job=replace(store.job, timeout_s=0.05))
+    late = Slow(3)
+    assert system._answer(late, store) == 2  # type: ignore[arg-type]
+    assert late.asked == 4
+    with pytest.raises(ChannelError, match="does not listen"):
+        system._answer(Slow(10**6), brief)  # type: ignore[arg-type]
+    with pytest.raises(DeadlineExceeded, match="did not answer in time"):
+        system._answer(Slow(0, silent=True), brief)  # type: ignore[arg-type]
 
 
 def test_bare_metal_has_no_box_for_all() -> None:
