@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from harness import registry
 from harness.errors import HarnessError, RuntimeUnavailable, brief
 from harness.model import Context, Image, Runtime, RuntimeFacts
+from harness.probes import host
 
 log = logging.getLogger(__name__)
 
@@ -74,15 +75,16 @@ def _ask(runtime: Runtime) -> RuntimeFacts:
 
     thread = threading.Thread(target=look, name=f"probe {runtime.name}", daemon=True)
     thread.start()
+    limit_s = PROBE_LIMIT_S * host.patience()
     try:
-        thread.join(PROBE_LIMIT_S)
+        thread.join(limit_s)
     except BaseException:
         thread.join(_GRACE_S)
         raise
     if thread.is_alive():
         answer.add_done_callback(lambda late: runtime.close())
         raise NoAnswer(
-            f"it did not answer within {PROBE_LIMIT_S:g} s",
+            f"it did not answer within {limit_s:g} s",
             "see whether its daemon hangs; restart or stop it",
         )
     return answer.result()

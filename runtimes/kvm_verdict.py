@@ -19,9 +19,6 @@ from harness.model import Frozen
 from harness.probes import host
 
 _DEADLINE_S = 20.0
-_EMULATED_DEADLINE_S = 180.0
-"""On a host whose processor is itself software, a guest that boots is slower than one that hangs
-elsewhere."""
 CPUS: tuple[tuple[str, ...], ...] = ((), ("arch-capabilities",))
 """The host's CPU as it is; and without a register that some nested KVMs refuse to set, at
 which QEMU dies before the guest starts."""
@@ -59,7 +56,7 @@ def conditions(emulator: Path, machine: str, uri: str) -> dict[str, str]:
 
 def deadline_s() -> float:
     """Until when a guest must have booted here."""
-    return _EMULATED_DEADLINE_S if host.is_emulated(host.kind()) else _DEADLINE_S
+    return _DEADLINE_S * host.patience()
 
 
 def check_device() -> None:

@@ -24,6 +24,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 from harness.errors import RuntimeUnavailable
 from harness.model import Context, Parameter
+from harness.probes import host
 from harness.probes.cgroups import Group, Layout
 from harness.process import Process, find_program, spawn
 from runtimes.daemon_parts import (
@@ -199,13 +200,13 @@ class PrivateLibvirt:
 
     def _wait(self, daemon: Process, notices: socket.socket) -> None:
         """Until it tells that it is up, which it does as services tell it systemd."""
-        waiting = select.poll()
+        waiting, limit_s = select.poll(), _START_TIMEOUT_S * host.patience()
         waiting.register(notices, select.POLLIN)
         waiting.register(daemon.pidfd, select.POLLIN)
-        ready = dict(waiting.poll(_START_TIMEOUT_S * 1000))
+        ready = dict(waiting.poll(limit_s * 1000))
         if notices.fileno() in ready:
             return
-        why = "ended" if ready else f"was not up after {_START_TIMEOUT_S:g} s"
+        why = "ended" if ready else f"was not up after {limit_s:g} s"
         said = (self.folder / "log").read_text(errors="replace").strip()[-_LOG_CHARACTERS:]
         raise RuntimeUnavailable(f"a private {_DAEMON} {why}: {said or 'it said nothing'}")
 

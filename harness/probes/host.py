@@ -42,6 +42,8 @@ EMULATED = "QEMU TCG"
 """A guest of QEMU that says so itself, or to which no KVM clock is offered: its processor is
 software."""
 
+_EMULATED_PATIENCE = 8
+
 _CLOCKS = {"kvm-clock": "KVM", "hyperv_clocksource_tsc_page": "Hyper-V", "xen": "Xen"}
 
 
@@ -170,6 +172,12 @@ def is_virtual() -> bool | None:
 def is_emulated(found: object) -> TypeGuard[str]:
     """Whether what `virtualization` returned means that the processor is software."""
     return isinstance(found, str) and found.endswith(EMULATED)
+
+
+def patience() -> int:
+    """By how much a time limit is longer here: on an emulated host all takes so much longer that
+    what works would be taken for what hangs."""
+    return _EMULATED_PATIENCE if is_emulated(kind()) else 1
 
 
 def kind() -> str | None:
