@@ -5,7 +5,8 @@ The application has three parts that stay and answer: a web server (nginx), a st
 boxes are asked for in one instant, and in each a part is started as soon as it is ready; in
 `one-box` there is one, in which a shell starts all three. Either is up when the last part has
 given its first answer, on the host's clock, and what it holds is read then, from the same ledger.
-The one box has the limits of the three together. Parts do not speak with each other: what a
+The one box has the limits of the three together,
+of processors no more than the host has. Parts do not speak with each other: what a
 network between boxes costs is not in it.
 
 Bare metal has no box, and so no such thing as one box with all: there, three bare processes
@@ -31,6 +32,7 @@ from harness.experiments.identity import combined
 from harness.experiments.jobs import WorkloadFailed, start_service
 from harness.metrics import METRICS
 from harness.model import Identity, Instance, Limits, Mark, Runtime, RuntimeClass, Sample
+from harness.probes import cpu
 from harness.scenario import shared_workloads
 from harness.serving import Serves, Service
 from harness.settings import System
@@ -110,7 +112,7 @@ def _each(bench: Bench, settings: System) -> Measurement:
 
 def _one(bench: Bench, settings: System) -> Measurement:
     """All parts in one box, which has the limits of all."""
-    whole = replace(bench, limits=_times(bench.limits, len(PARTS)))
+    whole = replace(bench, limits=_times(bench.limits, len(PARTS), cpu.count()))
     marks = Marks()
     before = ledger.read_point(bench, ())
     with whole.instance(marks, settings.ready_timeout_s) as box:
@@ -122,14 +124,14 @@ def _one(bench: Bench, settings: System) -> Measurement:
     return Measurement(samples=_samples(ONE, served - asked, before, after), identity=proof)
 
 
-def _times(limits: Limits, count: int) -> Limits:
-    def more(value: float | None) -> float | None:
-        return None if value is None else value * count
-
+def _times(limits: Limits, count: int, host_cpus: int) -> Limits:
+    """So many times the limits; of processors no more than the host has, for an engine refuses
+    more, and nobody could have them."""
+    cpus, memory, pids = limits.cpus, limits.memory_bytes, limits.pids
     return Limits(
-        more(limits.cpus),
-        None if limits.memory_bytes is None else limits.memory_bytes * count,
-        None if limits.pids is None else limits.pids * count,
+        None if cpus is None else min(cpus * count, max(host_cpus, cpus)),
+        None if memory is None else memory * count,
+        None if pids is None else pids * count,
     )
 
 

@@ -88,8 +88,9 @@ def test_bare_metal_has_no_box_for_all() -> None:
 
 
 def test_the_one_box_has_the_limits_of_all() -> None:
-    assert system._times(Limits(0.5, 64 * MIB, 100), 3) == Limits(1.5, 192 * MIB, 300)
-    assert system._times(Limits(), 3) == Limits()
+    assert system._times(Limits(0.5, 64 * MIB, 100), 3, 2) == Limits(1.5, 192 * MIB, 300)
+    assert system._times(Limits(cpus=1), 3, 2) == Limits(cpus=2)
+    assert system._times(Limits(), 3, 2) == Limits()
 
 
 def test_memory_is_absent_where_part_of_it_could_not_be_counted() -> None:
