@@ -8,6 +8,7 @@ SCENARIO ?= quick
 RUN_ARGS ?=
 SCENARIOS ?= quick phases docker cold parallel service ladder density memory io cpu
 PYTEST_ARGS ?=
+SOAK_MINUTES ?= 120
 VENV      = .venv/bin
 BOOTSTRAP = $(PYTHON) setup/bootstrap.py
 # Done once; without an image, what needs none goes on.
@@ -17,7 +18,7 @@ IMAGE     = trap : INT; $(VENV)/tarebench image build || { status=$$?; \
 export YES
 
 .DEFAULT_GOAL := help
-.PHONY: help run reference lessons setup test test-all test-lab setup-test lint clean-env
+.PHONY: help run reference lessons setup test test-all soak test-lab setup-test lint clean-env
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +48,10 @@ test-lab: setup-test ## KVM, Xen and systemd in emulated machines; PROFILE=kvm f
 	@$(IMAGE)
 	@$(VENV)/python -m pytest $(if $(PROFILE),tests/laboratory/test_$(PROFILE).py,tests/laboratory) \
 	    --timeout 3600 $(PYTEST_ARGS)
+
+soak: setup-test ## Two hours and 5,000 trials, watched: nothing may grow, nothing may be left
+	@$(IMAGE)
+	@$(VENV)/python -m tests.soak --minutes $(SOAK_MINUTES)
 
 reference: setup ## Run every scenario, and keep small copies for results/reference
 	@$(IMAGE)
