@@ -94,9 +94,8 @@ def _context(boot: bool = True) -> Iterator[Context]:
         inventory.will_make("directory", str(state))
         inventory.will_make("cgroup", group)
         try:
-            state.parent.mkdir(parents=True, exist_ok=True)
-            paths.make_private(state)
-            with run_group(group):
+            paths.make_state(state)
+            with paths.readable(), run_group(group):
                 yield Context(token, paths.cache(), state, group, inventory, {"boot": boot})
         finally:
             sweep(inventory)

@@ -7,10 +7,13 @@ their own. `TAREBENCH_CACHE` and `TAREBENCH_STATE` override.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from harness.errors import EnvironmentRefused
 
 MANIFEST = "manifest.json"
 JOURNAL = "journal.jsonl"
@@ -98,6 +101,34 @@ def is_file(path: Path) -> bool:
     return exists(path) and path.is_file()
 
 
+def require_plain(folder: Path) -> None:
+    """Raises EnvironmentRefused for control characters: not every configuration can quote them."""
+    if any(ord(letter) < 32 or ord(letter) == 127 for letter in str(folder)):
+        raise EnvironmentRefused(
+            f"the folder {str(folder)!r} has a control character in its name",
+            "choose another: TAREBENCH_CACHE names the cache, TMPDIR what is temporary",
+        )
+
+
+@contextlib.contextmanager
+def readable() -> Iterator[None]:
+    """What is made meanwhile can be read by everybody and written by its owner alone.
+
+    A box's job is an ordinary user and must reach the image and its own folder, whatever the
+    umask of who runs us; what must not be read is made private where it is made.
+    """
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def settle_umask() -> None:
+    """Keep the user's umask, but never one by which others may write, or we may not ourselves."""
+    os.umask((os.umask(0o077) | 0o022) & 0o077)
+
+
 def make_private(folder: Path) -> None:
     """Make a folder that only its owner can enter, whatever the umask; refuse another's.
 
@@ -108,3 +139,14 @@ def make_private(folder: Path) -> None:
     if status.st_uid != os.geteuid() or folder.is_symlink():
         raise OSError(f"{folder} belongs to someone else")
     folder.chmod(0o700)
+
+
+def make_state(folder: Path) -> None:
+    """Make a run's own folder (`run_state`), and the one above it, which is ours too.
+
+    Raises OSError where another user has put one there: in a folder of theirs they could
+    replace ours.
+    """
+    folder.parent.parent.mkdir(parents=True, exist_ok=True)
+    make_private(folder.parent)
+    make_private(folder)

@@ -31,12 +31,14 @@ def make_place(token: str, inventory: Inventory, stack: ExitStack) -> Place:
     """The run's own folders and control group, on the inventory before they are made."""
     state, scratch = paths.run_state(token), paths.scratch(token)
     group_name = run_group_name(token)
+    for folder in (state, scratch):
+        paths.require_plain(folder)
     inventory.will_make("directory", str(state))
     inventory.will_make("directory", str(scratch))
     inventory.will_make("cgroup", group_name)
+    stack.enter_context(paths.readable())
     try:
-        state.parent.mkdir(parents=True, exist_ok=True)
-        paths.make_private(state)
+        paths.make_state(state)
         scratch.mkdir(parents=True, exist_ok=True)
         scratch.chmod(0o711)
     except OSError as error:

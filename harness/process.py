@@ -25,12 +25,21 @@ log = logging.getLogger(__name__)
 
 _PR_SET_CHILD_SUBREAPER = 36
 _TAIL_CHARACTERS = 2000
-_SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
+_SYSTEM_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin")
+
+
+def search_path() -> str:
+    """Where programs are looked for: absolute folders alone.
+
+    An empty part of a search path is the current folder, which may be anybody's.
+    """
+    given = (os.environ.get("PATH") or os.defpath).split(os.pathsep)
+    return os.pathsep.join(f for f in (*given, *_SYSTEM_PATH) if Path(f).is_absolute())
 
 
 def find_program(name: str) -> str | None:
     """A program's path, also where an ordinary user's search path does not lead."""
-    return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:{_SYSTEM_PATH}")
+    return shutil.which(name, path=search_path())
 
 
 def run(
@@ -50,9 +59,12 @@ def run(
     """
     line = [os.fspath(part) for part in argv]
     log.debug("run %s", shlex.join(line))
+    program = line[0] if "/" in line[0] else find_program(line[0])
+    if program is None:
+        raise CommandFailed(f"{line[0]} is not installed", hint)
     try:
         done = subprocess.run(
-            line, executable=find_program(line[0]),
+            line, executable=program,
             input=input, stdin=subprocess.DEVNULL if input is None else None, env=env,
             cwd=cwd, timeout=timeout_s, capture_output=True, check=False,
         )  # fmt: skip

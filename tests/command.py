@@ -50,12 +50,14 @@ class Place:
             **self.env,
         }  # fmt: skip
 
-    def tarebench(self, *arguments: str | Path, env: Mapping[str, str] | None = None) -> Said:
-        """Run the command to its end."""
+    def tarebench(
+        self, *arguments: str | Path, env: Mapping[str, str] | None = None, umask: int = -1
+    ) -> Said:
+        """Run the command to its end; with a umask of -1 under ours."""
         done = subprocess.run(
             [PROGRAM, *map(str, arguments)], cwd=self.folder, env={**self.env, **(env or {})},
             capture_output=True, text=True, timeout=self.time_limit_s, check=False,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL, umask=umask,
         )  # fmt: skip
         return Said(done.returncode, done.stdout, done.stderr)
 

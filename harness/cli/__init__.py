@@ -8,12 +8,13 @@ CSV, a list); everything for people goes to standard error.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Annotated, cast
 
 import typer
 
-from harness import __version__
+from harness import __version__, paths, process
 from harness.cli import (
     checking,
     comparing,
@@ -56,6 +57,8 @@ _WrongCommandLine = cast("type[Exception]", typer.BadParameter.__mro__[2])
 
 def main() -> None:
     """The entry point: turns every error into one sentence, a hint and a status."""
+    paths.settle_umask()
+    os.environ["PATH"] = process.search_path()  # for libraries and for programs that we start
     try:
         status = app(standalone_mode=False)
     except HarnessError as error:

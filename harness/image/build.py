@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from harness import process
+from harness import paths, process
 from harness.errors import CommandFailed, ImageError
 from harness.image.agent import build_agent
 from harness.image.cache import (
@@ -62,9 +62,10 @@ def build(
     tell = progress or (lambda _: None)
     if not refresh and (ready := find(cache, extra)) is not None:
         return ready
-    agent = build_agent(cache)
+    with paths.readable():
+        agent = build_agent(cache)
     images = images_directory(cache)
-    with locked(images / ".lock"):
+    with paths.readable(), locked(images / ".lock"):
         if not refresh and (ready := find(cache, extra)) is not None:
             return ready  # another process has built it while we waited
         remove_stale_partials(images)

@@ -8,7 +8,6 @@ flags, so that it is compiled once.
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +52,7 @@ class Program:
         """
         if (ready := self.cached(cache)) is not None:
             return ready
-        compiler = shutil.which("cc") or shutil.which("gcc")
+        compiler = process.find_program("cc") or process.find_program("gcc")
         if compiler is None:
             raise ImageError(f"the {self.name} cannot be compiled: there is no C compiler", _HINT)
         final = cache / self.name / self.key

@@ -9,7 +9,6 @@ import re
 import shutil
 import struct
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -23,6 +22,7 @@ import pytest
 from harness import paths
 from harness.imagecheck import built
 from tests.command import PROGRAM, TIME_LIMIT_S, Place, Said
+from tests.ordinary import USER, as_user
 
 pytestmark = [
     pytest.mark.integration,
@@ -327,50 +327,24 @@ def test_full_disk_is_told_and_loses_nothing(place: Place, size_kib: int) -> Non
 @pytest.fixture
 def user_home() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="tarebench-user-"))
-    os.chown(folder, 4321, 4321)
+    os.chown(folder, USER, USER)
     yield folder
     shutil.rmtree(folder)
 
 
 def test_bare_metal_works_for_an_ordinary_user(user_home: Path) -> None:
     """With the image that root has built and shares, and no rights at all."""
-    if os.geteuid() != 0 or shutil.which("setpriv") is None:
-        pytest.skip("needs root and setpriv to become someone else")
-    become = ["setpriv", "--reuid=4321", "--regid=4321", "--clear-groups"]
-    libraries = Path(pytest.__file__).parents[1]
-    env = {
-        "HOME": str(user_home), "PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONPATH": f"{libraries}:{Path(__file__).parents[2]}",
-    } | {key: os.environ[key] for key in ("TAREBENCH_CACHE",) if key in os.environ}  # fmt: skip
-    candidates = (usable(become, path, env) for path in (sys.executable, "/usr/bin/python3"))
-    python = next(filter(None, candidates), None)
-    if python is None:
-        pytest.skip("another user may not start this Python, or not enter the checkout's folder")
-    command = [*become, "env", python, "-c", "from harness.cli import main; main()"]
-    done = subprocess.run(
-        [*command, "run", "quick", "--runtime", "bare", "--repeat", "1"], cwd=user_home, env=env,
-        capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False,
-    )  # fmt: skip
+    if os.geteuid() != 0:
+        pytest.skip("needs root to become someone else")
+    done = as_user(user_home, "run", "quick", "--runtime", "bare", "--repeat", "1")
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()).is_relative_to(user_home)
     assert "only root can read" in done.stderr or "ordinary user" in done.stderr
-    refused = subprocess.run(
-        [*command, "run", "quick", "--runtime", "chroot"], cwd=user_home, env=env,
-        capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False,
-    )  # fmt: skip
+    refused = as_user(user_home, "run", "quick", "--runtime", "chroot")
     assert refused.returncode == 3, refused.stderr
     assert "tarebench: chroot needs root" in refused.stderr
     assert "hint: run the same command with sudo" in refused.stderr
     assert not list(paths.SHARED_CACHE.glob("scratch/*tarebench-user*"))
-
-
-def usable(become: list[str], python: str, env: dict[str, str]) -> str | None:
-    """The interpreter, if another user may start it, it is of our version, and finds our code."""
-    code = "import sys, harness.model; print(*sys.version_info[:2])"
-    said = subprocess.run(
-        [*become, "env", python, "-c", code], env=env, capture_output=True, text=True, check=False
-    )
-    return python if said.stdout.split() == [str(n) for n in sys.version_info[:2]] else None
 
 
 # ---------------------------------------------------------------- a terminal of 80 columns
