@@ -508,3 +508,24 @@ def test_what_the_seventh_lesson_says_of_the_jail_is_true() -> None:
         assert root["chroot"] == 1
         assert user["chroot"] == (fact == "loopback")
         assert root["bwrap"] == root["crun"] == 0
+
+
+def test_what_the_sixth_lesson_says_of_its_rounds_is_true() -> None:
+    """Its discussions tell what may be; what was measured, its cells alone tell."""
+    run = demo("interference")
+    loads = {"cpu", "memory", "disk", "fork"}
+    series = run.series("interference.slowdown")
+    told = [each.dimensions for each in series]
+    crun, bare = (
+        [each.dimensions for each in series if each.runtime == name] for name in ("crun", "bare")
+    )
+    assert {each["victim"] for each in told} == {each["aggressor"] for each in told} == loads
+    for on in ("on", "off"):
+        middle = [d for d in crun if d["limits"] == on and d["quantile"] == "0.5"]
+        assert len(middle) == len(loads) ** 2
+    assert {each["limits"] for each in bare} == {"off"}
+    noted = run.trials[run.trials["experiment"] == "interference"].groupby("runtime", observed=True)
+    conditions = noted["conditions"].last()
+    for name in ("bare", "crun"):
+        assert conditions[name]["workers_off"] == conditions[name]["host_cpus"] > 1
+    assert run.manifest["scenario"]["limits"]["cpus"] >= 1
