@@ -61,7 +61,9 @@ question(run)
 # %%
 noted = run.trials[run.trials["experiment"] == "interference"].groupby("runtime", observed=True)
 told = pd.DataFrame(list(noted["conditions"].last()), index=list(noted.groups))
-told.reindex(columns=["host_cpus", "workers_off", "workers_on", "left_out"]).fillna("")
+told.reindex(columns=["host_cpus", "workers_off", "workers_on", "left_out"]).astype(object).fillna(
+    ""
+)
 
 # %% [markdown]
 # `host_cpus` is how many processors the host has, `workers_off` and `workers_on` how many workers
