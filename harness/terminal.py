@@ -245,12 +245,16 @@ def _by_class(rows: Sequence[Sequence[str]], kinds: Mapping[str, str]) -> list[S
     return found
 
 
+_OWN_TABLE = frozenset({"interference"})
+"""Experiments whose closing table is a module of its own."""
+
+
 def headline_tables(records: Sequence[TrialRecord]) -> Sequence[Table]:
     """The headline metrics of each other experiment: a line a runtime, a few columns a table."""
     found: dict[str, dict[str, dict[str, list[float]]]] = {}
     units: dict[str, str] = {}
     for record in records:
-        if record.warmup or record.experiment not in HEADLINES:
+        if record.warmup or record.experiment not in HEADLINES or record.experiment in _OWN_TABLE:
             continue
         rows = found.setdefault(record.experiment, {})
         for sample in record.samples:

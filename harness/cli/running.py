@@ -106,6 +106,7 @@ def _execute(request: Request, quiet: bool) -> None:
     from harness.events import Finishing
     from harness.isolation_table import isolation_table
     from harness.ladder_table import ladder_table
+    from harness.neighbours_table import neighbours_table
     from harness.terminal import headline_tables, progress, results_table
 
     screen = console()
@@ -128,7 +129,8 @@ def _execute(request: Request, quiet: bool) -> None:
         ladder = request.scenario.experiments.ladder
         climbed = [ladder_table(stored, ladder.rungs)] if ladder else []
         apart = [isolation_table(stored)] if request.scenario.experiments.isolation else []
-        for table in (results_table(stored), *climbed, *apart, *headline_tables(stored)):
+        own = (*climbed, *apart, neighbours_table(stored))
+        for table in (results_table(stored), *own, *headline_tables(stored)):
             if table.row_count:
                 screen.print(table)
         say(f"report: {request.folder / 'report.html'}")

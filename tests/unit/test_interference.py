@@ -20,11 +20,13 @@ from harness.experiments.bench import Bench
 from harness.metrics import METRICS
 from harness.model import Limits, LimitSupport, Outcome, RuntimeClass, RuntimeFacts, Sample, Support
 from harness.model import TrialRecord as Record
+from harness.neighbours_table import neighbours_table
 from harness.parsers import OutputUnreadable, sysbench
 from harness.report.sections.interference import make
 from harness.report.sheet import Layout
 from harness.report.style import NARROW, WIDE, settings
 from harness.settings import Interference
+from harness.terminal import headline_tables
 from tests.synthetic import Plan, make_run
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
@@ -223,3 +225,25 @@ def test_a_pairs_interval_is_that_of_its_blocks(run: RunData) -> None:
 def test_nothing_is_said_where_nobody_had_a_neighbour(tmp_path: Path) -> None:
     run = load_run(make_run(tmp_path / "run", Plan(blocks=1)))
     assert make(run, summarise(run)) is None
+
+
+def test_a_terminal_gets_a_line_a_victim_and_a_column_a_neighbour() -> None:
+    def record(block: int, slowdown: float) -> Record:
+        told = {"limits": "on", "victim": "cpu", "aggressor": "disk"}
+        return Record(
+            trial=str(block), experiment="interference", runtime="crun", runtime_class="container",
+            accel="none", block=block, position=0, warmup=False, outcome=Outcome.OK, reason="",
+            started_utc="", wall_s=1.0,
+            samples=[
+                Sample("interference.slowdown", value, "1", told | {"quantile": quantile})
+                for quantile, value in (("0.5", slowdown), ("0.9", 9.0))
+            ],
+        )  # fmt: skip
+
+    records = [record(0, 1.2), record(1, 1.4), record(2, 3.0)]
+    found = neighbours_table(records)
+    assert [column.header for column in found.columns] == ["box", "limits", "victim", "beside disk"]
+    assert [str(cell) for column in found.columns for cell in column.cells] == [
+        "crun", "on", "cpu", "1.40 ×",
+    ]  # fmt: skip
+    assert headline_tables(records) == []
