@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import shutil
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,8 @@ class Inventory:
     def __init__(self, run_id: str, folder: Path | None = None) -> None:
         self._folder = folder or paths.inventories()
         self.path = self._folder / f"{run_id}.jsonl"
+        self._lock = threading.Lock()
+        self._closed = False
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._file = self._open()
@@ -79,9 +82,8 @@ class Inventory:
 
     def will_make(self, kind: str, name: str, **details: str) -> None:
         """Write a thing down; it may be made once this has returned."""
-        self._write({"op": "make", "kind": kind, "name": name, "details": details})
-        if kind not in _ENDS_WITH_BOOT:
-            os.fdatasync(self._file)
+        line = {"op": "make", "kind": kind, "name": name, "details": details}
+        self._write(line, durable=kind not in _ENDS_WITH_BOOT)
 
     def removed(self, kind: str, name: str) -> None:
         """Strike a thing out: it is gone.
@@ -93,15 +95,22 @@ class Inventory:
         except EnvironmentRefused:
             log.exception("striking out %s %s", kind, name)
 
-    def _write(self, line: Mapping[str, object]) -> None:
+    def _write(self, line: Mapping[str, object], durable: bool = False) -> None:
         data = json.dumps(line).encode() + b"\n"
-        size = os.fstat(self._file).st_size
-        try:
-            if os.write(self._file, data) != len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError as error:
-            os.ftruncate(self._file, size)  # half a line would spoil the next one too
-            raise self._refused(error) from error
+        with self._lock:
+            if self._closed:  # a probe that was given up may come here long after
+                raise EnvironmentRefused(
+                    f"the run of the inventory {self.path} is over", "nothing more may be made"
+                )
+            size = os.fstat(self._file).st_size
+            try:
+                if os.write(self._file, data) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError as error:
+                os.ftruncate(self._file, size)  # half a line would spoil the next one too
+                raise self._refused(error) from error
+            if durable:
+                os.fdatasync(self._file)
 
     def entries(self) -> Sequence[Entry]:
         """What is on the list now, newest first."""
@@ -111,9 +120,11 @@ class Inventory:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if not read(self.path):
-            self.path.unlink(missing_ok=True)
-        os.close(self._file)
+        with self._lock:
+            if not read(self.path):
+                self.path.unlink(missing_ok=True)
+            os.close(self._file)
+            self._closed = True
 
 
 def sync_folder(folder: Path) -> None:

@@ -326,3 +326,22 @@ def test_only_finished_things_are_struck_out(own_state: Path, tmp_path: Path) ->
         partial.touch()
     assert list(own_state.iterdir()) == []
     assert (tmp_path / "good").exists()
+
+
+def test_a_closed_inventory_takes_nothing_more(tmp_path: Path) -> None:
+    """A probe that was given up may go on: what it would make is refused, and its descriptor's
+    number, which is somebody else's by then, is not written to."""
+    with Inventory("over", tmp_path) as inventory:
+        inventory.will_make("folder", str(tmp_path / "made"))
+    other = tmp_path / "other"
+    file = os.open(other, os.O_CREAT | os.O_RDWR)
+    os.dup2(file, inventory._file)  # the number is taken again
+    try:
+        with pytest.raises(EnvironmentRefused, match="is over"):
+            inventory.will_make("folder", "late")
+        inventory.removed("folder", str(tmp_path / "made"))
+    finally:
+        for number in {file, inventory._file}:
+            os.close(number)
+    assert other.read_bytes() == b""
+    assert [entry.name for entry in read(inventory.path)] == [str(tmp_path / "made")]
