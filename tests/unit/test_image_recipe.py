@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from harness import process
 from harness.errors import ImageError
 from harness.image import build, sources, store
 from harness.image.recipe import Recipe, current_recipe, recipe_hash
@@ -98,6 +99,7 @@ def test_no_mmdebstrap_is_said_with_what_mends_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", os.fspath(tmp_path))
+    monkeypatch.setattr(process, "_SYSTEM_PATH", ())
     with pytest.raises(ImageError) as caught:
         build._make_archive(tmp_path / "a", tmp_path, current_recipe(), "root", lambda _: None)
     assert "apt-get install mmdebstrap" in caught.value.hint
