@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import registry
+from harness import process, registry
 from harness.clock import Deadline
 from harness.errors import HarnessError, LaunchFailed, RuntimeUnavailable
 from harness.model import Job
@@ -31,6 +31,7 @@ INSTALL = "apt-get install --no-install-recommends "
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A folder that is the whole search path of programs."""
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(process, "_SYSTEM_PATH", ())
     return tmp_path
 
 
