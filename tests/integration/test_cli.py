@@ -178,6 +178,9 @@ def test_doctor_tells_json(place: Place) -> None:
 
 # ---------------------------------------------------------------- bad input
 
+PROGRESS = (": looking", ": preparing its form of the image")
+"""How lines end that tell of a runtime that is being readied."""
+
 BAD = [
     (["run", "quik"], 2, "there is no scenario 'quik'", "did you mean quick?"),
     (["run", "absent.toml"], 2, "there is no scenario file", ""),
@@ -218,7 +221,7 @@ def test_bad_input_is_one_sentence_and_a_hint(
     place: Place, arguments: list[str], status: int, message: str, hint: str
 ) -> None:
     said = place.tarebench(*arguments)
-    errors = [line for line in said.err.splitlines() if not line.endswith(": looking")]
+    errors = [line for line in said.err.splitlines() if not line.endswith(PROGRESS)]
     assert_refused(Said(said.status, said.out, "\n".join(errors)), status, message, hint)
     assert not list(place.folder.rglob("manifest.json"))
     assert not list(place.folder.rglob("log.txt"))

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +30,7 @@ from harness.model import Outcome
 from harness.process import find_program
 from tests.command import Place
 from tests.conftest import Figures
-from tests.hoststate import KINDS, HostState, Ours, settled
+from tests.hoststate import HostState, Ours, settled
 from tests.killing import TORN, Event, Job, Kill, Killers, read_trace
 
 pytestmark = [
@@ -56,15 +55,16 @@ warmup_blocks = 0
 [experiments.startup]
 """
 NEVER = Kill()
-EMPTY = HostState({kind: Counter[str]() for kind in KINDS})
 
 
 @dataclass(frozen=True)
 class Yard:
-    """Where runs are killed: a folder, an inventory of its own, and the server of runs."""
+    """Where runs are killed: a folder, an inventory of its own, the server of runs, and what the
+    host has of the session's other tests (their daemons are our descendants too)."""
 
     place: Place
     killers: Killers
+    before: HostState
 
     def tarebench(self, trace: str, *argv: str, kill: Kill = NEVER) -> tuple[int, Path]:
         """The status of a command, and its trace."""
@@ -90,7 +90,7 @@ def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
     (place.folder / "killed.toml").write_text(SCENARIO)
     with pytest.MonkeyPatch.context() as patch, Killers(place.env) as killers:
         patch.setenv("TAREBENCH_STATE", place.env["TAREBENCH_STATE"])
-        yield Yard(place, killers)
+        yield Yard(place, killers, Ours((), ()).look())
 
 
 @pytest.fixture(scope="module")
@@ -204,15 +204,14 @@ def check_cleaned(yard: Yard) -> None:
     scratch = [paths.scratch(token) for token in tokens]
     ours = Ours(tuple(tokens), (*scratch, *map(paths.run_state, tokens)))
     if tokens:
-        assert settled(lambda: left(ours, yard.killers.pid)) == []
+        assert settled(lambda: left(ours, yard.before)) == []
 
 
-def left(ours: Ours, server: int) -> list[str]:
-    """What of ours is on the host, but for the server of runs. An interface that does not name
+def left(ours: Ours, before: HostState) -> list[str]:
+    """What of ours is on the host that was not before the runs. An interface that does not name
     us is another's."""
-    found = ours.look().since(EMPTY, but=("thread", "descriptor"))
-    found = [line for line in found if not line.startswith("interface") or "tb-" in line]
-    return [line for line in found if not line.startswith(f"process: {server} ")]
+    found = ours.look().since(before, but=("thread", "descriptor"))
+    return [line for line in found if not line.startswith("interface") or "tb-" in line]
 
 
 def check_complete(folder: Path, before: Mapping[str, Any], kept: Sequence[Any]) -> None:
