@@ -15,6 +15,7 @@ from such hosts, with logarithms near to normal; six of them tell little, thirty
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -162,14 +163,14 @@ class Wanted:
 def merge(runs: Sequence[RunData], wanted: Wanted | None = None) -> Merged:
     """Put runs of one scenario together, a host a run. Raises UsageError when nothing fits.
 
-    The commonest scenario and agent are those that are merged; what differs from them is left
-    out by name. With `every_run`, each run counts as a host of its own.
+    Those of the commonest kind are merged (scenario, agent, architecture, processor); the others
+    are left out by name. With `every_run`, each run counts as a host of its own.
     """
     wanted = wanted or Wanted()
     left_out: dict[str, str] = {}
     alike = _of_one_kind(_once(runs, left_out), left_out)
     hosts = _hosts(alike, wanted.every_run, left_out)
-    first = hosts[0].run
+    first = _commonest(hosts).run
     unlike = {host.name: () if host.run is first else likeness.unlike(first, host.run)
               for host in hosts}  # fmt: skip
     for host in hosts:
@@ -190,6 +191,16 @@ def merge(runs: Sequence[RunData], wanted: Wanted | None = None) -> Merged:
         str(scenario.get("name", "")), str(scenario.get("title", "")), base, hosts, rows,
         tuple(_differing(hosts, unlike)), tuple(refused), left_out,
     )  # fmt: skip
+
+
+def _commonest(hosts: Sequence[Host]) -> Host:
+    """The host beside which the others are held: the first that was asked what most were."""
+    asked = [
+        json.dumps([host.run.manifest.get("scenario", {}).get(key) for key in _ASKED])
+        for host in hosts
+    ]
+    ((common, _),) = Counter(asked).most_common(1)
+    return hosts[asked.index(common)]
 
 
 def told(one: Unlike) -> str:
@@ -213,8 +224,8 @@ def _once(runs: Sequence[RunData], left_out: dict[str, str]) -> Sequence[RunData
 
 
 def _of_one_kind(runs: Sequence[RunData], left_out: dict[str, str]) -> Sequence[RunData]:
-    """Those of the commonest scenario, and among them of the commonest agent."""
-    for name, read in ((later("scenario"), _scenario), (later("agent"), _agent)):
+    """Those of the commonest scenario, and so on for each of its kinds."""
+    for name, read in _KINDS:
         ((common, _),) = Counter(map(read, runs)).most_common(1)  # the first where as many
         for run in runs:
             if read(run) != common:
@@ -232,6 +243,25 @@ def _scenario(run: RunData) -> str:
 
 def _agent(run: RunData) -> str:
     return str(run.manifest.get("image", {}).get("agent_sha256", ""))
+
+
+def _architecture(run: RunData) -> str:
+    return str(run.manifest["host"].get("architecture", ""))
+
+
+def _processor(run: RunData) -> str:
+    return say("emulated") if run.manifest["host"].get("emulated") else say("real")
+
+
+_KINDS = (
+    (later("scenario"), _scenario),
+    (later("agent"), _agent),
+    (later("architecture"), _architecture),
+    (later("processor"), _processor),
+)
+"""What makes a run one of another kind, and how it is read."""
+
+_ASKED = ("experiments", "limits", "workload")
 
 
 def _hosts(runs: Sequence[RunData], every_run: bool, left_out: dict[str, str]) -> tuple[Host, ...]:
