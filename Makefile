@@ -6,7 +6,8 @@
 PYTHON   ?= python3
 SCENARIO ?= quick
 RUN_ARGS ?=
-SCENARIOS ?= quick phases docker cold parallel service ladder density memory io cpu
+SCENARIOS ?= quick phases docker cold parallel service ladder density memory io cpu isolation \
+    cow registry interference lifecycle system claims
 PYTEST_ARGS ?=
 SOAK_MINUTES ?= 120
 VENV      = .venv/bin

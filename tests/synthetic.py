@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,22 @@ def make_run(folder: Path, plan: Plan | None = None) -> Path:
                 record = msgspec.structs.replace(record, samples=[*record.samples, *more])
             journal.write(msgspec.json.encode(record) + b"\n")
     return folder
+
+
+def ok_record(
+    experiment: str,
+    runtime: str,
+    kind: tuple[str, str],
+    block: int,
+    samples: Sequence[Sample],
+    conditions: Mapping[str, Any] | None = None,
+) -> TrialRecord:
+    """A trial that went well; `kind` is its runtime's class and accelerator."""
+    return TrialRecord(
+        trial=f"{block}{runtime}", experiment=experiment, runtime=runtime, runtime_class=kind[0],
+        accel=kind[1], block=block, position=0, warmup=False, outcome=Outcome.OK, reason="",
+        started_utc="", wall_s=1.0, samples=list(samples), conditions=dict(conditions or {}),
+    )  # fmt: skip
 
 
 def _plan(plan: Plan, dice: random.Random) -> Iterable[Trial]:

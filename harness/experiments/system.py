@@ -5,9 +5,8 @@ The application has three parts that stay and answer: a web server (nginx), a st
 boxes are asked for in one instant, and in each a part is started as soon as it is ready; in
 `one-box` there is one, in which a shell starts all three. Either is up when the last part has
 given its first answer, on the host's clock, and what it holds is read then, from the same ledger.
-The one box has the limits of the three together,
-of processors no more than the host has. Parts do not speak with each other: what a
-network between boxes costs is not in it.
+The one box has the limits of the three together, of processors no more than the host has. Parts
+do not speak with each other: what a network between boxes costs is not in it.
 
 Bare metal has no box, and so no such thing as one box with all: there, three bare processes
 stand beside.

@@ -18,7 +18,7 @@ from harness.errors import HarnessError, RuntimeUnavailable
 from harness.experiments import interference, loads
 from harness.experiments.bench import Bench
 from harness.metrics import METRICS
-from harness.model import Limits, LimitSupport, Outcome, RuntimeClass, RuntimeFacts, Sample, Support
+from harness.model import Limits, LimitSupport, RuntimeClass, RuntimeFacts, Sample, Support
 from harness.model import TrialRecord as Record
 from harness.neighbours_table import neighbours_table
 from harness.parsers import OutputUnreadable, sysbench
@@ -27,7 +27,7 @@ from harness.report.sheet import Layout
 from harness.report.style import NARROW, WIDE, settings
 from harness.settings import Interference
 from harness.terminal import headline_tables
-from tests.synthetic import Plan, make_run
+from tests.synthetic import Plan, make_run, ok_record
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 HISTOGRAM = (GOLDEN / "sysbench-histogram.txt").read_bytes()
@@ -155,13 +155,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunData:
         for box, (kind, accel) in kinds.items():
             rounds = {"bare": ["off"], "crun": ["on", "off"], "qemu": ["on"]}[box]
             left = {"bare": "on", "crun": None, "qemu": "off"}[box]
-            records.append(Record(
-                trial=f"{block}{box}", experiment="interference", runtime=box, runtime_class=kind,
-                accel=accel, block=block, position=0, warmup=False, outcome=Outcome.OK, reason="",
-                started_utc="", wall_s=1.0,
-                samples=[s for limits in rounds for s in samples(box, limits, chance)],
-                conditions={"host_cpus": 2, "left_out": left,
-                            **{f"workers_{limits}": 1 for limits in rounds}},
+            records.append(ok_record(
+                "interference", box, (kind, accel), block,
+                [s for limits in rounds for s in samples(box, limits, chance)],
+                {"host_cpus": 2, "left_out": left,
+                 **{f"workers_{limits}": 1 for limits in rounds}},
             ))  # fmt: skip
     return from_records(manifest, records)
 
@@ -230,15 +228,11 @@ def test_nothing_is_said_where_nobody_had_a_neighbour(tmp_path: Path) -> None:
 def test_a_terminal_gets_a_line_a_victim_and_a_column_a_neighbour() -> None:
     def record(block: int, slowdown: float) -> Record:
         told = {"limits": "on", "victim": "cpu", "aggressor": "disk"}
-        return Record(
-            trial=str(block), experiment="interference", runtime="crun", runtime_class="container",
-            accel="none", block=block, position=0, warmup=False, outcome=Outcome.OK, reason="",
-            started_utc="", wall_s=1.0,
-            samples=[
-                Sample("interference.slowdown", value, "1", told | {"quantile": quantile})
-                for quantile, value in (("0.5", slowdown), ("0.9", 9.0))
-            ],
-        )  # fmt: skip
+        samples = [
+            Sample("interference.slowdown", value, "1", told | {"quantile": quantile})
+            for quantile, value in (("0.5", slowdown), ("0.9", 9.0))
+        ]
+        return ok_record("interference", "crun", ("container", "none"), block, samples)
 
     records = [record(0, 1.2), record(1, 1.4), record(2, 3.0)]
     found = neighbours_table(records)

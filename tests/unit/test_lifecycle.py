@@ -15,11 +15,11 @@ from harness.errors import DeadlineExceeded
 from harness.experiments import lifecycle
 from harness.experiments.lifecycle import WrongState
 from harness.metrics import METRICS
-from harness.model import MIB, Outcome, Sample, TrialRecord
+from harness.model import MIB, Sample
 from harness.report.sections.lifecycle import STEPS, make
 from harness.report.style import NARROW, WIDE, settings
 from harness.settings import Lifecycle
-from tests.synthetic import Plan, make_run
+from tests.synthetic import Plan, make_run, ok_record
 
 BRIEF = Lifecycle(silence_s=0.001, ready_timeout_s=0.01)
 
@@ -87,16 +87,14 @@ def test_the_report_has_a_row_for_each_step_that_there_is(tmp_path: Path) -> Non
                                            "restore": 0.3, "stop": 0.1, "save_bytes": 6e7}),
     }  # fmt: skip
     records = [
-        TrialRecord(
-            trial=f"{block}{box}", experiment="lifecycle", runtime=box, runtime_class=kind,
-            accel=accel, block=block, position=0, warmup=False, outcome=Outcome.OK, reason="",
-            started_utc="", wall_s=1.0,
-            samples=[
+        ok_record(
+            "lifecycle", box, (kind, accel), block,
+            [
                 Sample(f"lifecycle.{name}", value * chance.uniform(0.95, 1.05),
                        METRICS[f"lifecycle.{name}"].unit)
                 for name, value in values.items()
             ],
-            conditions={"checkpoint": "criu is not installed" if kind == "container" else None},
+            {"checkpoint": "criu is not installed" if kind == "container" else None},
         )
         for block in range(10)
         for box, (kind, accel, values) in kinds.items()

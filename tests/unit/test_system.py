@@ -16,12 +16,12 @@ from harness.errors import ChannelError, DeadlineExceeded, HarnessError
 from harness.experiments import system
 from harness.experiments.system import EACH, ONE, PARTS
 from harness.metrics import METRICS
-from harness.model import MIB, Limits, Outcome, RuntimeClass, Sample, TrialRecord
+from harness.model import MIB, Limits, RuntimeClass, Sample
 from harness.report.sections.system import make
 from harness.report.style import NARROW, WIDE, settings
 from harness.serving import Service
 from harness.settings import System
-from tests.synthetic import Plan, make_run
+from tests.synthetic import Plan, make_run, ok_record
 
 
 class Bare:
@@ -109,11 +109,9 @@ def test_the_report_sets_a_box_for_each_beside_one_with_all(tmp_path: Path) -> N
         "qemu": ("emulated machine", "tcg", {EACH: (6.0, 6e8), ONE: (3.0, 3e8)}),
     }
     records = [
-        TrialRecord(
-            trial=f"{block}{box}", experiment="system", runtime=box, runtime_class=kind,
-            accel=accel, block=block, position=0, warmup=False, outcome=Outcome.OK, reason="",
-            started_utc="", wall_s=1.0,
-            samples=[
+        ok_record(
+            "system", box, (kind, accel), block,
+            [
                 Sample(f"system.{name}", value * chance.uniform(0.95, 1.05),
                        METRICS[f"system.{name}"].unit, {"layout": layout})
                 for layout, values in layouts.items()
