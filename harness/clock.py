@@ -65,3 +65,15 @@ class Deadline:
     @property
     def over(self) -> bool:
         return now_ns() >= self._end_ns
+
+
+def duration_text(seconds: float) -> str:
+    """A span for people, who need no more digits: `40 s`, `3 min`, `1 h 20 min`, `2 days`."""
+    if seconds < 100:
+        return f"{max(0.0, seconds):.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // (24 * 60)} days"

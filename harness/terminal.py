@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness import events
+from harness.clock import duration_text
 from harness.metrics import HEADLINES, METRICS
 from harness.model import Outcome, RuntimeClass, TrialRecord
 
@@ -156,9 +157,9 @@ class LiveProgress(Quiet):
 def _place(now: events.Began) -> str:
     """Which trial, of how many where that is settled, and what is left until the end."""
     total = "" if now.total is None else f" of {now.total}"
-    left = "" if now.left_s is None else f", {duration(now.left_s)} left"
+    left = "" if now.left_s is None else f", {duration_text(now.left_s)} left"
     if now.total is None and now.left_s is not None:
-        left = f", at most {duration(now.left_s)} left"
+        left = f", at most {duration_text(now.left_s)} left"
     return f"{now.number}{total}{left}{f'; {now.goal}' if now.goal else ''}"
 
 
@@ -190,14 +191,6 @@ def bytes_text(value: float) -> str:
     if abs(mib) >= 10240:
         return f"{mib / 1024:.1f} GiB"
     return f"{mib:.1f} MiB" if abs(mib) >= 10 else f"{mib:.2f} MiB"
-
-
-def duration(value_s: float) -> str:
-    """A waiting time for people: 40 s, 3 min, 1 h 20 min."""
-    if value_s < 100:
-        return f"{value_s:.0f} s"
-    minutes = round(value_s / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from harness.clock import duration_text
 from harness.model import TrialRecord
 from harness.probes.guards import WARN, Guard
 
@@ -54,7 +55,7 @@ def resumed(
         if changed
         else "The run was cut off and resumed: its parts were measured at different times."
     )
-    value = ", ".join([f"after {_duration(gap_s)}", *changed])
+    value = ", ".join([f"after {duration_text(gap_s)}", *changed])
     guard = Guard(name="resumed", value=value, severity=WARN, text=text)
     return [*msgspec.convert(before, list[Guard]), guard]
 
@@ -65,18 +66,6 @@ def _last_seen(earlier: Mapping[str, Any], done: Sequence[TrialRecord]) -> datet
         return datetime.fromisoformat(earlier["started_utc"])
     last = done[-1]
     return datetime.fromisoformat(last.started_utc) + timedelta(seconds=last.wall_s)
-
-
-def _duration(seconds: float) -> str:
-    """`12 s`, `5 min`, `3 h 20 min`, `2 days`: a gap needs no more digits."""
-    if seconds < 100:
-        return f"{max(0.0, seconds):.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 100:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes // (24 * 60)} days"
 
 
 def retried(records: Sequence[TrialRecord]) -> Sequence[Guard]:

@@ -9,12 +9,12 @@ import pytest
 from rich.console import Console
 
 from harness import events
+from harness.clock import duration_text
 from harness.model import Outcome, Sample, Trial, TrialRecord
 from harness.terminal import (
     LiveProgress,
     PlainProgress,
     bytes_text,
-    duration,
     failure_line,
     headline_tables,
     listing_text,
@@ -71,7 +71,7 @@ def test_bytes(value: float, text: str) -> None:
     [(0.4, "0 s"), (99, "99 s"), (100, "2 min"), (5400, "90 min"), (7260, "2 h 1 min")],
 )
 def test_durations(value: float, text: str) -> None:
-    assert duration(value) == text
+    assert duration_text(value) == text
 
 
 def test_progress_fits_where_it_is_shown() -> None:
