@@ -173,7 +173,7 @@ class LibvirtLxc:
             controller = parent_of(listener.peer_pid)
             yield ContainerBox(agent, spec.image, listener.peer_pid, storage, (controller,))
             ending.exit(agent, marks)
-            start.wait_gone()
+            start.wait_forgotten()
             stack.close()
             marks.stamp(Mark.REMOVED)
 

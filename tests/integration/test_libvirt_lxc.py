@@ -81,6 +81,18 @@ def test_an_end_that_no_event_tells_is_found_by_asking(
     assert frozen[Mark.EXITED] < frozen[Mark.REMOVED]
 
 
+def test_a_domain_that_libvirt_does_not_forget_is_destroyed(lab: Lab, runtime: Runtime) -> None:
+    """A controller that does not go is one way to it; a daemon that misses the end is another."""
+    del runtime
+    with lab.instance(NAME, Limits(memory_bytes=64 * MIB)) as box:
+        (entry,) = [entry for entry in lab.inventory_entries() if entry.kind == KIND]
+        _, controller = box.processes()
+        os.kill(controller, signal.SIGSTOP)
+    assert not domains.exists(entry.name, entry.details)
+    with pytest.raises(ProcessLookupError):
+        os.kill(controller, 0)
+
+
 def test_it_has_a_loopback_and_no_other_network(lab: Lab, runtime: Runtime) -> None:
     del runtime
     with lab.instance(NAME) as box:
