@@ -359,9 +359,10 @@ def _ignore_stop_signals() -> None:
         signal.signal(each, signal.SIG_IGN)
 
 
-def make_report(folder: Path) -> None:
-    """Let a child process write samples, charts and report; a failure is logged and told."""
+def make_report(folder: Path, drawn: bool = True) -> None:
+    """Let a child process write samples, and charts and report if they are to be drawn."""
+    more = () if drawn else ("--data",)
     run(
-        [sys.executable, "-m", "harness.report", str(folder)],
+        [sys.executable, "-m", "harness.report", str(folder), *more],
         timeout_s=_REPORT_TIMEOUT_S, hint=f"tarebench report {folder} tries again",
     )  # fmt: skip

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.analysis.export import to_csv
+from harness.analysis.frames import load_run
 from harness.probes.cgroups import Layout
 
 PROGRAM = str(Path(sys.executable).with_name("tarebench"))
@@ -38,11 +40,15 @@ class Said:
 
 @dataclass
 class Place:
-    """A working folder and an inventory of our own, so that no other run is in the way."""
+    """A working folder and an inventory of our own, so that no other run is in the way.
+
+    Its runs draw no report, which takes longer than many of them, unless `drawn`.
+    """
 
     folder: Path
     env: dict[str, str] = field(default_factory=dict)
     time_limit_s: float = TIME_LIMIT_S
+    drawn: bool = False
 
     def __post_init__(self) -> None:
         self.env = {
@@ -55,17 +61,22 @@ class Place:
     ) -> Said:
         """Run the command to its end; with a umask of -1 under ours."""
         done = subprocess.run(
-            [PROGRAM, *map(str, arguments)], cwd=self.folder, env={**self.env, **(env or {})},
+            self._argv(arguments), cwd=self.folder, env={**self.env, **(env or {})},
             capture_output=True, text=True, timeout=self.time_limit_s, check=False,
             stdin=subprocess.DEVNULL, umask=umask,
         )  # fmt: skip
         return Said(done.returncode, done.stdout, done.stderr)
 
+    def _argv(self, arguments: Sequence[str | Path]) -> Sequence[str]:
+        argv = [PROGRAM, *map(str, arguments)]
+        runs = not self.drawn and {"run", "resume"}.intersection(argv[1:3])
+        return [*argv, "--no-report"] if runs else argv
+
     @contextmanager
     def started(self, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
         """The command while it runs; its standard error is read line by line."""
         with subprocess.Popen(
-            [PROGRAM, *map(str, arguments)], cwd=self.folder, env=self.env, text=True,
+            self._argv(arguments), cwd=self.folder, env=self.env, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, bufsize=1,
         ) as process:  # fmt: skip
             try:
@@ -74,10 +85,8 @@ class Place:
                 process.kill()
 
     def rows(self, run: Path) -> Sequence[Mapping[str, str]]:
-        """The run's CSV export."""
-        said = self.tarebench("export", run, "--to", "csv")
-        assert said.status == 0, said.err
-        return list(csv.DictReader(io.StringIO(said.out)))
+        """The run's rows, as `export --to csv` writes them."""
+        return list(csv.DictReader(io.StringIO(to_csv(load_run(run)).decode())))
 
     def tokens(self) -> set[str]:
         """What names the things of the runs that are on our inventory."""

@@ -64,6 +64,9 @@ BOXES = {
         Box("kvm", "virtual machine", "kvm",
             {"created": 60, "vmm": 120, "started": 90, "ready": 260},
             (90, 20), 118, 520, guest=84),
+        Box("kvm,cache=writeback", "virtual machine", "kvm",
+            {"created": 60, "vmm": 120, "started": 90, "ready": 250},
+            (90, 20), 118, 510, guest=84),
         *(Box(name, kind, "none", {"created": first, "started": 0.3 * first, "init": 1, "ready": 1},
               (2, 0.4 * first), memory, 0.9 * first)
           for name, kind, first, memory in (

@@ -171,6 +171,14 @@ def _with_intervals(summary: Summary, first: str, told: Sequence[Comparison]) ->
                 names=listed(summary.nested),
             )
         )
+    if summary.uncached:
+        said.append(
+            say(
+                "The disk of {names} goes past this host's page cache (cache=none), so it is read "
+                "cold where the others are warm; with cache=writeback all are alike.",
+                names=listed(summary.uncached),
+            )
+        )
     return sentences(said)
 
 

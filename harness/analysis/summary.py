@@ -131,7 +131,8 @@ class Summary:
     pairs) and `memory_family` telling over how many. `layers` tells what is built around what;
     its shares follow from ratios of the same family. `family` are all comparisons that the
     report of this run makes, among which a difference must stand. `nested` are the compared
-    machines when the host is itself a machine.
+    machines when the host is itself a machine, `uncached` those whose disk goes past the host's
+    page cache where all others start from it.
     """
 
     run: str
@@ -151,6 +152,7 @@ class Summary:
     blocking: tuple[str, ...]
     layers: tuple[Layers, ...] = ()
     cold: bool = False
+    uncached: tuple[str, ...] = ()
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -173,6 +175,8 @@ def summarise(run: RunData) -> Summary:
     confidence = statistics.simultaneous(family)
     sure = statistics.simultaneous(len(held))
     scenario = run.manifest.get("scenario", {})
+    machines = [n for n in compared if classes[n][0] in MACHINES]
+    cold = len(run.values(READY, regime="cold")) > 0
     rows = tuple(_row(run, name) for name in names)
     ranking = _ranking(run, compared, confidence)
     ranked = [each.judgement.p for each in ranking if each.judgement.p is not None]
@@ -190,11 +194,7 @@ def summarise(run: RunData) -> Summary:
         ranking=_controlled(run, ranking, whole),
         memory=tuple(_cost(run, name, classes[name], sure) for name in held),
         undecided=_undecided(run, classes),
-        nested=tuple(
-            n
-            for n in compared
-            if classes[n][0] in MACHINES and run.manifest.get("host", {}).get("hypervisor")
-        ),
+        nested=tuple(machines) if run.manifest.get("host", {}).get("hypervisor") else (),
         ready_family=family,
         memory_family=len(held),
         family=whole,
@@ -202,7 +202,8 @@ def summarise(run: RunData) -> Summary:
         warmups=int(run.tally.loc[run.tally["warmup"], "count"].sum()),
         blocking=tuple(g["text"] for g in blocking(run)),
         layers=() if blocking(run) else layers.read(run, compared, READY, confidence),
-        cold=len(run.values(READY, regime="cold")) > 0,
+        cold=cold,
+        uncached=() if cold else tuple(n for n in machines if "cache=writeback" not in n),
     )
 
 

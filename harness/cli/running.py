@@ -24,6 +24,11 @@ Force = Annotated[
     bool, typer.Option("--force", help="Run beside another run on this host; a guard says so.")
 ]
 
+Quiet = Annotated[bool, typer.Option(help="No progress on standard error.")]
+Drawn = Annotated[
+    bool, typer.Option("--report/--no-report", help="Draw the charts and the report at the end.")
+]
+
 
 @app.command()
 def run(
@@ -59,10 +64,9 @@ def run(
         bool, typer.Option(help="Refuse to run on a noisy host, and say what is noisy.")
     ] = False,
     force: Force = False,
-    quiet: Annotated[bool, typer.Option(help="No progress on standard error.")] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="The run folder itself; must be new or empty.")
-    ] = None,
+    report: Drawn = True,
+    quiet: Quiet = False,
+    out: Annotated[Path | None, typer.Option(help="The run folder; must be new or empty.")] = None,
 ) -> None:
     """Run a scenario. Prints the run folder on standard output."""
     from harness import paths, registry
@@ -85,22 +89,23 @@ def run(
         named=registry.named(runtime or []), strict=strict, force=force,
         command=("tarebench", *sys.argv[1:]), source=scenarios.source(scenario),
     )  # fmt: skip
-    _execute(request, quiet)
+    _execute(request, quiet, report)
 
 
 @app.command()
 def resume(
     run: Annotated[Path, typer.Argument(help="The run folder, or `latest`.")],
     force: Force = False,
-    quiet: Annotated[bool, typer.Option(help="No progress on standard error.")] = False,
+    report: Drawn = True,
+    quiet: Quiet = False,
 ) -> None:
     """Go on with a run that was cut off, keeping every finished trial."""
     from harness.runs import find_run, request_to_resume
 
-    _execute(replace(request_to_resume(find_run(str(run))), force=force), quiet)
+    _execute(replace(request_to_resume(find_run(str(run))), force=force), quiet, report)
 
 
-def _execute(request: Request, quiet: bool) -> None:
+def _execute(request: Request, quiet: bool, report: bool) -> None:
     """Run with progress, print the folder, and leave with the right status."""
     from harness import journal, runner
     from harness.events import Finishing
@@ -116,8 +121,8 @@ def _execute(request: Request, quiet: bool) -> None:
         with recording(request), progress(screen, quiet) as observe:
             ours = True
             result = runner.execute(request, observe)
-            observe(Finishing("writing the report"))
-            runner.make_report(request.folder)
+            observe(Finishing("writing the report" if report else "writing the data"))
+            runner.make_report(request.folder, report)
     except KeyboardInterrupt:
         say(_interrupted(request, result))
         raise typer.Exit(INTERRUPTED) from None
@@ -133,7 +138,8 @@ def _execute(request: Request, quiet: bool) -> None:
         for table in (results_table(stored), *own, *headline_tables(stored)):
             if table.row_count:
                 screen.print(table)
-        say(f"report: {request.folder / 'report.html'}")
+        drawn = request.folder / "report.html"
+        say(f"report: {drawn if report else f'tarebench report {request.folder}'}")
     raise typer.Exit(_status(result))
 
 

@@ -22,9 +22,14 @@ from pathlib import Path
 from harness.clock import Marks
 from harness.experiments import identity
 from harness.experiments.bench import Bench, Conditions, Measurement
-from harness.experiments.jobs import WorkloadFailed, run_job
+from harness.experiments.jobs import (
+    WorkloadFailed,
+    check_clock,
+    longest_round_trip_s,
+    run_job,
+)
 from harness.metrics import METRICS
-from harness.model import Instance, Sample
+from harness.model import Completed, Instance, Sample
 from harness.parsers import sevenzip, stress_ng, sysbench
 from harness.probes import cpu
 from harness.settings import ALL_CPUS, Cpu
@@ -99,6 +104,7 @@ def executes(settings: Cpu, workload: Workload) -> Sequence[Workload]:
 def measure(bench: Bench, settings: Cpu) -> Measurement:
     """One instance, every test once. Raises HarnessError when a test fails or says nothing."""
     samples: list[Sample] = []
+    jobs: list[Completed] = []
     programs = list(dict.fromkeys(TESTS[name].argv(1, 1)[0] for name in settings.tests))
     for program in programs:
         identity.executed_files(bench.image, program)
@@ -110,7 +116,11 @@ def measure(bench: Bench, settings: Cpu) -> Measurement:
             if time.monotonic() - told > _TELL_EVERY_S:
                 told = time.monotonic()
                 bench.tell(f"{TESTS[name].name}, {number + 1} of {len(order)} tests")
-            samples.append(_run(instance, name, threads, settings))
+            test = TESTS[name]
+            job = test.workload(threads, settings).job(instance.scratch())
+            jobs.append(run_job(instance, job))
+            samples.append(_sample(name, threads, jobs[-1]))
+        check_clock(longest_round_trip_s(instance), *jobs)
         conditions = _conditions(instance, cpus, order)
         if bench.runtime.runtime_class.is_machine:
             conditions = {**conditions, "mitigations_differ": _mitigations_differ(instance)}
@@ -132,9 +142,8 @@ def _order(bench: Bench, settings: Cpu, cpus: int) -> Sequence[tuple[str, int]]:
     return order
 
 
-def _run(instance: Instance, name: str, threads: int, settings: Cpu) -> Sample:
+def _sample(name: str, threads: int, done: Completed) -> Sample:
     test = TESTS[name]
-    done = run_job(instance, test.workload(threads, settings).job(instance.scratch()))
     found = {sample.metric: sample.value for sample in test.parse(done.stdout.read())}
     value, host_s = found[test.figure], (done.ended_ns - done.started_ns) / 1e9
     if value <= 0:

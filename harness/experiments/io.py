@@ -17,13 +17,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.clock import Marks
 from harness.errors import HarnessError
 from harness.experiments.bench import Bench, Conditions, Measurement
-from harness.experiments.jobs import WorkloadFailed, run_job
+from harness.experiments.jobs import (
+    WorkloadFailed,
+    check_clock,
+    longest_round_trip_s,
+    run_job,
+)
 from harness.metrics import METRICS
 from harness.model import Completed, HasStorage, Instance, Job, Sample, Storage
 from harness.parsers.fio import FioJob, latencies, parse
@@ -130,9 +135,11 @@ class Place:
     device: Device | None
     filesystem: str
     host_filesystem: str | None
+    done: list[Completed] = field(default_factory=list)
 
     def run(self, argv: Sequence[str], timeout_s: float) -> Completed:
-        return run_job(self.instance, Job(argv, _ENVIRONMENT, timeout_s=timeout_s))
+        self.done.append(run_job(self.instance, Job(argv, _ENVIRONMENT, timeout_s=timeout_s)))
+        return self.done[-1]
 
     def counters(self) -> Mapping[str, Traffic]:
         """What the device has moved and what the box's processes asked for, as far as known."""
@@ -165,6 +172,7 @@ def measure(bench: Bench, settings: Io) -> Measurement:
             bench.tell("writing and syncing" if writes else "reading")
             for pattern in group:
                 samples += measure_pattern(place, pattern, settings)
+        check_clock(longest_round_trip_s(instance), *place.done)
         proof = bench.prove(instance, FIO, CAT, STAT)
     return Measurement(
         samples=tuple(samples),

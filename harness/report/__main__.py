@@ -1,5 +1,7 @@
 """`python -m harness.report RUN`: writes samples.parquet, charts/ and report.html into a run.
 
+With `--data` behind it, only the samples and the time series.
+
 The runner starts this as a child process at the end, so that the process that measured never
 loads pandas or matplotlib.
 """
@@ -10,15 +12,19 @@ import sys
 from pathlib import Path
 
 from harness.errors import HarnessError, UsageError
-from harness.report.writer import build_folder
+from harness.report.writer import build_folder, store_data
 
 
 def main(arguments: list[str]) -> int:
     """Build the report of the one folder that is named; returns the exit code."""
     try:
-        if len(arguments) != 1:
-            raise UsageError("one run folder is needed", "python -m harness.report RUN")
-        build_folder(Path(arguments[0]))
+        match arguments:
+            case [folder]:
+                build_folder(Path(folder))
+            case [folder, "--data"]:
+                store_data(Path(folder))
+            case _:
+                raise UsageError("one run folder is needed", "python -m harness.report RUN")
     except HarnessError as error:
         hint = f"\n{error.hint}" if error.hint else ""
         sys.stderr.write(f"{error.message}{hint}\n")

@@ -56,11 +56,17 @@ def _build(
     write_whole(out, text.encode())
 
 
-def build_folder(folder: Path) -> Path:
-    """Write `samples.parquet`, the time series, `charts/` and `report.html` into a run folder."""
+def store_data(folder: Path) -> RunData:
+    """Write `samples.parquet` and the time series into a run folder; returns the run."""
     run = load_run(folder)
     write_samples(run, folder)
     timeseries.store(folder, run.run, complete=run.manifest.get("outcome") == "complete")
+    return run
+
+
+def build_folder(folder: Path) -> Path:
+    """Write data, `charts/` and `report.html` into a run folder."""
+    run = store_data(folder)
     out = folder / "report.html"
     build([run], out, folder / "charts")
     return out

@@ -126,7 +126,7 @@ class Box:
         done = running.instance.run(job)
         if check:
             check_end(done, job)
-            check_clock(done, self._trip_s)
+            check_clock(self._trip_s, done)
         return done
 
     def start(self) -> None:

@@ -17,7 +17,7 @@ pytestmark = [
 
 
 def test_cold_starts_read_from_the_device_and_say_so(tmp_path: Path) -> None:
-    place, out = Place(tmp_path), tmp_path / "run"
+    place, out = Place(tmp_path, drawn=True), tmp_path / "run"
     said = place.tarebench("run", "cold", "--runtime", "chroot", "--runtime", "fake",
                            "--repeat", "1", "--out", out)  # fmt: skip
     rows = place.rows(out)

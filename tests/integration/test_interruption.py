@@ -56,7 +56,9 @@ def check_stored(place: Place, run: Path) -> Counter[str]:
     return Counter(row["outcome"] for row in walls)
 
 
-@pytest.mark.parametrize("number", range(MOMENTS))
+@pytest.mark.parametrize(
+    "number", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 3, 4)), 2, MOMENTS - 1]
+)
 def test_interruption_at_any_moment_tears_down_and_keeps(place: Place, number: int) -> None:
     """The debug log names each launch and removal, so a line of it is a moment of its own."""
     chance = random.Random(number)
@@ -81,7 +83,10 @@ def test_interruption_at_any_moment_tears_down_and_keeps(place: Place, number: i
         assert not list((place.folder / "results").rglob("*.json*"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)],
+)
 def test_box_that_hangs_can_be_interrupted(place: Place, number: signal.Signals) -> None:
     with place.started("--debug", *HANGING) as process:
         read_lines(process, until="hanging")
@@ -143,7 +148,10 @@ def test_killed_run_is_cleaned_and_resumed(place: Place) -> None:
     assert "resumed" in {guard["name"] for guard in manifest["guards"]}
 
 
-@pytest.mark.parametrize("name", BOXES)
+@pytest.mark.parametrize(
+    "name",
+    [n if n in ("runc", "lxc") else pytest.param(n, marks=pytest.mark.slow) for n in BOXES],
+)
 def test_box_of_a_killed_run_is_found_and_removed(place: Place, name: str) -> None:
     job = 'workload={argv=["/usr/bin/sleep", "1000"], timeout_s=900.0}'
     arguments = ["run", "quick", "--runtime", name, "--set", job, "--set", "warmup_blocks=1"]

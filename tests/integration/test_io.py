@@ -166,7 +166,7 @@ def test_what_a_cache_served_is_found_out(lab: Lab) -> None:
 
 
 def test_a_failed_trial_is_counted_and_the_run_goes_on(tmp_path: Path) -> None:
-    place = Place(tmp_path)
+    place = Place(tmp_path, drawn=True)
     said = place.tarebench(
         "run", "io", "--runtime", "bare", "--repeat", "2", "--set", "timeout_s=0.01",
         "--set", "experiments.io.size=64 MiB",

@@ -107,7 +107,7 @@ def test_tool_that_the_image_lacks_is_told_by_its_name(
 
 
 def test_the_documented_example_runs_and_a_failing_sibling_is_counted(tmp_path: Path) -> None:
-    place = Place(tmp_path)
+    place = Place(tmp_path, drawn=True)
     example = (TOP / "docs/examples/sorting.toml").read_text()
     good = tmp_path / "good.toml"
     good.write_text(example)

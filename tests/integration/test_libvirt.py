@@ -61,6 +61,7 @@ def test_a_guest_boots_and_ends(lab: Lab, name: str) -> None:
     with lab.instance(name, Limits(cpus=2, memory_bytes=192 * MIB), marks) as box:
         assert isinstance(box, GuestBox)
         assert isinstance(box, GuestMemory)
+        assert not isinstance(box, Balloons)
         assert box.accel == "tcg"
         assert box.processes() == (*guests(),)
         facts = box.facts()
@@ -75,7 +76,10 @@ def test_a_guest_boots_and_ends(lab: Lab, name: str) -> None:
     assert not guests()
 
 
-@pytest.mark.parametrize("name", ["qemu,balloon=on", "qemu,balloon=on,machine=microvm"])
+@pytest.mark.parametrize(
+    "name",
+    ["qemu,balloon=on", pytest.param("qemu,balloon=on,machine=microvm", marks=pytest.mark.slow)],
+)
 def test_a_balloon_gives_back_what_the_guest_kept(lab: Lab, name: str) -> None:
     machine(lab, name)
     with lab.instance(name, Limits(memory_bytes=128 * MIB)) as box:
@@ -89,12 +93,6 @@ def test_a_balloon_gives_back_what_the_guest_kept(lab: Lab, name: str) -> None:
         box.inflate(48 * MIB)
         assert box.guest_memory_bytes() < held - 40 * MIB
         assert box.round_trip_ns()[0] > 0
-
-
-def test_a_plain_guest_has_no_balloon(lab: Lab) -> None:
-    machine(lab, "qemu")
-    with lab.instance("qemu") as box:
-        assert not isinstance(box, Balloons)
 
 
 def test_the_least_memory_boots(lab: Lab) -> None:
@@ -127,7 +125,9 @@ def test_several_guests_at_once(lab: Lab) -> None:
     assert not guests()
 
 
-@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize(
+    "name", [pytest.param("qemu", marks=pytest.mark.slow), "qemu,machine=microvm"]
+)
 def test_an_instrumented_guest_shows_its_kernel(lab: Lab, name: str) -> None:
     runtime: object = machine(lab, name)
     assert isinstance(runtime, Instruments)

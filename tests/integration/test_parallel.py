@@ -31,7 +31,7 @@ class Run:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("parallel")
-    place, out = Place(folder), folder / "run"
+    place, out = Place(folder, drawn=True), folder / "run"
     said = place.tarebench(
         "run", "parallel", "--quiet", "--out", out, "--repeat", "1", "--set", "launches=20",
         "--set", "launchers=3", "--runtime", "bare", "--runtime", ODD, "--runtime", NEVER,

@@ -31,7 +31,7 @@ def place(tmp_path: Path) -> Place:
         trap = tmp_path / name
         trap.write_text(f"#!/bin/sh\ntouch '{tmp_path}/sprung'\n")
         trap.chmod(0o755)
-    return Place(tmp_path)
+    return Place(tmp_path, drawn=True)
 
 
 def runs(place: Place, umask: int = -1, env: Mapping[str, str] | None = None) -> Said:

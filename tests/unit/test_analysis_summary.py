@@ -93,6 +93,14 @@ def test_machines_on_hardware_are_compared(make: Make) -> None:
     assert "qemu" not in "".join(s for s in summary.sentences if "ready in" in s)
 
 
+def test_a_disk_that_goes_past_the_page_cache_is_no_warm_one(make: Make) -> None:
+    warm = "kvm,cache=writeback"
+    summary = summarise(make(Plan(runtimes=(*QUICK, "kvm", warm))))
+    assert summary.uncached == ("kvm",)
+    assert "The disk of kvm goes past this host's page cache" in text(summary)
+    assert not summarise(make(Plan(runtimes=(*QUICK, warm)))).uncached
+
+
 def test_blocking_guard_takes_every_verdict_away(make: Make) -> None:
     guard = {"name": "swap", "value": 1, "severity": "block", "text": "The host was swapping."}
     summary = summarise(make(Plan(guards=(guard,))))
