@@ -24,6 +24,7 @@ from typing import Self
 
 from harness import answers
 from harness.clock import Deadline, now_ns
+from harness.cpuid import patience
 from harness.errors import ChannelError, DeadlineExceeded, LaunchFailed
 from harness.model import Completed, Job
 from harness.serving import Served, Service
@@ -288,7 +289,7 @@ class Agent:
         return self._hello
 
     def _expect(self, *types: bytes, deadline: Deadline | None = None) -> Frame:
-        deadline = deadline or Deadline(self._timeout_s)
+        deadline = deadline or Deadline(self._timeout_s * patience())
         frame = self._listener.next_frame(deadline)
         while frame.type == b"PONG" and b"PONG" not in types:  # nobody waits for it any more
             frame = self._listener.next_frame(deadline)
@@ -307,7 +308,7 @@ class Agent:
             str(len(job.argv)), *job.argv, *(f"{key}={value}" for key, value in job.env.items()),
         ]  # fmt: skip
         self._listener.send(b"JOB ", _strings(strings))
-        deadline = Deadline(job.timeout_s + _JOB_GRACE_S)
+        deadline = Deadline(job.timeout_s + _JOB_GRACE_S * patience())
         out, err, opened = SpooledOutput(), SpooledOutput(), set[str]()
         started_ns = 0
         while True:
@@ -340,7 +341,7 @@ class Agent:
             *(f"{key}={value}" for key, value in job.env.items()),
         ]  # fmt: skip
         self._listener.send(b"SERV", _strings(strings))
-        deadline = Deadline(job.timeout_s + _JOB_GRACE_S)
+        deadline = Deadline(job.timeout_s + _JOB_GRACE_S * patience())
         started_ns, opened = 0, set[str]()
         while True:
             frame = self._expect(b"SRVD", b"STRT", b"OPEN", deadline=deadline)
@@ -356,7 +357,7 @@ class Agent:
         """One ping; the second figure, send to stamp, only where the clock is the host's."""
         before = now_ns()
         self.send_ping(before)
-        echoed, sent_ns, arrived_ns = self._pong(Deadline(self._timeout_s))
+        echoed, sent_ns, arrived_ns = self._pong(Deadline(self._timeout_s * patience()))
         if echoed != before:
             raise ChannelError("the agent answered another ping")
         return arrived_ns - before, arrived_ns - sent_ns if self._shares_clock else None
@@ -432,7 +433,8 @@ class Agent:
         seed = secrets.randbits(64) if seed is None else seed
         self._listener.send(b"TUCH", _strings([str(size_bytes), str(seed)]))
         try:
-            return self._held(Deadline(self._timeout_s + size_bytes / _SLOWEST_TOUCH))
+            limit_s = self._timeout_s + size_bytes / _SLOWEST_TOUCH
+            return self._held(Deadline(limit_s * patience()))
         except ChannelError as error:
             raise ChannelError(
                 f"the box could not touch {size_bytes} bytes, which may be more than its memory "
@@ -443,14 +445,14 @@ class Agent:
         """Give back all that `touch` took; returns what is still held, which is 0."""
         self.hello()
         self._listener.send(b"RELS")
-        return self._held(Deadline(self._timeout_s))
+        return self._held(Deadline(self._timeout_s * patience()))
 
     def _held(self, deadline: Deadline) -> int:
         said = answers.pairs(self._expect(b"HELD", deadline=deadline).payload)
         return answers.number(said, "held")
 
     def _until(self, kind: bytes, end: bytes, timeout_s: float | None = None) -> Iterator[Frame]:
-        deadline, said_bytes = Deadline(timeout_s or self._timeout_s), 0
+        deadline, said_bytes = Deadline((timeout_s or self._timeout_s) * patience()), 0
         while (frame := self._expect(kind, end, deadline=deadline)).type != end:
             said_bytes += len(frame.payload)
             if said_bytes > _MOST_ANSWER_BYTES:

@@ -4,6 +4,8 @@ Two ways lead out. `run` is for helpers whose time does not matter (mkfs, qemu-i
 for them, and says what failed in a line that can be pasted into a terminal. `spawn` is for
 what is measured or lives on: it returns a process at once, by `posix_spawn`, whose cost does
 not grow with the memory of the harness.
+
+Time limits are there for what hangs, so on an emulated host they are longer than they say.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from harness.cpuid import patience
 from harness.errors import CommandFailed
 
 log = logging.getLogger(__name__)
@@ -58,6 +61,7 @@ def run(
     exits with another status than 0; the message holds the end of its standard error.
     """
     line = [os.fspath(part) for part in argv]
+    limit_s = timeout_s * patience()
     log.debug("run %s", shlex.join(line))
     program = line[0] if "/" in line[0] else find_program(line[0])
     if program is None:
@@ -66,14 +70,14 @@ def run(
         done = subprocess.run(
             line, executable=program,
             input=input, stdin=subprocess.DEVNULL if input is None else None, env=env,
-            cwd=cwd, timeout=timeout_s, capture_output=True, check=False,
+            cwd=cwd, timeout=limit_s, capture_output=True, check=False,
         )  # fmt: skip
     except FileNotFoundError:
         raise CommandFailed(f"{line[0]} is not installed", hint) from None
     except OSError as error:
         raise CommandFailed(f"{line[0]} could not be started: {error.strerror}", hint) from error
     except subprocess.TimeoutExpired:
-        raise CommandFailed(f"no end after {timeout_s:g} s: {shlex.join(line)}", hint) from None
+        raise CommandFailed(f"no end after {limit_s:g} s: {shlex.join(line)}", hint) from None
     if check and done.returncode != 0:
         said = (done.stderr or done.stdout).decode(errors="replace").strip()[-_TAIL_CHARACTERS:]
         how = f"exit status {done.returncode}" if done.returncode > 0 else (
@@ -166,7 +170,7 @@ def wait_pidfd(pidfd: int, timeout_s: float) -> bool:
     """Wait until the process of a pidfd has ended; False when the time is over."""
     poller = select.poll()
     poller.register(pidfd, select.POLLIN)
-    return bool(poller.poll(max(0.0, timeout_s) * 1000))
+    return bool(poller.poll(max(0.0, timeout_s) * patience() * 1000))
 
 
 def become_subreaper() -> None:

@@ -16,9 +16,9 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 
 from harness import registry
+from harness.cpuid import patience
 from harness.errors import HarnessError, RuntimeUnavailable, brief
 from harness.model import Context, Image, Runtime, RuntimeFacts
-from harness.probes import host
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def _ask(runtime: Runtime) -> RuntimeFacts:
 
     thread = threading.Thread(target=look, name=f"probe {runtime.name}", daemon=True)
     thread.start()
-    limit_s = PROBE_LIMIT_S * host.patience()
+    limit_s = PROBE_LIMIT_S * patience()
     try:
         thread.join(limit_s)
     except BaseException:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
+from harness.cpuid import patience
 from harness.errors import DeadlineExceeded, HarnessError, RuntimeUnavailable
 
 CALL_TIMEOUT_S = 60.0
@@ -77,6 +78,7 @@ def connect(host: str, timeout_s: float = CALL_TIMEOUT_S, version: str = ANY_VER
         docker = importlib.import_module("docker")
     except ImportError:
         raise RuntimeUnavailable("the Docker SDK for Python is not installed", _INSTALL) from None
+    timeout_s *= patience()
     _knock(host)
     try:
         with asking(f"the Docker Engine at {host}", RuntimeUnavailable):

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.clock import Deadline
+from harness.cpuid import patience
 from harness.errors import HarnessError, RuntimeUnavailable
 from harness.probes.cgroups import Group, Layout
 from harness.process import Process, find_program, spawn
@@ -59,14 +60,13 @@ def wait_up(
     For an instant it has its name already and nobody listens yet. Raises RuntimeUnavailable with
     the last words of its log.
     """
-    deadline, pause_s = Deadline(START_TIMEOUT_S), 0.005
+    limit_s, pause_s = START_TIMEOUT_S * patience(), 0.005
+    deadline = Deadline(limit_s)
     while not _listens(path):
         if not all(daemon.is_running() for daemon in daemons):
             raise RuntimeUnavailable(f"{title} did not start: {_said(log)}")
         if deadline.over:
-            raise RuntimeUnavailable(
-                f"{title} was not up after {START_TIMEOUT_S:g} s: {_said(log)}"
-            )
+            raise RuntimeUnavailable(f"{title} was not up after {limit_s:g} s: {_said(log)}")
         time.sleep(pause_s)
         pause_s = min(pause_s * 1.5, 0.1)
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from harness.channel import Agent, Listener
+from harness.cpuid import patience
 from harness.errors import DeadlineExceeded, HarnessError
 from harness.model import Image, Marks
 from harness.probes.cgroups import counting
@@ -106,7 +107,7 @@ class GuestBox(AgentBox):
         with self._asking("restoring"), Reaping(after_s=_SLOW_S):
             self._held.start(lambda: connection.handle.restore(str(file)))
             handle = connection.handle.lookupByUUIDString(self.domain.uuid)
-        if not returning.back.wait(_BACK_TIMEOUT_S):
+        if not returning.back.wait(_BACK_TIMEOUT_S * patience()):
             raise DeadlineExceeded("the restored guest did not connect to its channel")
         self._held = replace(self._held, handle=handle, listener=returning)
         self.agent = self.agent.over(returning)

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from harness.cpuid import patience
 from harness.errors import DeadlineExceeded, LaunchFailed, RuntimeUnavailable
 from harness.process import find_program
 from runtimes.domain_parts import bounded
@@ -34,7 +35,7 @@ def require_tools(emulator: str) -> None:
 def ask_accelerator(handle: Any) -> str:
     """`kvm` or `tcg`, as the QEMU of a running domain answers `query-kvm`."""
     monitor = importlib.import_module("libvirt_qemu")
-    with bounded(handle.UUIDString(), _ANSWER_LIMIT_S):
+    with bounded(handle.UUIDString(), _ANSWER_LIMIT_S * patience()):
         told = json.loads(monitor.qemuMonitorCommand(handle, '{"execute":"query-kvm"}', 0))
     return "kvm" if told["return"]["enabled"] else "tcg"
 
@@ -46,7 +47,7 @@ def explained(connection: Connection, domain: Domain, limit_s: float) -> Iterato
     A start that takes longer than `limit_s`, and some more for libvirt, is given up.
     """
     try:
-        with bounded(domain.uuid, limit_s + _ANSWER_LIMIT_S):
+        with bounded(domain.uuid, limit_s + _ANSWER_LIMIT_S * patience()):
             yield
     except connection.libvirt.libvirtError as error:
         raise LaunchFailed(f"libvirt could not start the guest: {error}") from error

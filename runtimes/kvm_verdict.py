@@ -14,9 +14,9 @@ from pathlib import Path
 
 import msgspec
 
+from harness.cpuid import patience
 from harness.errors import RuntimeUnavailable
 from harness.model import Frozen
-from harness.probes import host
 
 _DEADLINE_S = 20.0
 CPUS: tuple[tuple[str, ...], ...] = ((), ("arch-capabilities",))
@@ -56,7 +56,7 @@ def conditions(emulator: Path, machine: str, uri: str) -> dict[str, str]:
 
 def deadline_s() -> float:
     """Until when a guest must have booted here."""
-    return _DEADLINE_S * host.patience()
+    return _DEADLINE_S * patience()
 
 
 def check_device() -> None:

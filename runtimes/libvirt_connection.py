@@ -24,6 +24,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from harness.clock import Deadline
+from harness.cpuid import patience
 from harness.errors import DeadlineExceeded, RuntimeUnavailable, UsageError
 from runtimes.libvirt_open import open_uri
 
@@ -266,7 +267,7 @@ class Connection:
                 hint = "apt-get install libvirt-daemon qemu-system-x86"
             self.handle: Any = open_uri(self.libvirt, uri, hint)
         with contextlib.suppress(self.libvirt.libvirtError):  # drivers in our process have none
-            self.handle.setKeepAlive(_KEEPALIVE_S, _KEEPALIVE_COUNT)
+            self.handle.setKeepAlive(_KEEPALIVE_S, _KEEPALIVE_COUNT * patience())
         if self.root is not None:
             self.root.remember()
             self.root.users += 1

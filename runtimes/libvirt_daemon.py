@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
+from harness.cpuid import patience
 from harness.errors import RuntimeUnavailable
 from harness.model import Context, Parameter
-from harness.probes import host
 from harness.probes.cgroups import Group, Layout
 from harness.process import Process, find_program, spawn
 from runtimes.daemon_parts import (
@@ -200,7 +200,7 @@ class PrivateLibvirt:
 
     def _wait(self, daemon: Process, notices: socket.socket) -> None:
         """Until it tells that it is up, which it does as services tell it systemd."""
-        waiting, limit_s = select.poll(), _START_TIMEOUT_S * host.patience()
+        waiting, limit_s = select.poll(), _START_TIMEOUT_S * patience()
         waiting.register(notices, select.POLLIN)
         waiting.register(daemon.pidfd, select.POLLIN)
         ready = dict(waiting.poll(limit_s * 1000))

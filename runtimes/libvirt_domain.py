@@ -31,6 +31,7 @@ from xml.etree import ElementTree
 
 from harness import clock
 from harness.channel import Agent, Listener
+from harness.cpuid import patience
 from harness.errors import DeadlineExceeded, LaunchFailed, RuntimeUnavailable
 from harness.image import store
 from harness.image.bootdisk import boot_disk
@@ -233,7 +234,7 @@ class LibvirtDomain(DiskRoots):
             box = stack.enter_context(self._running(spec, domain, connection, listener, marks))
             mark_signs(marks, serial, debug)
             stack.enter_context(box)
-            box.wait_gone = functools.partial(gone, _GONE_TIMEOUT_S)
+            box.wait_gone = functools.partial(gone, _GONE_TIMEOUT_S * patience())
             yield box
             box.end(marks)
             stack.close()

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
+from harness.cpuid import patience
 from harness.errors import RuntimeUnavailable
 
 OPEN_TIMEOUT_S = 20.0
@@ -31,7 +32,7 @@ _AUTH_HINT = (
 
 def open_uri(libvirt: ModuleType, uri: str, hint: str, timeout_s: float | None = None) -> Any:
     """The open connection. Raises RuntimeUnavailable with `hint`, or with a better one."""
-    timeout_s = OPEN_TIMEOUT_S if timeout_s is None else timeout_s
+    timeout_s = (OPEN_TIMEOUT_S if timeout_s is None else timeout_s) * patience()
     require_reachable(uri, hint)
     answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
 

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from harness.channel import Agent, Listener
+from harness.cpuid import patience
 from harness.errors import DeadlineExceeded, LaunchFailed, RuntimeUnavailable
 from harness.model import Ledger, Mark, Marks
 from runtimes.daemon_parts import all_pids, argv_of, end_process
@@ -107,7 +108,7 @@ class Start:
 
     def wait_gone(self) -> None:
         """Until libvirt says that the domain has ended. Raises DeadlineExceeded."""
-        self._wait(_GONE_TIMEOUT_S)
+        self._wait(_GONE_TIMEOUT_S * patience())
 
     def wait_forgotten(self) -> None:
         """For a domain whose processes have ended: have it destroyed if libvirt still knows it.
@@ -118,7 +119,7 @@ class Start:
         that the removal took.
         """
         try:
-            self._wait(_FORGETS_WITHIN_S)
+            self._wait(_FORGETS_WITHIN_S * patience())
         except DeadlineExceeded:
             _end_domain(self._connection, self._uuid)
             self.wait_gone()

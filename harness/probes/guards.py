@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from harness.model import Frozen
-from harness.probes import cpu, cpuid, host
+from harness.probes import cpu, host
 from harness.probes.cgroups import Layout
 from harness.probes.memory import parse_kib, swapped_pages
 

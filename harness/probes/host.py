@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeGuard
 
-from harness.probes import cpuid
+from harness import cpuid
 from harness.probes.cgroups import Layout
 from harness.probes.memory import parse_kib
 
@@ -41,8 +41,6 @@ _VENDORS = (
 EMULATED = "QEMU TCG"
 """A guest of QEMU that says so itself, or to which no KVM clock is offered: its processor is
 software."""
-
-_EMULATED_PATIENCE = 8
 
 _CLOCKS = {"kvm-clock": "KVM", "hyperv_clocksource_tsc_page": "Hyper-V", "xen": "Xen"}
 
@@ -140,7 +138,7 @@ def virtualization(
     """Which hypervisor this host runs under, as far as it can be told; `none` on bare metal.
 
     The CPU's `hypervisor` flag decides whether there is one. Emulation tells of itself by the
-    processor's own word (`vendor`, see harness/probes/cpuid.py), also under a hypervisor that
+    processor's own word (`vendor`, see harness/cpuid.py), also under a hypervisor that
     runs in it; every other name is a guess from the firmware's words and the clock sources.
     None where not even the flag is known.
     """
@@ -172,12 +170,6 @@ def is_virtual() -> bool | None:
 def is_emulated(found: object) -> TypeGuard[str]:
     """Whether what `virtualization` returned means that the processor is software."""
     return isinstance(found, str) and found.endswith(EMULATED)
-
-
-def patience() -> int:
-    """By how much a time limit is longer here: on an emulated host all takes so much longer that
-    what works would be taken for what hangs."""
-    return _EMULATED_PATIENCE if is_emulated(kind()) else 1
 
 
 def kind() -> str | None:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.probes import cpuid, host
+from harness import cpuid, process
+from harness.errors import CommandFailed
+from harness.probes import host
 
 
 def processor(number: int, core: int, flags: str = "fpu sse2") -> str:
@@ -122,3 +124,17 @@ def test_this_host_has_facts_of_the_promised_types(tmp_path: Path) -> None:
     assert {"kernel", "memory_bytes", "python", "cgroup", "threads"} <= facts.keys()
     assert all(isinstance(value, str | int | float | bool) for value in facts.values())
     assert facts["cache_filesystem"] == facts["results_filesystem"]
+
+
+def test_time_limits_are_longer_where_the_processor_is_software(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    patience = cpuid.patience.__wrapped__
+    monkeypatch.setattr(cpuid, "hypervisor_vendor", lambda: "KVMKVMKVM")
+    assert patience() == 1
+    monkeypatch.setattr(cpuid, "hypervisor_vendor", lambda: cpuid.TCG)
+    assert patience() == 8
+    monkeypatch.setattr(process, "patience", lambda: 8)
+    assert process.run(["sleep", "0.2"], timeout_s=0.1).returncode == 0
+    with pytest.raises(CommandFailed, match=r"no end after 0\.08 s"):
+        process.run(["sleep", "5"], timeout_s=0.01)

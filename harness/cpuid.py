@@ -4,17 +4,22 @@ QEMU without hardware assistance says `TCGTCGTCGTCG` there, whatever firmware an
 like, and also below a hypervisor that itself runs in the emulated machine: in Xen's privileged
 domain on an AMD processor the instruction is not intercepted for user programs. No file of the
 kernel tells it, so the instruction is executed, from a page of a dozen bytes.
+
+
+It lies this low in the house because every time limit asks for it (`patience`).
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import mmap
 import platform
 import struct
 
 TCG = "TCGTCGTCGTCG"
 _LEAF = 0x4000_0000
+_EMULATED_PATIENCE = 8
 
 _CODE = bytes.fromhex(
     "53"        # push rbx, which belongs to the caller
@@ -48,6 +53,13 @@ def hypervisor_vendor() -> str | None:
         call(_LEAF, ctypes.addressof(words))
         del call, place  # else the page stays exported and cannot be closed
     return vendor(*words)
+
+
+@functools.cache
+def patience() -> int:
+    """By how much a time limit is longer here: on an emulated host all takes so much longer that
+    what works would be taken for what hangs."""
+    return _EMULATED_PATIENCE if hypervisor_vendor() == TCG else 1
 
 
 def vendor(ebx: int, ecx: int, edx: int) -> str:
