@@ -132,10 +132,18 @@ class Group:
             file.write_text(value)
 
     def allow(self) -> None:
-        """Have parents that allow children with limits. Raises OSError."""
+        """Have parents that allow children with limits. Raises OSError.
+
+        The root of v2 is the service manager's, which allows there what its own services have a
+        use for: the rest is missing on a host where none has one. Where it cannot be had, the
+        file of the limit is not there either, and says so.
+        """
         for path in self.paths():
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_relative_to(self.layout.v2 or "/nowhere") and path.parent != self.layout.v2:
+            if path.parent == self.layout.v2:
+                with contextlib.suppress(OSError):
+                    _enable_children(path.parent)
+            elif path.is_relative_to(self.layout.v2 or "/nowhere"):
                 _enable_children(path.parent)
 
     def settings(self, limits: Limits) -> Sequence[tuple[Path, str]]:
@@ -254,8 +262,9 @@ def remove_tree(path: Path) -> None:
 def _enable_children(parent: Path) -> None:
     control = parent / "cgroup.subtree_control"
     known = (parent / "cgroup.controllers").read_text().split()
+    allowed = control.read_text().split() if control.exists() else []
     for controller in ("memory", "cpu", "pids", "io"):
-        if controller in known:
+        if controller in known and controller not in allowed:
             control.write_text(f"+{controller}")
 
 

@@ -89,6 +89,18 @@ def test_limits_are_written_where_the_layout_has_them(
         assert (tmp_path / name).read_text() == text
 
 
+def test_what_the_service_manager_has_no_use_for_is_allowed_for_our_group(tmp_path: Path) -> None:
+    layout = layout_of(tmp_path, V2)
+    (tmp_path / "cgroup.controllers").write_text("cpu memory pids\n")
+    allowed = tmp_path / "cgroup.subtree_control"
+    allowed.write_text("memory pids\n")
+    Group(layout, "tarebench.ab").create()
+    assert allowed.read_text() == "+cpu"
+    allowed.unlink()
+    allowed.mkdir()  # it may be refused, and that is told by the limit that cannot be written
+    Group(layout, "tarebench.ab").create()
+
+
 def test_charge_of_v1_counts_all_below(tmp_path: Path) -> None:
     (tmp_path / "memory.stat").write_text(
         "cache 1\nrss 2\nshmem 3\ntotal_cache 4096\ntotal_rss 8192\ntotal_shmem 1024\n"
