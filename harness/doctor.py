@@ -67,13 +67,15 @@ def _shown() -> Sequence[str]:
     return [name for name in registry.names() if name not in registry.HIDDEN]
 
 
-def examine() -> Diagnosis:
-    """Look at everything; machines boot a guest when the image is built."""
+def examine(runtimes: Sequence[str] = ()) -> Diagnosis:
+    """Look at everything, of runtimes at these alone if any are given; machines boot a guest when
+    the image is built. Raises UsageError for a runtime that means nothing."""
+    names = registry.expand(runtimes) if runtimes else _shown()
     heard = list(noise.listen())  # before our own work makes noise
     found = list(guards.read())
     image = built()
     with _context() as context, ExitStack() as stack:
-        states = [_look(name, context, image, stack) for name in _shown()]
+        states = [_look(name, context, image, stack) for name in names]
     return Diagnosis(
         host=host.facts(paths.cache(), paths.results()),
         runtimes=states,
@@ -124,7 +126,7 @@ def _state(
     notes: Sequence[str] = (),
 ) -> RuntimeState:
     try:
-        factory = registry.factory(name)
+        factory = registry.factory(registry.parse(name)[0])
         kind, parameters = str(factory.runtime_class), factory.parameters
     except RuntimeUnavailable as error:  # its module cannot be loaded
         return RuntimeState(

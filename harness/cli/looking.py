@@ -28,6 +28,9 @@ def doctor(
         bool, typer.Option("--tune", help="Make the host quieter; kept until --untune.")
     ] = False,
     untune: Annotated[bool, typer.Option("--untune", help="Put back what --tune changed.")] = False,
+    runtime: Annotated[
+        list[str] | None, typer.Option(help="Look at this runtime alone; may be repeated.")
+    ] = None,
 ) -> None:
     """What this host can run and why not, with the command that mends it."""
     from harness import tuning
@@ -40,8 +43,9 @@ def doctor(
         return
     from harness.doctor import examine
 
-    say("looking at every runtime; machines boot a guest …")
-    found = examine()
+    which = ", ".join(runtime) if runtime else "every runtime"
+    say(f"looking at {which}; machines boot a guest …")
+    found = examine(runtime or ())
     if as_json:
         print_json(found)
     else:
