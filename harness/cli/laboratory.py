@@ -22,7 +22,9 @@ lab_app = typer.Typer(
 )  # fmt: skip
 app.add_typer(lab_app, name="lab")
 
-ProfileName = Annotated[str, typer.Option("--profile", help="kvm, cgroup2 or xen (docs/lab.md).")]
+ProfileName = Annotated[
+    str, typer.Option("--profile", help="kvm, cgroup2, fresh, fresh13 or xen (docs/lab.md).")
+]
 Memory = Annotated[int | None, typer.Option(help="MiB of memory, instead of the profile's.")]
 Keep = Annotated[
     Path | None,
@@ -75,7 +77,7 @@ def run_in_lab(
     """Run a command in the checkout inside a fresh machine; its status is the command's.
 
     Its output is streamed, and the runs that it made are brought back to results/runs, each
-    with a folder `lab` that holds what proves where it ran.
+    with its report and a folder `lab` that holds what proves where it ran.
     """
     from harness.lab.running import run
     from harness.stopping import parse_duration

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import typer
 
 from harness.cli.terminal_io import INTERRUPTED, app, console, say
 from harness.errors import UsageError
+from harness.paths import REPORT_LATER
 
 if TYPE_CHECKING:
     from harness.runner import Request, Result
@@ -121,8 +123,9 @@ def _execute(request: Request, quiet: bool, report: bool) -> None:
         with recording(request), progress(screen, quiet) as observe:
             ours = True
             result = runner.execute(request, observe)
-            observe(Finishing("writing the report" if report else "writing the data"))
-            runner.make_report(request.folder, report)
+            if not os.environ.get(REPORT_LATER):
+                observe(Finishing("writing the report" if report else "writing the data"))
+                runner.make_report(request.folder, report)
     except KeyboardInterrupt:
         say(_interrupted(request, result))
         raise typer.Exit(INTERRUPTED) from None
@@ -138,8 +141,9 @@ def _execute(request: Request, quiet: bool, report: bool) -> None:
         for table in (results_table(stored), *own, *headline_tables(stored)):
             if table.row_count:
                 screen.print(table)
-        drawn = request.folder / "report.html"
-        say(f"report: {drawn if report else f'tarebench report {request.folder}'}")
+        if not os.environ.get(REPORT_LATER):
+            drawn = request.folder / "report.html"
+            say(f"report: {drawn if report else f'tarebench report {request.folder}'}")
     raise typer.Exit(_status(result))
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
+import msgspec
+
 from harness.errors import UsageError
 from harness.model import MIB, Frozen
 
@@ -22,6 +24,9 @@ PORT = "org.tarebench.lab"
 """The port by which the machine says that it is up."""
 UP = "up"
 """The first word that it says; the CPU's flags that matter here follow."""
+REPOSITORY = PurePosixPath("/srv/tarebench.git")
+"""Where an ordinary user finds what to clone, on a machine that has no checkout."""
+USER = "student"
 _KEYS = "/etc/ssh/lab_authorized_keys"
 _UP_SCRIPT = f"""#!/bin/sh
 # Waits until every start job is done, then says so, with those CPU flags that matter here.
@@ -41,7 +46,8 @@ class Disk(Frozen, frozen=True):
     """One root filesystem: Debian packages, and whether our own set-up is run in it.
 
     `kernel` is the package of the kernel that boots it; `customize` are shell commands that
-    mmdebstrap runs at last, with the tree as `$1`.
+    mmdebstrap runs at last, with the tree as `$1`. `warm` are commands of the checkout that run
+    once in the machine before its state is saved: what they find out is known to every use.
     """
 
     name: str
@@ -51,6 +57,7 @@ class Disk(Frozen, frozen=True):
     suite: str = "bookworm"
     components: str = "main"
     set_up: bool = True
+    warm: tuple[str, ...] = ()
     epoch: int = 1_700_000_000
     bytes: int = 16 * 1024 * MIB
     """The size that the machine sees; what is not written takes no room."""
@@ -69,8 +76,52 @@ class Profile(Frozen, frozen=True):
     hypervisor: str = ""
     """The words of a hypervisor that is booted first, with the kernel as its module."""
 
+    @property
+    def user(self) -> str:
+        """Who works there: root in the checkout, or an ordinary user who has yet to get one."""
+        return "root" if self.disk.set_up else USER
 
-MACHINE = Disk("machine", (*_BASE, *_MAKE))
+    @property
+    def start(self) -> PurePosixPath:
+        """The folder in which commands begin."""
+        return PROJECT if self.disk.set_up else PurePosixPath("/home", USER)
+
+    @property
+    def runs(self) -> PurePosixPath:
+        """Where runs land."""
+        checkout = PROJECT if self.disk.set_up else self.start / REPOSITORY.stem
+        return checkout / "results" / "runs"
+
+
+# What is done by the clock would be done in the midst of a run, for a machine of the lab goes on
+# from a day that is past. Daemons whose sockets are listened on start when they are asked.
+_BY_THE_CLOCK = " ".join(
+    f"{name}.timer"
+    for name in (
+        "apt-daily", "apt-daily-upgrade", "dpkg-db-backup", "e2scrub_all", "fstrim", "logrotate",
+        "podman-auto-update", "systemd-tmpfiles-clean",
+    )
+)  # fmt: skip
+_WHEN_ASKED = " ".join(
+    f'"$1"/etc/systemd/system/multi-user.target.wants/{name}.service'
+    for name in ("containerd", "docker", "libvirtd", "libvirt-guests")
+)
+_QUIET = (f'chroot "$1" systemctl --quiet mask {_BY_THE_CLOCK}', f"rm -f {_WHEN_ASKED}")
+
+MACHINE = Disk(
+    "machine", (*_BASE, *_MAKE), customize=_QUIET,
+    warm=("tarebench doctor --runtime bare --runtime runc --runtime kvm "
+          "--runtime kvm,machine=microvm",),
+)  # fmt: skip
+
+# Nothing but what README.md asks for; sudo asks for no password, as in the images of clouds.
+_ORDINARY = (
+    f'chroot "$1" useradd --create-home --shell /bin/bash --groups sudo --password "*" {USER}',
+    f'echo "{USER} ALL=(ALL) NOPASSWD: ALL" > "$1"/etc/sudoers.d/{USER}',
+    f'chmod 440 "$1"/etc/sudoers.d/{USER}',
+)
+FRESH = Disk("fresh", (*_BASE, "git", "make", "python3", "sudo"), customize=_ORDINARY, set_up=False)
+FRESH_13 = msgspec.structs.replace(FRESH, name="fresh13", suite="trixie")
 
 _CGROUP_PROOFS = (
     "findmnt --noheadings --output TARGET,FSTYPE,OPTIONS /sys/fs/cgroup",
@@ -87,6 +138,14 @@ _KVM_PROOFS = (
     " | qemu-system-x86_64 -accel kvm -machine q35 -nodefaults -display none -S -qmp stdio",
 )
 
+_FRESH_PROOFS = (
+    "head -n 1 /etc/os-release",
+    "cat /proc/1/comm",
+    f"id {USER}",
+    "stat -f -c %T /sys/fs/cgroup",
+    "dpkg --list | grep -c ^ii",
+)
+
 _XEN_CPU_MAP = "/usr/share/libvirt/cpu_map/x86_486.xml"
 _XEN_HOOK = f"""sed -i "/<feature name='vme'\\/>/d" "$1"{_XEN_CPU_MAP}"""
 """Xen's capabilities under this emulation lack VME, and libvirtd then finds no model of the
@@ -95,7 +154,7 @@ processor and refuses to start its driver. A host with a true processor needs no
 XEN = Disk(
     "xen", (*_BASE, *_MAKE, "libvirt-daemon-driver-xen", "xen-system-amd64"),
     kernel="linux-image-amd64",  # the cloud kernel cannot be a dom0
-    customize=(_XEN_HOOK,),
+    customize=(_XEN_HOOK, *_QUIET),
 )  # fmt: skip
 _XEN_WORDS = (
     "console=com1 com1=115200,8n1 dom0_mem=2048M,max:2048M dom0_max_vcpus=2 noreboot=0 "
@@ -123,6 +182,11 @@ PROFILES: Mapping[str, Profile] = {
             "xen", "the Xen hypervisor with Debian 12 as its dom0",
             XEN, 4096 * MIB, _XEN_PROOFS, hypervisor=_XEN_WORDS,
         ),
+        Profile(
+            "fresh", "a pristine minimal Debian 12 with systemd, and an ordinary user with sudo",
+            FRESH, 3072 * MIB, _FRESH_PROOFS,
+        ),
+        Profile("fresh13", "the same of Debian 13", FRESH_13, 3072 * MIB, _FRESH_PROOFS),
     )
 }  # fmt: skip
 
@@ -170,12 +234,12 @@ def files(public_key: str, host_key: str) -> Mapping[str, tuple[str, int]]:
         # What a disk that is still made is worth, should the power be lost, is nothing.
         "/etc/dpkg/dpkg.cfg.d/lab": ("force-unsafe-io\n", 0o644),
         "/etc/initramfs-tools/conf.d/lab": ("MODULES=list\nCOMPRESS=gzip\n", 0o644),
-        "/etc/initramfs-tools/modules": ("virtio_pci\nvirtio_blk\next4\n", 0o644),
+        "/etc/initramfs-tools/modules": ("virtio_pci\nvirtio_blk\ncrc32c_generic\next4\n", 0o644),
         "/etc/ssh/ssh_host_ed25519_key": (host_key, 0o600),
         "/etc/ssh/sshd_config.d/lab.conf": (
             "HostKey /etc/ssh/ssh_host_ed25519_key\nPermitRootLogin prohibit-password\n"
             f"AuthorizedKeysFile {_KEYS}\nPasswordAuthentication no\nUsePAM no\nUseDNS no\n",
             0o644,
         ),
-        _KEYS: (public_key, 0o600),
+        _KEYS: (public_key, 0o644),  # sshd reads it with the rights of who comes in
     }

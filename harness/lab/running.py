@@ -2,8 +2,8 @@
 
 Booting takes a minute or two in software; going on from the state of a machine that was up
 takes seconds. So the first use of a disk boots it, saves its state beside it, and every use
-starts from there, each on an overlay of its own. With a disk that is kept, the machine boots,
-as one does after its power was lost.
+starts from there, each on an overlay of its own. An overlay that is kept, and is there already,
+is booted from, as after a loss of power.
 """
 
 from __future__ import annotations
@@ -22,21 +22,25 @@ import msgspec
 
 from harness import paths, process
 from harness.clock import Deadline
-from harness.errors import EnvironmentRefused
+from harness.errors import CommandFailed, EnvironmentRefused
 from harness.image.cache import finish, locked, partial_directory
 from harness.image.forms import overlay_disk
 from harness.inventory import Inventory, sweep
 from harness.lab import project
 from harness.lab.build import Built, build
 from harness.lab.machine import CPU, Boot, Machine, Sockets, require_tools, start
-from harness.lab.recipe import Profile, kernel_words
+from harness.lab.recipe import PROJECT, Profile, kernel_words
 from harness.lab.session import Session
+from harness.paths import JOURNAL
+from harness.runner import make_report
 
 BOOT_LIMIT_S = 600.0
 _RESTORE_LIMIT_S = 120.0
 _END_S = 60.0
+_WARM_S = 540
 _SAVED = "saved.json"
 PROOF_FOLDER = "lab"
+REPORT = "report.html"
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def session(wish: Wish) -> Iterator[Session]:
                     _machine(token, wish, built, folder, sockets, inventory)
                 )
                 _require_flags(wish.profile, flags)
-                opened = Session(machine, built, machine.ssh_port())
+                opened = Session(machine, built, machine.ssh_port(), wish.profile)
                 opened.put_project(project.archive(), time.time())
                 yield opened
                 if wish.keep is not None:
@@ -95,15 +99,12 @@ def _machine(
 ) -> Iterator[tuple[Machine, Sequence[str]]]:
     """A machine that is up, and the flags of its processor."""
     boot = boot_of(wish, built)
-    if wish.keep is not None:
-        disk = wish.keep.absolute()
-        if not disk.exists():
-            overlay_disk(built.base, disk)
+    disk = (wish.keep or folder / "disk.qcow2").absolute()
+    if disk.exists():
         with start(token, boot, disk, sockets, inventory) as machine:
             yield machine, machine.wait_up(Deadline(wish.boot_limit_s))
         return
     saved = _saved(token, wish, built, boot, folder, inventory)
-    disk = folder / "disk.qcow2"
     overlay_disk(saved / "disk.qcow2", disk, "qcow2")
     shutil.copyfile(saved / "console.log", sockets.console)  # it goes on from there
     with start(token, boot, disk, sockets, inventory, restored=True) as machine:
@@ -144,11 +145,30 @@ def _saved(
             overlay_disk(built.base, disk)
             with start(f"{token}-first", boot, disk, sockets, inventory) as machine:
                 flags = machine.wait_up(Deadline(wish.boot_limit_s))
+                opened = Session(machine, built, machine.ssh_port(), wish.profile)
+                (partial / "warm.txt").write_bytes(_warm(opened, wish))
                 machine.save(partial / "state", Deadline(_RESTORE_LIMIT_S))
             shutil.copyfile(sockets.console, partial / "console.log")
             (partial / _SAVED).write_bytes(msgspec.json.encode(Saved(list(flags))))
             finish(partial, final)
     return final
+
+
+def _warm(opened: Session, wish: Wish) -> bytes:
+    """What takes a use long to find out is found out here, and remembered by the machine.
+
+    Returns what the commands said; that one fails is for the use to tell. What was written is on
+    the disk before it is saved, so that it is there too where the disk is booted from later.
+    """
+    if wish.profile.disk.warm:
+        opened.put_project(project.archive(), time.time())
+    said = b""
+    for line in wish.profile.disk.warm:
+        wish.tell(f"in the lab: {line}")
+        limited = f"cd {PROJECT} && PATH={PROJECT}/.venv/bin:$PATH timeout {_WARM_S} {line}"
+        said += opened.read(limited, check=False)
+    opened.read("sync")
+    return said
 
 
 def _state_key(boot: Boot) -> str:
@@ -173,15 +193,15 @@ def run(wish: Wish, argv: Sequence[str], limit_s: float) -> int:
     """Run a command in a fresh machine; its runs are brought back, with what proves the lab."""
     with session(wish) as opened:
         try:
-            status = opened.call(argv, Deadline(limit_s))
+            return opened.call(argv, Deadline(limit_s))
         finally:
             if opened.machine.child.is_running():
                 _bring_back(opened, wish)
-        return status
 
 
 def _bring_back(opened: Session, wish: Wish) -> None:
-    """The runs, each with the lines that prove what ran inside, and the machine's console."""
+    """The runs, each with the lines that prove what ran inside, the machine's console, and the
+    report, unless it was drawn inside since."""
     folders = opened.fetch_runs(paths.results())
     if not folders:
         return
@@ -191,4 +211,19 @@ def _bring_back(opened: Session, wish: Wish) -> None:
         place.mkdir(exist_ok=True)
         (place / "proof.txt").write_text(proof)
         (place / "console.txt").write_text(opened.machine.console_text())
+        if _is_newer(folder / JOURNAL, folder / REPORT):
+            _draw(folder, wish)
         wish.tell(f"run: {folder}")
+
+
+def _is_newer(one: Path, other: Path) -> bool:
+    """Whether a file is there, and younger than another that need not be."""
+    return one.exists() and not (other.exists() and other.stat().st_mtime >= one.stat().st_mtime)
+
+
+def _draw(folder: Path, wish: Wish) -> None:
+    """Of a run that had hardly begun there is no report, and that is no fault of the command's."""
+    try:
+        make_report(folder)
+    except CommandFailed as error:
+        wish.tell(f"no report: {error.message}")

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from harness import cpuid
 from harness.model import Frozen
 from harness.probes import cpu, host
 from harness.probes.cgroups import Layout

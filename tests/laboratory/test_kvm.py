@@ -45,7 +45,7 @@ def test_quick_runs_under_kvm_and_proves_it(lab: Lab) -> None:
 
 
 def test_the_contract_suite_passes_on_kvm(lab: Lab) -> None:
-    lab.contract("kvm")
+    lab.contract("kvm and not runsc", "kvm")
 
 
 def test_a_few_guests_at_once(lab: Lab) -> None:
@@ -55,13 +55,18 @@ def test_a_few_guests_at_once(lab: Lab) -> None:
     check_complete(lab.only_run())
 
 
+def test_a_run_that_is_killed_with_a_guest_is_cleaned_and_goes_on(lab: Lab) -> None:
+    said = lab.run("python", "-m", "tests.laboratory.inside")
+    assert said.status == 0, said.err[-6000:]
+    assert "killed with a guest, and cleaned" in said.out
+
+
 def test_a_run_goes_on_after_the_power_was_lost(lab: Lab, tmp_path: Path) -> None:
     disk = tmp_path / "kept.qcow2"
-    named = runtimes("bare", "runc", "kvm,machine=microvm")
-    command = ("tarebench", "--debug", *QUICK[1:], *named)
+    named = runtimes("bare", "kvm,machine=microvm")
     kept = ("lab", "run", "--profile", "kvm", "--keep", disk, "--")
-    with lab.place.started(*kept, *command) as process:
-        read_lines(process, until="launch kvm")
+    with lab.place.started(*kept, *QUICK, *named) as process:
+        read_lines(process, until="block 0: trial")
         (qemu,) = [p for p in psutil.Process(process.pid).children() if "qemu" in p.name()]
         qemu.kill()
         said = finish(process, signal.SIGCONT)
@@ -69,7 +74,10 @@ def test_a_run_goes_on_after_the_power_was_lost(lab: Lab, tmp_path: Path) -> Non
     assert "the lab's machine ended under tarebench" in said.err
     resumed = lab.run("tarebench", "resume", "latest", options=("--keep", str(disk)))
     assert resumed.status == 0, resumed.err
-    check_complete(lab.only_run())
+    run = lab.only_run()
+    check_complete(run)
+    assert "block 0" in resumed.err
+    assert "warm-up" not in resumed.err, "a trial that was finished is done again"
 
 
 def test_a_command_that_never_ends_is_given_up(lab: Lab) -> None:
@@ -80,8 +88,8 @@ def test_a_command_that_never_ends_is_given_up(lab: Lab) -> None:
 
 def test_a_lab_that_is_killed_leaves_nothing_running(lab: Lab) -> None:
     with lab.place.started("lab", "run", "--profile", "kvm", "--", "sh", "-c",
-                           "echo in >&2; sleep infinity") as process:  # fmt: skip
-        read_lines(process, until="in")
+                           "echo the command goes on >&2; sleep infinity") as process:  # fmt: skip
+        read_lines(process, until="the command goes on")
         (qemu,) = [p for p in psutil.Process(process.pid).children() if "qemu" in p.name()]
         process.kill()
         qemu.wait(30)

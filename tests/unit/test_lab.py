@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 
 from harness.errors import EnvironmentRefused, UsageError
 from harness.lab import build, inherited, machine, project, recipe
-from harness.lab.running import Wish, _require_flags
+from harness.lab.running import Wish, _is_newer, _require_flags
+from harness.lab.session import working_line
 from harness.model import MIB
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -42,9 +44,34 @@ def test_a_processor_without_virtualization_is_told() -> None:
     assert Wish(profile, profile.memory_bytes).keep is None
 
 
+def test_an_ordinary_user_begins_at_home_without_a_checkout() -> None:
+    fresh, kvm = recipe.find_profile("fresh"), recipe.find_profile("kvm")
+    assert working_line(kvm, "tarebench doctor") == (
+        "cd /srv/tarebench && TAREBENCH_REPORT_LATER=1 PATH=/srv/tarebench/.venv/bin:$PATH "
+        "exec tarebench doctor"
+    )
+    home = Path("/home", recipe.USER)
+    assert working_line(fresh, "make") == f"cd {home} && TAREBENCH_REPORT_LATER=1 exec make"
+    assert fresh.runs == home / "tarebench" / "results" / "runs"
+    assert str(kvm.runs) == "/srv/tarebench/results/runs"
+    assert not {"python3-venv", "libvirt-daemon-system"} & set(fresh.disk.packages)
+    assert recipe.find_profile("fresh13").disk.suite == "trixie"
+
+
+def test_a_report_is_drawn_where_the_run_went_on_since(tmp_path: Path) -> None:
+    journal, report = tmp_path / "journal.jsonl", tmp_path / "report.html"
+    assert not _is_newer(journal, report)
+    journal.touch()
+    assert _is_newer(journal, report)
+    report.touch()
+    assert not _is_newer(journal, report)
+    os.utime(journal, (2**31, 2**31))
+    assert _is_newer(journal, report)
+
+
 def test_keys_go_to_their_places_and_are_nobody_elses() -> None:
     files = recipe.files("public", "private")
-    assert files["/etc/ssh/lab_authorized_keys"] == ("public", 0o600)
+    assert files["/etc/ssh/lab_authorized_keys"] == ("public", 0o644)
     assert files["/etc/ssh/ssh_host_ed25519_key"] == ("private", 0o600)
     with tarfile.open(fileobj=io.BytesIO(project.archive_of(files))) as tar:
         assert {f"/{name}" for name in tar.getnames()} == set(files)
