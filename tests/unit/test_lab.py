@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -50,7 +50,7 @@ def test_an_ordinary_user_begins_at_home_without_a_checkout() -> None:
         "cd /srv/tarebench && TAREBENCH_REPORT_LATER=1 PATH=/srv/tarebench/.venv/bin:$PATH "
         "exec tarebench doctor"
     )
-    home = Path("/home", recipe.USER)
+    home = PurePosixPath("/home", recipe.USER)
     assert working_line(fresh, "make") == f"cd {home} && TAREBENCH_REPORT_LATER=1 exec make"
     assert fresh.runs == home / "tarebench" / "results" / "runs"
     assert str(kvm.runs) == "/srv/tarebench/results/runs"
