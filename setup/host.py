@@ -144,6 +144,7 @@ NEEDS: tuple[Need, ...] = (
     Need("iproute2", "networks of boxes", lambda: program("ip")),
     Need("runc", "containers without a daemon", lambda: program("runc")),
     Need("crun", "containers without a daemon", lambda: program("crun")),
+    Need("criu", "to checkpoint containers", lambda: program("criu")),
     Need("runsc", "sandboxed containers of gVisor", lambda: program("runsc")),
     Need("bubblewrap", "jails made by bubblewrap", lambda: program("bwrap")),
     Need(
