@@ -264,6 +264,16 @@ class _Directories:
             remove_folder(Path(name))
 
 
+class _Files:
+    """Single files that another program leaves because we have called it."""
+
+    def exists(self, name: str, details: Mapping[str, str]) -> bool:
+        return Path(name).is_file()
+
+    def remove(self, name: str, details: Mapping[str, str]) -> None:
+        Path(name).unlink()
+
+
 class _Groups:
     """Control groups, by their name below every hierarchy."""
 
@@ -294,6 +304,7 @@ def cleaners() -> Mapping[str, Cleaner]:
     """Our own cleaners, and those of the runtimes."""
     return {
         "directory": _Directories(),
+        "file": _Files(),
         "cgroup": _Groups(),
         SETTING: _Settings(),
         **registry.cleaners(),

@@ -282,8 +282,8 @@ class Registry(Settings, frozen=True):
 
 
 class Lifecycle(Settings, frozen=True):
-    """`lifecycle`: stop, pause, save. A paused box must not answer for `silence_s`; a machine is
-    saved while it holds `touched` bytes."""
+    """`lifecycle`: stop, pause, save. A paused box must not answer for `silence_s`; a machine, or a
+    container where CRIU works, is saved while it holds `touched` bytes."""
 
     warmed = True
     touched: Size = "32 MiB"

@@ -151,13 +151,14 @@ def in_directory_form(image: Image, inside: Sequence[str]) -> list[Path]:
 class Ending:
     """Asks a box to end and marks its end by a pidfd that was opened when it was ready.
 
-    `collect` reaps the ended process; by default as an orphan that may be ours to reap.
+    `collect` reaps the ended process; by default as an orphan that may be ours to reap. `pidfd`
+    tells of its end meanwhile.
     """
 
     def __init__(self, pid: int, collect: Callable[[], object] | None = None) -> None:
         self.pid = pid
         self._collect = collect or (lambda: reap(pid))
-        self._pidfd = os.pidfd_open(pid)
+        self.pidfd = os.pidfd_open(pid)
         self._ended = False
 
     def exit(self, agent: Agent, marks: Marks, timeout_s: float = EXIT_TIMEOUT_S) -> None:
@@ -167,7 +168,7 @@ class Ending:
         self.wait(marks, Deadline(timeout_s))
 
     def wait(self, marks: Marks, deadline: Deadline) -> None:
-        if not wait_pidfd(self._pidfd, deadline.left_s()):
+        if not wait_pidfd(self.pidfd, deadline.left_s()):
             raise DeadlineExceeded(f"the box (pid {self.pid}) did not end when asked")
         marks.stamp(Mark.EXITED)
         self._ended = True
@@ -180,10 +181,10 @@ class Ending:
         """On the way out of a failure the box is killed by its own pidfd, never by number."""
         if not self._ended:
             with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            wait_pidfd(self._pidfd, EXIT_TIMEOUT_S)
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            wait_pidfd(self.pidfd, EXIT_TIMEOUT_S)
             self._collect()
-        os.close(self._pidfd)
+        os.close(self.pidfd)
 
 
 def check_parameters(

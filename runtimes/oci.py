@@ -6,6 +6,9 @@ A bundle is written before the request; `run --detach` is what is timed, as an e
 call it. With `seccomp=on` the box's system calls are filtered too, as engines do. crun refuses
 a hybrid cgroup mount, so it is spawned from a private mount namespace without the unified
 hierarchy; runc uses the same namespace for its root, so that both pay for the same things.
+
+What can be checkpointed is a container of the same bundle with another program in it
+(checkpoint.py).
 """
 
 from __future__ import annotations
@@ -33,8 +36,10 @@ from harness.model import (
     RuntimeFacts,
     Storage,
 )
+from harness.probes import criu
 from harness.probes.cgroups import Group, Layout
 from harness.process import Process, find_program, run, spawn
+from runtimes import checkpoint
 from runtimes.box import (
     SOCKET,
     AgentBox,
@@ -128,22 +133,33 @@ class Oci(OnLayers):
         self._state.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     @contextlib.contextmanager
-    def launch(self, spec: InstanceSpec, marks: Marks) -> Iterator[AgentBox]:
-        with ExitStack() as stack:
-            listener = stack.enter_context(listen(spec))
-            mounts = stack.enter_context(PrivateMounts())
+    def _bundle(
+        self, spec: InstanceSpec, command: Sequence[str] = ()
+    ) -> Iterator[tuple[PrivateMounts, Storage]]:
+        """A bundle on a fresh layer, in the namespace from which the program is to be called; what
+        has been made of it is removed."""
+        with PrivateMounts() as mounts, ExitStack() as stack:
             root = fresh_layer(mounts, spec)
             hide_unified(mounts)
             storage = make_storage(self._storage, spec, spec.directory / UPPER)
             cgroup = f"/{self._context.cgroup}/{spec.name}"
-            config = bundle_config(spec, root, cgroup, bound_folder(storage), seccomp=self._seccomp)
+            config = bundle_config(
+                spec, root, cgroup, bound_folder(storage), seccomp=self._seccomp, command=command
+            )
             (spec.directory / "config.json").write_text(json.dumps(config, indent=1))
-            errors = stack.enter_context(tempfile.TemporaryFile())
             self._context.inventory.will_make(
                 "container", spec.name, program=self._binary, state=str(self._state)
             )
             stack.callback(self._forget, spec.name)
             stack.callback(mounts.call, self._delete, spec.name)
+            yield mounts, storage
+
+    @contextlib.contextmanager
+    def launch(self, spec: InstanceSpec, marks: Marks) -> Iterator[AgentBox]:
+        with ExitStack() as stack:
+            listener = stack.enter_context(listen(spec))
+            errors = stack.enter_context(tempfile.TemporaryFile())
+            mounts, storage = stack.enter_context(self._bundle(spec))
             group = self._group(spec.name)
             process = mounts.call(self._spawn, spec, errors, marks)
             finish(process, errors)
@@ -159,6 +175,31 @@ class Oci(OnLayers):
             ending.exit(agent, marks)
             stack.close()
             marks.stamp(Mark.REMOVED)
+
+    @contextlib.contextmanager
+    def checkpointable(self, spec: InstanceSpec) -> Iterator[checkpoint.Container]:
+        """See harness/lifecycle.py. Raises NotCheckpointed."""
+        told = run([self._binary, "features"], check=False, timeout_s=_VERSION_TIMEOUT_S)
+        with criu.leaving_nothing(self._context.inventory):
+            checkpoint.require(self.program, told.stdout)
+            with self.asked(spec) as container:
+                yield container
+
+    @contextlib.contextmanager
+    def asked(self, spec: InstanceSpec) -> Iterator[checkpoint.Container]:
+        """The container that `checkpointable` means, whether CRIU works here or not."""
+        log = spec.directory / "log"
+        with (
+            checkpoint.conversation(spec.sockets) as talk,
+            self._bundle(spec, checkpoint.COMMAND) as (mounts, _),
+        ):
+
+            def call(*words: str) -> None:
+                argv = self._call("--log", str(log), *words)
+                mounts.call(checkpoint.call, argv, log)
+
+            with checkpoint.started(spec, talk, call) as container:
+                yield container
 
     def _group(self, name: str) -> Group:
         return Group(Layout.detect(), f"{self._context.cgroup}/{name}")
@@ -270,8 +311,12 @@ def bundle_config(
     volume: Path | None = None,
     *,
     seccomp: bool = False,
+    command: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The bundle's config.json: a pure function of the instance (golden file in the tests)."""
+    """The bundle's config.json: a pure function of the instance (golden file in the tests).
+
+    It runs the agent, or another `command` of the image.
+    """
     filtered = {"seccomp": _seccomp_profile()} if seccomp else {}
     return {
         "ociVersion": "1.0.2",
@@ -281,7 +326,7 @@ def bundle_config(
             "terminal": False,
             "cwd": "/",
             "user": {"uid": 0, "gid": 0},
-            "args": [AGENT_PATH, f"unix:{CHANNEL_DIRECTORY}/{SOCKET}"],
+            "args": list(command) or [AGENT_PATH, f"unix:{CHANNEL_DIRECTORY}/{SOCKET}"],
             "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
             "capabilities": {
                 kind: list(CAPABILITIES) for kind in ("bounding", "effective", "permitted")

@@ -128,7 +128,7 @@ class Bench:
         ):
             yield instance
 
-    def prove(self, instance: Instance, *programs: str) -> Identity:
+    def prove(self, instance: identity.HashesFiles, *programs: str) -> Identity:
         """That the agent and these programs, which it ran, are those of the image.
 
         Their files are hashed from inside. Raises ImageError for a program that it lacks.

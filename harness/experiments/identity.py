@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from harness.errors import ImageError
 from harness.image.manifest import parse_manifest
 from harness.image.tree import LOADER, library_path, outside_view, resolve_inside
-from harness.model import AGENT_PATH, Identity, Image, Instance
+from harness.model import AGENT_PATH, Identity, Image
 from harness.process import run
 
 ALLOWED_OUTSIDE = (
@@ -54,8 +55,14 @@ def executed_files(image: Image, program: str) -> Mapping[str, str]:
     return {path: listed[path].content for path in dict.fromkeys(paths) if path in listed}
 
 
+class HashesFiles(Protocol):
+    """What can hash the files of a box: an instance by its agent, another by its root."""
+
+    def hash_files(self, paths: Sequence[str]) -> Mapping[str, str]: ...
+
+
 def prove(
-    instance: Instance, image: Image, programs: Sequence[str], outside: Sequence[str]
+    instance: HashesFiles, image: Image, programs: Sequence[str], outside: Sequence[str]
 ) -> Identity:
     """Hash the agent's and the executed programs' files from inside and compare."""
     expected = {AGENT_PATH: image.agent_sha256}

@@ -83,6 +83,7 @@ def test_the_report_has_a_row_for_each_step_that_there_is(tmp_path: Path) -> Non
     kinds = {
         "crun": ("container", "none",
                  {"ready": 0.007, "pause": 0.004, "resume": 0.005, "stop": 0.002}),
+        "runc": ("container", "none", {"ready": 0.02, "save": 0.2, "restore": 0.1, "stop": 0.003}),
         "kvm": ("virtual machine", "kvm", {"ready": 0.9, "pause": 0.01, "resume": 0.01, "save": 0.3,
                                            "restore": 0.3, "stop": 0.1, "save_bytes": 6e7}),
     }  # fmt: skip
@@ -94,7 +95,7 @@ def test_the_report_has_a_row_for_each_step_that_there_is(tmp_path: Path) -> Non
                        METRICS[f"lifecycle.{name}"].unit)
                 for name, value in values.items()
             ],
-            {"checkpoint": "criu is not installed" if kind == "container" else None},
+            {"checkpoint": "criu is not installed" if box == "crun" else None},
         )
         for block in range(10)
         for box, (kind, accel, values) in kinds.items()
@@ -106,15 +107,18 @@ def test_the_report_has_a_row_for_each_step_that_there_is(tmp_path: Path) -> Non
     assert exhibit.table is not None
     assert exhibit.chart is not None
     assert len(exhibit.table.headings) == len(STEPS) + 3
-    assert [row[0] for row in exhibit.table.rows] == ["crun", "kvm"]
+    assert [row[0] for row in exhibit.table.rows] == ["crun", "runc", "kvm"]
     rows = {str(cell[0]) for cell in exhibit.chart.numbers.rows}
-    assert {"crun,pause", "kvm,start from a file"} <= rows
+    assert {"crun,pause", "kvm,start from a file", "runc,save to a file"} <= rows
     assert "crun,save to a file" not in rows
     for layout in (WIDE, NARROW):
         with settings():
             assert exhibit.chart.draw(layout).axes
     saved, stopped = section.answers
     assert re.search(r"kvm (2\.[89]|3\.[012])", saved.headline)
+    assert re.search(r"runc (0\.(19|2))", saved.headline)
     assert saved.decided
     assert stopped.headline.index("crun") < stopped.headline.index("kvm")
-    assert section.notes == ("No checkpoint was taken of crun: criu is not installed.",)
+    taken, missing = section.notes
+    assert taken.startswith("Saved by CRIU was a container of runc with a shell")
+    assert missing == "No checkpoint was taken of crun: criu is not installed."

@@ -11,6 +11,7 @@ from harness.analysis.language import later, listed, recorded, say
 from harness.analysis.sentences import Sentence
 from harness.analysis.summary import RuntimeRow, Summary
 from harness.analysis.units import quantity, times, with_interval
+from harness.model import RuntimeClass
 from harness.report.charts import Chart, dot_rows, dots, render
 from harness.report.dots import DotPlot, DotRow
 from harness.report.section import Exhibit, Section, intervals
@@ -79,7 +80,7 @@ def _table(run: RunData, rows: Sequence[RuntimeRow]) -> Table:
 
 
 def _saved(run: RunData, summary: Summary, rows: Sequence[RuntimeRow]) -> tuple[Sentence, ...]:
-    """Of machines that were not emulated: the start from a file beside the boot."""
+    """Of boxes that were not emulated: the start from files beside the start anew."""
     told = [row for row in rows if not row.emulated and len(run.values(RESTORE, row.runtime))]
     if not told or summary.blocking:
         return ()
@@ -95,7 +96,7 @@ def _saved(run: RunData, summary: Summary, rows: Sequence[RuntimeRow]) -> tuple[
         say("{runtime} {factor}", runtime=name, factor=times(ratio.value)) for name, ratio in known
     ]
     headline = say(
-        "Booting takes so many times as long as coming back from a file: {parts}.",
+        "Starting anew takes so many times as long as coming back from files: {parts}.",
         parts=listed(parts),
     )
     decided = any(ratio.interval for _, ratio in known)
@@ -115,13 +116,23 @@ def _stopped(run: RunData, summary: Summary, rows: Sequence[RuntimeRow]) -> tupl
 
 
 def _notes(run: RunData, rows: Sequence[RuntimeRow]) -> tuple[str, ...]:
-    """Why no container was checkpointed, once for each reason."""
+    """Which containers were checkpointed, and why others were not, once for each reason."""
     whys: dict[str, list[str]] = {}
     for row in rows:
         why = run.last_conditions("lifecycle", row.runtime).get("checkpoint")
         if why:
             whys.setdefault(str(why), []).append(row.runtime)
-    return tuple(
+    missing = tuple(
         say("No checkpoint was taken of {names}: {why}.", names=listed(names), why=recorded(why))
         for why, names in whys.items()
     )
+    containers = [row.runtime for row in rows if row.runtime_class == RuntimeClass.CONTAINER.value]
+    taken = [name for name in containers if len(run.values(RESTORE, name))]
+    if not taken:
+        return missing
+    told = say(
+        "Saved by CRIU was a container of {names} with a shell of the image in it, which started "
+        "beside the one with the agent; of a machine it is the whole guest.",
+        names=listed(taken),
+    )
+    return (told, *missing)
