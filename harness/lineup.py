@@ -51,7 +51,11 @@ class Entrant:
         """What this runtime can do of what the scenario asks for."""
         chosen = scenario.experiments.chosen()
         runtime = self.bench.runtime
-        return [name for name, own in chosen.items() if EXPERIMENTS[name].can(runtime, own)]
+        return [
+            name
+            for name, own in chosen.items()
+            if self.name not in own.without and EXPERIMENTS[name].can(runtime, own)
+        ]
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,8 @@ def assemble(
             if isinstance(runtime, ChecksLimits):
                 runtime.check_limits(scenario.limits)
             for each, settings in scenario.experiments.chosen().items():
-                EXPERIMENTS[each].fits(runtime, settings)
+                if name not in settings.without:
+                    EXPERIMENTS[each].fits(runtime, settings)
         except HarnessError as error:
             if isinstance(error, UsageError) or (
                 name in named and isinstance(error, RuntimeUnavailable)

@@ -1,7 +1,8 @@
 """From a scenario to its trials: seeded randomised blocks, with controls around them.
 
-A block is one pass over all runtimes: each experiment once on each, in random order. A canary
-and a floor stand in every block; the first measured trial is repeated at the very end, so
+A block is one pass over all runtimes: each experiment once on each, in random order, but those
+that are asked for in fewer blocks, which come in the first ones. A canary and a floor stand in
+every block; the first measured trial is repeated at the very end, so
 that an order effect shows. The same scenario, runtimes and seed give the same plan.
 """
 
@@ -34,7 +35,7 @@ def make_plan(
         pairs = _pairs(scenario, offers, warmed)
         _add_block(trials, chance, pairs, block, warmup=True)
     for block in range(scenario.blocks):
-        pairs = _pairs(scenario, offers, list(chosen))
+        pairs = _pairs(scenario, offers, [n for n, own in chosen.items() if own.within(block)])
         _add_block(trials, chance, [*pairs, *((name, HOST) for name in CONTROLS)], block)
     first = next((t for t in trials if t.experiment == "startup" and not t.warmup), None)
     if first is not None:

@@ -39,11 +39,18 @@ class Sampler(Frozen, frozen=True):
 class Settings(Frozen, frozen=True):
     """What every experiment's table has.
 
-    `warmed` says whether the scenario's warm-up blocks hold trials of the experiment.
+    It is done on all of the scenario's runtimes but those that it is `without`, in all of its
+    blocks or in the first `blocks`. `warmed` says whether warm-up blocks hold trials of it.
     """
 
     warmed: ClassVar[bool] = False
     ready_timeout_s: Seconds = 60.0
+    without: tuple[str, ...] = ()
+    blocks: PositiveInt | None = None
+
+    def within(self, block: int) -> bool:
+        """Whether it is done in a measured block, by its number."""
+        return self.blocks is None or block < self.blocks
 
     def named(self) -> Sequence[str]:
         """Runtimes that the table itself names, in order."""
@@ -55,8 +62,7 @@ class Settings(Frozen, frozen=True):
 
     def renamed(self, canonical: Callable[[str], str]) -> Settings:
         """The same with runtimes by their canonical names."""
-        del canonical
-        return self
+        return msgspec.structs.replace(self, without=tuple(map(canonical, self.without)))
 
 
 class Startup(Settings, frozen=True):
@@ -172,7 +178,10 @@ class Ladder(Settings, frozen=True):
             msgspec.structs.replace(rung, runtime=canonical(rung.runtime)) for rung in self.rungs
         ]
         return msgspec.structs.replace(
-            self, rungs=rungs, machines=tuple(map(canonical, self.machines))
+            self,
+            rungs=rungs,
+            machines=tuple(map(canonical, self.machines)),
+            without=tuple(map(canonical, self.without)),
         )
 
     def rung_of(self, runtime: str) -> Rung | None:

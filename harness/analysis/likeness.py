@@ -38,7 +38,9 @@ _PROGRAMS = ("cpu.", "io.", "job.", "memory.cache.", "startup.read", *_AFTER_JOB
 """Metrics in which programs of the image do the work; in all others it is the agent alone."""
 
 _WORKLOAD = ("job.", *_AFTER_JOB)
-_SELECTIONS = frozenset({"rungs", "machines", "tests", "threads", "states", "depths"})
+_SELECTIONS = frozenset(
+    {"rungs", "machines", "tests", "threads", "states", "depths", "without", "blocks"}
+)
 """Settings that choose which series there are and leave each of them as it is."""
 
 

@@ -6,7 +6,7 @@ import logging
 import os
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from harness.paths import REPORT_LATER
 
 if TYPE_CHECKING:
     from harness.runner import Request, Result
+    from harness.scenario import Scenario
 
 
 Force = Annotated[
@@ -87,7 +88,7 @@ def run(
     request = Request(
         scenario=loaded, folder=folder,
         seed=random.SystemRandom().randrange(2**32) if seed is None else seed,
-        rule=Rule(loaded.blocks, width, budget, deciding(loaded.experiments.chosen(), width)),
+        rule=Rule(loaded.blocks, width, budget, deciding(_going_on(loaded), width)),
         named=registry.named(runtime or []), strict=strict, force=force,
         command=("tarebench", *sys.argv[1:]), source=scenarios.source(scenario),
     )  # fmt: skip
@@ -105,6 +106,11 @@ def resume(
     from harness.runs import find_run, request_to_resume
 
     _execute(replace(request_to_resume(find_run(str(run))), force=force), quiet, report)
+
+
+def _going_on(scenario: Scenario) -> Sequence[str]:
+    """The experiments that have a trial in every block, so that more blocks tell more of them."""
+    return [name for name, own in scenario.experiments.chosen().items() if own.blocks is None]
 
 
 def _execute(request: Request, quiet: bool, report: bool) -> None:

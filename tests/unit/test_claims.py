@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,14 +18,21 @@ from harness import resources
 from harness.analysis.claims import declared
 from harness.analysis.claims.answers import Answer, Verdict, answer
 from harness.analysis.claims.declared import Claim, Cost, Fact, Share
-from harness.analysis.frames import RunData, from_table, load_run
+from harness.analysis.frames import RunData, from_records, from_table, load_run
 from harness.analysis.language import speaking
 from harness.cli import app
 from harness.errors import UsageError
 from harness.metrics import METRICS
-from harness.model import Outcome
-from tests.synthetic import Plan, make_run
+from harness.model import Outcome, Sample
+from harness.plan import make_plan
+from harness.scenario import load
+from tests.synthetic import Plan, make_run, ok_record
 
+CLASSES = {
+    "bare": ("bare metal", "none"), "chroot": ("jail", "none"), "runc": ("container", "none"),
+    "docker": ("container", "none"), "docker,client=cli": ("container", "none"),
+    "kvm": ("virtual machine", "kvm"),
+}  # fmt: skip
 READY = Share(says="quick", of="container", metric="startup.ready", below=1.0, run="run it")
 
 
@@ -278,3 +287,93 @@ def test_claims_in_chinese(run: RunData) -> None:
     shown = CliRunner().invoke(app, ["claims", str(run.folder), "--lang", "zh"])
     assert "成立" in shown.stdout
     assert "大多数容器在一秒之内启动。" in shown.stdout
+
+
+def measured(experiment: str, box: str, chance: random.Random) -> list[Sample]:
+    """What a trial of the scenario `claims` tells of the metrics that claims look at, with all of
+    their dimensions, and with values that lie far on the claimed side."""
+    slow = {"docker,client=cli": 2.0, "kvm": 50.0}.get(box, 1.0)
+    told: dict[str, list[tuple[float, dict[str, str]]]] = {
+        "startup": [(0.01 * slow, {"metric": "startup.ready"})],
+        "density": [(4e6 * slow, {"metric": "density.slope"})],
+        "cpu": [
+            (100.0, {"metric": f"cpu.{name}", "threads": "1"})
+            for name in ("events", "memory", "syscalls", "switches", "forks", "faults", "compress")
+        ],
+        "io": [
+            *((1e4, {"metric": f"io.{way}.iops", "depth": depth})
+              for way, depth in itertools.product(("randread", "randwrite"), ("1", "16"))),
+            *((1e8, {"metric": f"io.{way}.bandwidth", "depth": "4"})
+              for way in ("seqread", "seqwrite")),
+        ],
+        "cow": [
+            (value, {"metric": f"cow.{name}", "form": form, **more})
+            for name, copied, more in (
+                ("create", 9.0, {}), ("first_write", 1.0, {"size": "16 MiB"}),
+                ("fleet_bytes", 9.0, {"instances": "2"}),
+            )
+            for form, value in (("overlay", 1.0), ("copy", copied))
+        ],
+        "registry": [
+            (value, {"metric": f"registry.{way}_bytes", "state": state})
+            for way in ("push", "pull")
+            for state, value in (("cold", 9e7), ("shared", 1e6))
+        ],
+    }  # fmt: skip
+    return [
+        Sample((name := where.pop("metric")), value * chance.uniform(0.99, 1.01),
+               METRICS[name].unit, where)
+        for value, where in told.get(experiment, [])
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def collected(run: RunData) -> RunData:
+    """The scenario `claims` by its own plan, on a host with KVM."""
+    scenario, chance = load("claims"), random.Random(1)
+    assert set(scenario.runtimes) == set(CLASSES)
+    able = {"registry": {"docker"}, "cow": {"runc", "docker", "kvm"}}
+    offers = {
+        box: [
+            name
+            for name, own in scenario.experiments.chosen().items()
+            if box not in own.without and box in able.get(name, CLASSES)
+        ]
+        for box in CLASSES
+    }
+    records = [
+        msgspec.structs.replace(
+            ok_record(trial.experiment, trial.runtime, CLASSES[trial.runtime], trial.block,
+                      measured(trial.experiment, trial.runtime, chance)),
+            trial=trial.trial,
+        )
+        for trial in make_plan(scenario, offers, seed=1)
+        if trial.runtime in CLASSES and trial.experiment != "repeat" and not trial.warmup
+    ]  # fmt: skip
+    return from_records({**run.manifest, "plan": []}, records)
+
+
+TIMED = {
+    "startup-subsecond", "container-faster-than-vm", "no-emulation-layer", "density", "cow-fast",
+    "layered-small", "no-overhead-of-hypervisor", "registry",
+}  # fmt: skip
+"""The claims with intervals that the scenario `claims` collects data for."""
+
+
+def open_of(run: RunData) -> set[str]:
+    """Those of them that lack blocks."""
+    few = re.compile("of the [0-9]+ blocks that an interval needs")
+    answers = [each for each in answer(declared.read(), [run]) if each.claim.id in TIMED]
+    assert len(answers) == len(TIMED)
+    return {each.claim.id for each in answers if any(few.search(part.why) for part in each.parts)}
+
+
+def test_the_scenario_has_the_blocks_that_its_claims_need_and_no_more(collected: RunData) -> None:
+    assert open_of(collected) == set()
+    table = collected.stored()
+    for experiment, claim in (
+        ("cpu", "no-overhead-of-hypervisor"), ("cow", "cow-fast"), ("registry", "registry"),
+    ):  # fmt: skip
+        own = table["experiment"] == experiment
+        fewer = table[~own | (table["block"] < table[own]["block"].max())]
+        assert claim in open_of(from_table(collected.manifest, fewer)), experiment

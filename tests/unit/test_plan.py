@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from types import SimpleNamespace
+from typing import cast
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.experiments.bench import Bench
+from harness.lineup import Entrant
 from harness.model import Limits, Trial
 from harness.plan import CONTROLS, HOST, make_plan
 from harness.scenario import Scenario
@@ -91,6 +96,25 @@ def test_experiment_is_planned_only_where_it_can_be_done() -> None:
     trials = make_plan(scenario(["bare", "qemu"], phases=True), given, 3)
     assert {t.runtime for t in trials if t.experiment in ("memory", "phases")} == {"qemu"}
     assert {t.experiment for t in trials if t.warmup} == {"startup", "phases"}
+
+
+def test_experiment_comes_in_as_many_blocks_as_its_table_says() -> None:
+    tables = Experiments(startup=Startup(), memory=Memory(blocks=2))
+    asked = msgspec.structs.replace(scenario(["bare"]), experiments=tables)
+    measured = [trial for trial in make_plan(asked, offers(["bare"]), 1) if not trial.warmup]
+    assert [t.block for t in measured if t.experiment == "memory"] == [0, 1]
+    assert [t.block for t in measured if t.experiment == "startup"] == [0, 1, 2, 3]
+
+
+def test_runtime_does_without_an_experiment_whose_table_says_so() -> None:
+    tables = Experiments(startup=Startup(), memory=Memory(without=("bare",)))
+    asked = msgspec.structs.replace(scenario(["bare", "runc"]), experiments=tables)
+    bare, runc = (
+        Entrant(cast("Bench", SimpleNamespace(runtime=SimpleNamespace(name=name))))
+        for name in ("bare", "runc")
+    )
+    assert bare.experiments(asked) == ["startup"]
+    assert runc.experiments(asked) == ["startup", "memory"]
 
 
 @given(
