@@ -7,6 +7,7 @@ import json
 from harness.analysis.frames import load_run
 from harness.analysis.timeseries import load
 from harness.journal import records
+from harness.model import MIB
 from tests.laboratory.conftest import Lab, check_complete
 
 CONTAINERS = ("runc", "crun", "bwrap", "lxc", "libvirt-lxc", "nspawn", "containerd", "docker",
@@ -42,3 +43,19 @@ def test_the_ledger_and_the_sampler_have_their_figures(lab: Lab) -> None:
     proof = (run / "lab" / "proof.txt").read_text()
     assert "cgroup2" in proof
     assert "systemd" in proof
+
+
+def test_a_container_is_checkpointed_and_goes_on(lab: Lab) -> None:
+    """Debian's CRIU fits Debian's kernel; on a newer one its trial tells why it does not."""
+    said = lab.run(
+        "tarebench", "run", "lifecycle", "--runtime", "runc", "--repeat", "1",
+        "--set", "warmup_blocks=0",
+    )  # fmt: skip
+    assert said.status == 0, said.err
+    run = lab.only_run()
+    check_complete(run)
+    (life,) = [record for record in records(run) if record.experiment == "lifecycle"]
+    assert life.conditions["checkpoint"] is None
+    told = {sample.metric: sample.value for sample in life.samples}
+    assert told["lifecycle.save_bytes"] > 32 * MIB
+    assert told["lifecycle.restore"] > 0
