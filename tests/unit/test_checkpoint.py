@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ChannelError, CommandFailed
-from harness.inventory import Inventory
+from harness.inventory import Inventory, clean, left_over
 from harness.lifecycle import NotCheckpointed
 from harness.model import MIB
 from harness.probes import criu
@@ -123,6 +123,17 @@ def test_what_criu_leaves_is_written_down_before_and_goes(tmp_path: Path) -> Non
         with criu.leaving_nothing(inventory, cache):
             assert not inventory.entries()
         assert cache.exists()
+
+
+def test_what_criu_left_of_a_killed_run_is_cleaned(tmp_path: Path) -> None:
+    cache = tmp_path / "criu.kdat"
+    with Inventory("killed", tmp_path / "inventories") as inventory:
+        inventory.will_make("file", str(cache))
+    assert left_over(inventory.path) == []
+    cache.write_text("found out")
+    assert [entry.name for entry in left_over(inventory.path)] == [str(cache)]
+    assert clean(inventory.path) == []
+    assert not cache.exists()
 
 
 def test_a_program_that_fails_is_quoted_from_its_log(tmp_path: Path) -> None:
