@@ -69,12 +69,12 @@ def test_a_pause_is_proven_by_silence() -> None:
 
 def test_a_return_is_proven_by_the_memory_that_is_held(tmp_path: Path) -> None:
     box = Box()
-    found = lifecycle._saved(box, tmp_path / "state", box.touch(MIB), BRIEF)  # type: ignore[arg-type]
+    found = lifecycle._saved(box, tmp_path / "state", box.touch(MIB), BRIEF)
     assert set(found) == {"save", "save_bytes", "restore"}
     assert found["save_bytes"] >= 8192
     other = Box(forgets=True)
     with pytest.raises(WrongState, match="holds 1 bytes"):
-        lifecycle._saved(other, tmp_path / "state", other.touch(MIB), BRIEF)  # type: ignore[arg-type]
+        lifecycle._saved(other, tmp_path / "state", other.touch(MIB), BRIEF)
 
 
 def test_the_report_has_a_row_for_each_step_that_there_is(tmp_path: Path) -> None:
