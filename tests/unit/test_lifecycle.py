@@ -107,7 +107,7 @@ def test_the_report_has_a_row_for_each_step_that_there_is(tmp_path: Path) -> Non
     assert exhibit.table is not None
     assert exhibit.chart is not None
     assert len(exhibit.table.headings) == len(STEPS) + 3
-    assert [row[0] for row in exhibit.table.rows] == ["crun", "runc", "kvm"]
+    assert [row[0] for row in exhibit.table.rows] == ["runc", "crun", "kvm"]
     rows = {str(cell[0]) for cell in exhibit.chart.numbers.rows}
     assert {"crun,pause", "kvm,start from a file", "runc,save to a file"} <= rows
     assert "crun,save to a file" not in rows
