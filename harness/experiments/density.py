@@ -211,11 +211,10 @@ class Ramp:
 
     def _tell(self) -> None:
         """A line now and then: how many run, what they hold, how long the last one took."""
-        now = now_ns()
-        if now - self.told_ns < _TELL_EVERY_S * 1e9:
+        now, n = now_ns(), len(self.fleet)
+        if not n or now - self.told_ns < _TELL_EVERY_S * 1e9:  # the guard may have ended all
             return
-        self.told_ns = now
-        n, free = len(self.fleet), probe.host_memory().get("MemAvailable", 0)
+        self.told_ns, free = now, probe.host_memory().get("MemAvailable", 0)
         left_s = (now - self.began_ns) / 1e9 / n * self._missing()
         self.bench.tell(
             f"{n} of at most {self.settings.max_instances} running, {free / MIB:.0f} MiB free, "

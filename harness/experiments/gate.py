@@ -82,6 +82,8 @@ class _Gate:
         turn.acquire()
         self._waiting.append(turn)
         self._settled.release()
+        if self._closed:  # who was turned away is gone, and this one came after that
+            self.pass_one()
         turn.acquire()
         if self._closed:
             raise _Closed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -10,6 +11,7 @@ import pytest
 
 from harness.clock import Marks
 from harness.errors import LaunchFailed
+from harness.experiments import gate
 from harness.experiments.gate import launch_together
 from harness.model import Mark
 
@@ -127,6 +129,38 @@ def test_what_is_no_failed_launch_is_raised_when_all_are_gone(
     with pytest.raises(error):
         launch_together([boxes.launch(0), failing(where), boxes.launch(2)], 2, lambda n: n)
     assert boxes.living == 0
+
+
+def test_an_interruption_does_not_wait_for_one_that_is_being_prepared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The gate has closed by the time at which that one comes to it."""
+    boxes, closed, close = Boxes(), threading.Event(), gate._Gate.close
+
+    def noted(self: gate._Gate) -> None:
+        close(self)
+        closed.set()
+
+    @contextmanager
+    def slow(marks: Marks) -> Iterator[int]:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+        assert closed.wait(20)
+        marks.stamp(Mark.REQUEST)
+        yield 0
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gate._Gate, "close", noted)
+    handler = signal.signal(signal.SIGUSR1, interrupt)
+    before = threading.active_count()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            launch_together([boxes.launch(0), slow, boxes.launch(2)], 2, lambda n: n)
+    finally:
+        signal.signal(signal.SIGUSR1, handler)
+    assert (boxes.prepared, boxes.most, boxes.living) == (1, 0, 0)
+    assert threading.active_count() == before
 
 
 def test_an_interruption_before_the_opening_unwinds_every_launch() -> None:
