@@ -20,13 +20,20 @@ from typing import Protocol, runtime_checkable
 from harness.errors import EnvironmentRefused, HarnessError
 from harness.experiments import identity
 from harness.experiments.bench import Bench, Conditions
-from harness.model import AGENT_PATH, HasDaemon, Image
+from harness.model import AGENT_PATH, HasDaemon, HasStorage, Image, Instance
 from harness.probes import disk, host, pagecache
 
 DIMENSION = {"regime": "cold"}
 """What every sample of a cold trial carries; warm ones carry nothing."""
 
 _SHOWN = 3
+
+_DISK = {
+    "none": ", and its disk goes past the host's (cache=none), so that it is cold for the host by "
+    "construction; compared only with cold rows",
+    "writeback": ", and its disk goes through the host's (cache=writeback), which was dropped",
+}
+"""How a guest's disk is read, by QEMU's word for it."""
 
 
 @runtime_checkable
@@ -82,7 +89,7 @@ def chill(listed: Sequence[Path]) -> Cold:
     return Cold(listed, devices, _read(devices))
 
 
-def warmed(cold: Cold, bench: Bench) -> Conditions:
+def warmed(cold: Cold, bench: Bench, instance: Instance) -> Conditions:
     """What the launch brought in, read right after READY. Raises NotCold if that is nothing."""
     read = _read(cold.devices) - cold.read_bytes
     resident = sum(map(pagecache.resident_bytes, cold.files))
@@ -100,7 +107,7 @@ def warmed(cold: Cold, bench: Bench) -> Conditions:
         "cold_resident_bytes": resident,
         "cache_host": "dropped; no page of the listed files was resident before the request",
         "cache_backing": _backing(),
-        "cache_box": _box(bench),
+        "cache_box": _box(bench, instance),
     }
 
 
@@ -118,13 +125,11 @@ def _backing() -> str:
     return f"backing cache unknown: {why}, whose disk may be a warm file elsewhere"
 
 
-def _box(bench: Bench) -> str:
+def _box(bench: Bench, instance: Instance) -> str:
     """What stays warm, or is cold without our doing, by the kind of the box."""
     if bench.runtime.runtime_class.is_machine:
-        return (
-            "the guest's cache is empty at boot, and its disk goes past the host's (cache=none), "
-            "so that it is cold for the host by construction; compared only with cold rows"
-        )
+        cache = instance.storage().cache if isinstance(instance, HasStorage) else ""
+        return f"the guest's cache is empty at boot{_DISK.get(cache, '')}"
     if isinstance(bench.runtime, HasDaemon):
         return "the daemons run on and keep the pages of theirs that they have mapped"
     return ""

@@ -36,7 +36,7 @@ def measure(bench: Bench, settings: Startup) -> Measurement:
     with bench.instance(marks, settings.ready_timeout_s) as instance:
         conditions = _spent(bench, before, instance)
         for each in chilled:
-            conditions |= cold.warmed(each, bench)
+            conditions |= cold.warmed(each, bench, instance)
         job_ended_ns = None
         if bench.workload.service is None:
             job_ended_ns = first_job(instance, bench.workload)

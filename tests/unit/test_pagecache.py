@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import mmap
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from harness.errors import EnvironmentRefused
 from harness.experiments import cold, startup
+from harness.experiments.bench import Bench
+from harness.model import Instance, RuntimeClass, Storage, StorageKind
 from harness.probes import disk, pagecache
 from harness.settings import Startup
 
@@ -65,6 +69,22 @@ def test_what_was_chilled_knows_its_device(file: Path) -> None:
 def test_files_in_memory_can_have_no_cold_start() -> None:
     with pytest.raises(cold.NotCold, match="no block device"):
         cold.chill([Path("/proc/self/status")])
+
+
+@pytest.mark.parametrize(
+    ("cache", "said"),
+    [("none", "past the host's"), ("writeback", "through the host's"), ("", "empty at boot")],
+)
+def test_a_guest_s_disk_is_told_as_it_is_read(cache: str, said: str) -> None:
+    class Machine:
+        def storage(self) -> Storage:
+            return Storage("/", StorageKind.QCOW2, None, cache=cache)
+
+    runtime = SimpleNamespace(runtime_class=RuntimeClass.MACHINE)
+    bench = cast(Bench, SimpleNamespace(runtime=runtime))
+    told = str(cold._box(bench, cast(Instance, Machine())))
+    assert said in told
+    assert ("cold for the host by construction" in told) == (cache == "none")
 
 
 def test_the_cold_regime_is_refused_where_caches_cannot_be_dropped(
