@@ -74,13 +74,13 @@ def beside_bare(
         for row in summary.rows
         if len(run.values(metric, row.runtime, **dimensions))
     ]
-    return _controlled(run, tuple(found), summary.family)
+    return _controlled(run, tuple(found), summary.family, _against(run, BARE))
 
 
 def beside(
     run: RunData, summary: Summary, metric: str, base: str, dimensions: Mapping[str, str]
 ) -> tuple[Relative, ...]:
-    """All runtimes in one metric, beside the runtime `base`.
+    """All runtimes in one metric, beside the runtime `base`; differences must stand among these.
 
     Of each runtime the samples that have these dimensions, whatever others they have. No verdict
     is given where the base itself makes comparisons unfair.
@@ -91,13 +91,14 @@ def beside(
         for row in summary.rows
         if len(run.values(metric, row.runtime, **dimensions))
     ]
-    against = [unfair(run, row.runtime) for row in summary.rows if row.runtime == base]
-    return _controlled(run, found, None, next(filter(None, against), ""))
+    return _controlled(run, found, None, _against(run, base))
 
 
 def p_values(run: RunData, rows: Sequence[RuntimeRow]) -> Sequence[float]:
     """Those of every comparison beside bare metal that a report makes, whatever its sections
     show: the family in which each must stand. What is unfair to compare is not among them."""
+    if unfair(run, BARE):
+        return []
     fair = [row for row in rows if row.runtime != BARE and not unfair(run, row.runtime)]
     found = [
         effects.p_value(
@@ -182,6 +183,12 @@ def unfair(run: RunData, runtime: str) -> str:
             "the guest's mitigations differ from the host's ({differing})", differing=differing
         )
     return ""
+
+
+def _against(run: RunData, base: str) -> str:
+    """Why nothing is compared with this base; empty where it may be."""
+    why = unfair(run, base)
+    return say("{box}: {why}", box=base, why=why) if why else ""
 
 
 def condition(run: RunData, runtime: str, name: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.analysis.frames import RunData, from_records
-from harness.analysis.relative import Relative, beside_bare
+from harness.analysis.relative import Relative, beside_bare, p_values
 from harness.analysis.summary import summarise
 from harness.analysis.verdicts import Verdict
 from harness.model import Identity, Outcome, Sample, Trial, TrialRecord
@@ -130,6 +130,15 @@ def test_what_is_not_the_image_gets_no_verdict() -> None:
     found = of(Made({"bare": 1.0, "kvm": 0.5}, differing=("kvm",)), "kvm")
     assert found.verdict is Verdict.NO_CONCLUSION
     assert found.why == "what ran in it is not the image's own"
+
+
+def test_nothing_is_held_against_bare_metal_that_was_not_the_image() -> None:
+    made = Made({"bare": 1.0, "crun": 0.5}, differing=("bare",))
+    found = of(made, "crun")
+    assert found.verdict is Verdict.NO_CONCLUSION
+    assert found.why == "bare: what ran in it is not the image's own"
+    run = make(made)
+    assert p_values(run, summarise(run).rows) == []
 
 
 def test_another_kernel_is_told() -> None:
