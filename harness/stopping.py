@@ -6,9 +6,10 @@ the run goes on in whole blocks until every runtime is known well enough: what i
 paired within its block, and a runtime that left early would be compared with other hours.
 
 Looking again and again costs coverage: who stops at a 95 % interval that happens to be narrow
-keeps one that covers 91 to 95 %. So it is the 99 % interval that must be as narrow as asked; the
-95 % interval of the report then covers what it says (docs/stopping.md has the simulation,
-tests/unit/test_stopping.py repeats it). Which rule ended the run is recorded with it.
+keeps one that covers 91 to 98 %. So it is the 99 % interval that must be as narrow as asked; the
+95 % interval between order statistics then covers 94 to 100 %, and the report's, a bootstrap, 93 to
+99 % (docs/stopping.md has the simulation, tests/unit/test_stopping.py repeats it). Which rule ended
+the run is recorded with it.
 """
 
 from __future__ import annotations
@@ -175,7 +176,8 @@ def _blocks(records: Iterable[TrialRecord]) -> int:
 
 
 def fewest(confidence: float) -> int:
-    """The fewest values whose whole range holds the median with this confidence."""
+    """The fewest values whose whole range holds the median with this confidence: all n of them
+    lie on one side of it with probability 2^(1-n)."""
     return math.ceil(1 - math.log2(1 - confidence) - 1e-9)
 
 

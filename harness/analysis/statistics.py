@@ -30,6 +30,7 @@ from scipy import stats
 
 from harness.analysis import large
 from harness.analysis.language import say
+from harness.stopping import fewest
 
 MIN_BLOCKS = 5
 """With fewer blocks nothing is said of a trend."""
@@ -167,11 +168,8 @@ def simultaneous(family: int, confidence: float = CONFIDENCE) -> float:
 
 
 def blocks_needed(confidence: float = CONFIDENCE) -> int:
-    """The fewest values whose whole range holds the median with this confidence.
-
-    All n values lie on one side of the median with probability 2^(1-n), so it is 6 for 95 %.
-    """
-    return math.ceil(1 - math.log2(1 - confidence) - 1e-9)
+    """The fewest values whose whole range holds the median with this confidence; 6 for 95 %."""
+    return fewest(confidence)
 
 
 def why_absent(n: int, confidence: float) -> str:

@@ -152,6 +152,14 @@ def test_few_blocks_decide_nothing(n: int, paired: bool) -> None:
     assert "blocks that an interval needs" in found.why
 
 
+@pytest.mark.parametrize(("n", "verdict"), [(6, Verdict.NO_CONCLUSION), (7, Verdict.WORSE)])
+def test_a_difference_within_a_run_needs_seven_blocks(n: int, verdict: Verdict) -> None:
+    """The smallest p of six pairs is above the rate of false discoveries, however far apart."""
+    found = judge(noisy(1, n), noisy(9, n, seed=2), better="lower", margin=1.1, paired=True)
+    assert found.p == 2.0 ** (1 - n)
+    assert [each.verdict for each in control([found])] == [verdict]
+
+
 def judgement(p: float | None, verdict: Verdict = Verdict.WORSE) -> Judgement:
     return Judgement(None, p, None, None, verdict, "")
 
