@@ -123,6 +123,14 @@ def test_reserve_of_the_host_is_a_declared_stop(lab: Lab) -> None:
     assert f"{reserve} MiB are to stay" in str(found.conditions["stop_text"])
 
 
+def test_latency_over_its_bound_is_a_declared_stop(lab: Lab) -> None:
+    """No answer comes within a microsecond; a hundredth part of requests needs a thousand."""
+    given = settings(max_instances=8, requests=1000, requests_per_s=4000.0, latency_bound_s=1e-6)
+    found = density.measure(bench_of(lab, "crun"), given)
+    assert values(found, "density.instances", stop="latency") == {"": 1}
+    assert "and 1e-06 s is the bound" in str(found.conditions["stop_text"])
+
+
 def test_without_room_for_the_first_there_is_no_ramp(lab: Lab) -> None:
     with pytest.raises(HarnessError, match="no room for the first instance"):
         density.measure(bench_of(lab, "crun"), settings(reserve="1 TiB"))

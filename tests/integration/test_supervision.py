@@ -6,6 +6,8 @@ import json
 import os
 import secrets
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -76,6 +78,23 @@ def test_second_run_is_refused_by_name_and_forced_ones_say_so(place: Place) -> N
         assert guards(second)["alone"] == f"beside one (pid {process.pid})"
         assert finish(process, signal.SIGINT).status == 130
     assert guards(first)["alone"].startswith("beside two (pid ")
+
+
+def test_strict_refuses_a_noisy_host_and_names_who_is_busy(place: Place) -> None:
+    out = place.folder / "run"
+    spin = [sys.executable, "-c", "print(flush=True)\nwhile True: pass"]
+    with subprocess.Popen(spin, stdout=subprocess.PIPE) as spinner:
+        assert spinner.stdout is not None
+        spinner.stdout.readline()
+        said = place.tarebench(*QUICK, "--strict", "--out", out)
+        spinner.kill()
+    assert (said.status, said.out) == (3, ""), said.err
+    assert "--strict: this host is not fit to measure on" in said.err
+    (busy,) = [line for line in said.err.splitlines() if line.startswith("  busy: ")]
+    assert f"(pid {spinner.pid}) " in busy
+    assert "end what is named" in busy
+    assert "hint: tarebench doctor" in said.err
+    assert not out.exists()
 
 
 def test_launch_that_fails_is_retried_where_the_scenario_says_so(place: Place) -> None:
