@@ -258,10 +258,9 @@ class LibvirtDomain(DiskRoots):
 
         with ExitStack() as stack:
             inventory.will_make(KIND, spec.name, uuid=domain.uuid, uri=self._uri)
-            stack.callback(inventory.removed, KIND, spec.name)
             group = f"{self._context.cgroup}/{spec.name}"
             thread = stack.enter_context(GroupedThread(group, fraction(spec.limits)))
-            stack.callback(_destroy, connection, domain)
+            stack.callback(self._end, connection, domain)
             stack.callback(thread.finish)  # first, so that no start is still under way
             with explained(connection, domain, self._ready_timeout_s(spec)):
                 with Reaping(after_s=_SLOW_START_S):
@@ -280,6 +279,11 @@ class LibvirtDomain(DiskRoots):
             kind = GuestBox if domain.balloon == "off" else BalloonBox
             start = functools.partial(in_group, group, fraction(spec.limits))
             yield kind(agent, spec.image, domain, accel, Held(connection, handle, listener, start))
+
+    def _end(self, connection: Connection, domain: Domain) -> None:
+        """What cannot be ended stays on the inventory."""
+        _destroy(connection, domain)
+        self._context.inventory.removed(KIND, domain.name)
 
     def _describe(
         self, spec: InstanceSpec, serial: SignPort | None, debug: SignPort | None

@@ -9,6 +9,7 @@ does not wait to be asked: it calls for the emergency, which ends every instance
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,8 @@ from pathlib import Path
 from harness.clock import now_ns
 from harness.model import MIB
 from harness.probes.room import Room, look
+
+log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 0.1
 _WINDOW_S = 5.0
@@ -112,7 +115,10 @@ class Watch:
         """End every instance at once, the first time that there is reason to."""
         if self.emergency is None:
             self.emergency = Stop(rule, why)
-            self._end_all()
+            try:
+                self._end_all()
+            except Exception:  # the guard goes on, and whoever holds the rest ends it
+                log.exception("ending every instance")
 
     def _broken(self, room: Room) -> Stop | None:
         """The first bound that does not hold now."""

@@ -82,7 +82,7 @@ def own_traffic(pids: Iterable[int]) -> Traffic | None:
 
     From /proc/PID/io, which the kernel counts where requests are made (direct I/O) or pages
     dirtied (the rest): nobody else's requests are in it. It does not say to which device. None
-    where a process is not ours to read, or the kernel does not count.
+    where a process is not ours to read or has just ended, or the kernel does not count.
     """
     read = written = 0
     for pid in pids:
@@ -90,7 +90,7 @@ def own_traffic(pids: Iterable[int]) -> Traffic | None:
             found = dict(
                 line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines()
             )
-        except (FileNotFoundError, PermissionError):
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
             return None
         read += int(found["read_bytes"])
         written += int(found["write_bytes"])

@@ -14,8 +14,16 @@ from typing import cast
 import pytest
 
 from harness.clock import Marks, now_ns
-from harness.errors import ChannelError, DeadlineExceeded, LaunchFailed, RuntimeUnavailable
+from harness.errors import (
+    ChannelError,
+    DeadlineExceeded,
+    HarnessError,
+    LaunchFailed,
+    RuntimeUnavailable,
+)
+from harness.inventory import Entry
 from harness.model import MIB, Balloons, GuestMemory, Instruments, Job, Limits, Mark, Runtime
+from runtimes import libvirt_domain
 from runtimes.domain_parts import machines_by_uuid
 from runtimes.guest_box import GuestBox
 from runtimes.libvirt_domain import Kvm, LibvirtDomain, Qemu
@@ -162,17 +170,31 @@ def test_a_guest_that_cannot_boot_fails_and_is_gone(lab: Lab, hanging: str) -> N
     assert not [entry for entry in lab.inventory_entries() if entry.kind == "domain"]
 
 
-def test_a_killed_guest_is_found_by_its_uuid(lab: Lab) -> None:
+def test_a_killed_guest_is_found_by_its_uuid_until_it_has_ended(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stubborn(uuid: str) -> None:
+        raise HarnessError(f"QEMU of {uuid} cannot be killed")
+
+    def listed() -> list[Entry]:
+        return [entry for entry in lab.inventory_entries() if entry.kind == "domain"]
+
     machine(lab, "qemu,machine=microvm")
-    with lab.instance("qemu,machine=microvm") as box:
-        (entry,) = [entry for entry in lab.inventory_entries() if entry.kind == "domain"]
+    with (
+        pytest.raises(HarnessError, match="cannot be killed"),
+        lab.instance("qemu,machine=microvm") as box,
+    ):
+        (entry,) = listed()
         assert domains.exists(entry.name, entry.details)
         assert (*machines_by_uuid(entry.details["uuid"]),) == box.processes()
         domains.remove(entry.name, entry.details)
         assert not domains.exists(entry.name, entry.details)
         with pytest.raises(ChannelError):
             box.run(Job(["/usr/bin/busybox", "true"]))
+        monkeypatch.setattr(libvirt_domain, "kill_machine", stubborn)
     assert not guests()
+    assert [each.name for each in listed()] == [entry.name], "it might still be there"
+    lab.context.inventory.removed(entry.kind, entry.name)
 
 
 def verdict_on_kvm(lab: Lab) -> str:

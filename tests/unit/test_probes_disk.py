@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.probes.disk import Device, Traffic, device_under, parse_stat, traffic
+from harness.probes.disk import Device, Traffic, device_under, own_traffic, parse_stat, traffic
 
 LINE = " 2643667 128041 107846316 3526492 1618432 1253353 140136006 1032248 0 442168 4672998"
 NEWER = f"{LINE} 928685 48 95053432 95809 334392 18448\n"
@@ -59,6 +59,17 @@ def test_a_filesystem_with_numbers_of_its_own_is_found_by_its_mount(tmp_path: Pa
     assert found is not None
     assert found.number == f"{os.major(number)}:{os.minor(number)}"
     assert device_under(Path("/proc"), "1 0 0:40 / /proc rw - nfs server:/export rw\n") is None
+
+
+def test_a_process_that_ends_between_opening_and_reading_has_no_traffic(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ended(path: Path) -> str:
+        raise ProcessLookupError(3, "No such process", str(path))
+
+    assert own_traffic([os.getpid()]) is not None
+    monkeypatch.setattr(Path, "read_text", ended)
+    assert own_traffic([os.getpid()]) is None
 
 
 def test_a_device_says_its_name_and_number() -> None:

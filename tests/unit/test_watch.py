@@ -144,3 +144,15 @@ def test_a_guard_that_cannot_look_ends_the_ramp(
         assert host.ended.wait(10)
     assert watch.emergency is not None
     assert "could not be looked at: [Errno 2] No such file" in watch.emergency.text
+
+
+def test_an_end_that_fails_does_not_end_the_guard(host: Host) -> None:
+    def fails() -> None:
+        host.ended.set()
+        raise RuntimeError("one of them does not end")
+
+    with Watch((), Bounds(2 * GIB), fails) as watch:
+        host.room = replace(ROOMY, available_bytes=GIB // 2)
+        assert host.ended.wait(10)
+    assert watch.emergency is not None
+    assert watch.emergency.rule == "reserve"
