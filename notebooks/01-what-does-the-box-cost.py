@@ -286,9 +286,10 @@ readable(by_ourselves.nlargest(3, "added")[["over", "added", "low", "high"]])
 
 # %% [markdown]
 # **Control groups** are how the kernel counts and limits what a box uses. Making one is a few
-# folders. *Moving a process into it* is the slow part: the kernel has to be sure that no
-# processor still looks at the old group, and so it waits until every one of them has passed a
-# point at which it cannot (an *RCU grace period*). In that time nobody works for the box.
+# folders. *Moving a process into it* is the slow part: while one moves, none may be born or end,
+# and the lock for that is made to cost forks and exits next to nothing. So the mover pays: it
+# waits until every processor has passed a point from which on it sees the lock (an *RCU grace
+# period*). In that time nobody works for the box.
 #
 # And the last two rungs, one of which seems to *save* time? Look at their intervals: both cross
 # zero. The same wait comes out longer in one start and shorter in the next, and what little these

@@ -140,9 +140,10 @@ with house_style():
 # makes one hill. What do you see above?
 #
 # The trials gather at a few places that are about equally far apart. That is no work. That is
-# *waiting for a clock*. To move a process into a control group, the kernel must be sure that no
-# processor still uses the old one, and waits for an *RCU grace period*. The kernel notices that
-# one has ended when its timer ticks, so waits come out in whole ticks.
+# *waiting for a clock*. While a process is moved into a control group, none may be born or end,
+# and the lock for that is made to cost forks and exits next to nothing. The mover pays: it waits
+# until every processor has passed a point from which on it sees the lock, an *RCU grace period*.
+# The kernel notices that one has ended when its timer ticks, so waits come out in whole ticks.
 #
 # How far apart are the steps? Try a few distances: fold all trials at that distance, and
 # see at which one they fall on each other. `1` would be all of them at the same place, `0` none.

@@ -159,7 +159,8 @@ figure(run, "disk-rates")
 # %% [markdown]
 # **The product is about 1.** That is Little's law: what is under way equals the rate times the time
 # that each takes, and at depth 1 one request is under way. It is a check that you can make on
-# any figure of storage: rate and latency that do not fit were not measured together.
+# any figure of storage: rate and latency that do not fit were not measured together. (The law is
+# about the *mean* time. A median stands in for it here, so the product is about 1, not exactly.)
 #
 # And the gain? Sixteen under way do not give sixteen times as much. While one request is on the
 # disk, others are prepared, until something is busy all the time.
