@@ -17,6 +17,7 @@ CLOCK_MONOTONIC.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -166,5 +167,6 @@ def last_cost(path: Path) -> Cost | None:
         lines = file.read().splitlines(keepends=True)
     for line in reversed(lines):
         if line.startswith(b"C ") and line.endswith(b"\n"):
-            return Cost(**json.loads(line[2:]))
+            with contextlib.suppress(ValueError, TypeError):  # torn, and another line after it
+                return Cost(**json.loads(line[2:]))
     return None

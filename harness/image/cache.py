@@ -2,9 +2,10 @@
 
 A build can be killed at any instant, and two processes can want the same thing at once. So
 whatever is made here is made beside its place under a name that says who makes it
-(`.partial-<pid>-<name>`), and gets its own name by one rename. It is on an inventory of its own
-before it is made, which tells the living from the dead without a pid, so that `tarebench clean`
-finds what a killed maker left. A lock file keeps a second maker waiting, not working.
+(`.partial-<pid>-<token>-<name>`), and gets its own name by one rename. It is on an inventory of
+its own before it is made, which tells the living from the dead without a pid, so that
+`tarebench clean` finds what a killed maker left. A lock file keeps a second maker waiting, not
+working.
 """
 
 from __future__ import annotations
@@ -197,7 +198,8 @@ def _walk(path: Path) -> Iterator[Path]:
 
 
 def _partial_name(final: Path) -> Path:
-    return final.with_name(f".partial-{os.getpid()}-{final.name}")
+    """Never a name that there is: in containers that share a cache, pids come again."""
+    return final.with_name(f".partial-{os.getpid()}-{secrets.token_hex(4)}-{final.name}")
 
 
 def _lives(pid: int) -> bool:

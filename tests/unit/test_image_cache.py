@@ -55,6 +55,17 @@ def test_a_failed_maker_leaves_nothing(tmp_path: Path, fail: Callable[[Path], No
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_killed_maker_with_our_pid_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    """In containers that share a cache the same small pids come again and again."""
+    final = tmp_path / "entry"
+    with cache.partial_directory(final) as left:
+        assert left.is_dir()
+        with cache.partial_directory(final) as partial:
+            (partial / "x").write_text("new")
+            assert cache.finish(partial, final)
+    assert (final / "x").read_text() == "new"
+
+
 def test_a_finished_entry_gets_its_name_once(tmp_path: Path) -> None:
     final = tmp_path / "entry"
     for text, is_new in (("first", True), ("second", False)):

@@ -66,7 +66,7 @@ def test_rows_of_what_was_never_begun_are_damage() -> None:
 def test_cost_is_told_as_a_share_of_a_core(tmp_path: Path) -> None:
     path = tmp_path / series.RAW
     said = {"hz": 10, "cpu_ns": 10**7, "active_ns": 10**9, "ticks": 10}
-    path.write_bytes(b"".join(BEGIN) + series.event("C", said) + b"C {torn")
+    path.write_bytes(b"".join(BEGIN) + series.event("C", said) + b"C {torn\nC []\nC {torn")
     cost = series.last_cost(path)
     assert cost == Cost(hz=10, cpu_ns=10**7, active_ns=10**9, ticks=10)
     assert (cost.share, cost.achieved_hz) == (0.01, 10.0)
