@@ -144,7 +144,7 @@ def spawn(
     Standard input, output and error are /dev/null unless a file descriptor is given.
     Descriptors in `keep` must be inheritable already. With `new_group` the child is out of
     reach of the terminal's Ctrl-C, which is the harness's to handle. Signals that the harness
-    blocks or ignores are set back. Raises CommandFailed.
+    blocks, or that it or whoever started it ignores, are set back. Raises CommandFailed.
     """
     del keep  # they are inherited because they are inheritable; named for the reader
     log.debug("spawn %s", shlex.join(argv))
@@ -154,12 +154,16 @@ def spawn(
         (os.POSIX_SPAWN_DUP2, 0 if stderr is None else stderr, 2),
         *([] if stdin is None else [(os.POSIX_SPAWN_DUP2, stdin, 0)]),
     ]
+    ignored = (  # by Python, by the harness, by `nohup` or by a shell's `&`
+        signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGQUIT, signal.SIGTERM,
+        signal.SIGXFSZ,
+    )  # fmt: skip
     group: dict[str, int] = {"setpgroup": 0} if new_group else {}
     try:
         pid = os.posix_spawn(
             argv[0], list(argv), os.environ if env is None else env,
             file_actions=actions,
-            setsigmask=[], setsigdef=[signal.SIGPIPE, signal.SIGINT], **group,  # type: ignore[arg-type]
+            setsigmask=[], setsigdef=ignored, **group,  # type: ignore[arg-type]
         )  # fmt: skip
     except OSError as error:
         raise CommandFailed(f"{argv[0]} could not be started: {error.strerror}") from error

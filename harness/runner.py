@@ -340,13 +340,18 @@ def _experiment(name: str, scenario: Scenario) -> Callable[[Bench], Measurement]
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """The first stop signal interrupts; further ones do not disturb the tearing down."""
+    """The first stop signal interrupts; further ones do not disturb the tearing down.
+
+    Under `nohup` the terminal may go, and the run goes on.
+    """
 
     def interrupt(number: int, frame: object) -> None:
         _ignore_stop_signals()
         raise KeyboardInterrupt
 
-    before = {each: signal.signal(each, interrupt) for each in _STOP_SIGNALS}
+    under_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    heard = [each for each in _STOP_SIGNALS if each != signal.SIGHUP or not under_nohup]
+    before = {each: signal.signal(each, interrupt) for each in heard}
     try:
         yield
     finally:

@@ -6,10 +6,12 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +85,22 @@ def test_interruption_at_any_moment_tears_down_and_keeps(place: Place, number: i
         assert not list((place.folder / "results").rglob("*.json*"))
 
 
+@contextlib.contextmanager
+def hanging_up(handler: signal.Handlers) -> Iterator[None]:
+    """What is started meanwhile does with SIGHUP as `handler` says, however we were started."""
+    before = signal.signal(signal.SIGHUP, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize(
     "number",
     [signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)],
 )
 def test_box_that_hangs_can_be_interrupted(place: Place, number: signal.Signals) -> None:
-    with place.started("--debug", *HANGING) as process:
+    with hanging_up(signal.SIG_DFL), place.started("--debug", *HANGING) as process:
         read_lines(process, until="hanging")
         tokens = place.tokens()
         said = finish(process, number)
@@ -100,6 +112,17 @@ def test_box_that_hangs_can_be_interrupted(place: Place, number: signal.Signals)
     (record,) = records(said.folder)
     assert (record.outcome, record.reason) == (Outcome.INTERRUPTED, "interrupted by the user")
     assert place.tarebench("clean", "--dry-run").out == ""
+
+
+@pytest.mark.slow
+def test_under_nohup_a_run_ignores_that_the_terminal_goes(place: Place) -> None:
+    with hanging_up(signal.SIG_IGN), place.started("--debug", *HANGING) as process:
+        read_lines(process, until="hanging")
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        assert finish(process, signal.SIGTERM).status == 130
+    masks = dict(re.findall(r"^(Sig\w+):\s*([0-9a-f]+)$", status, re.M))
+    assert int(masks["SigIgn"], 16) >> (signal.SIGHUP - 1) & 1
+    assert not int(masks["SigCgt"], 16) >> (signal.SIGHUP - 1) & 1
 
 
 def test_killed_run_is_cleaned_and_resumed(place: Place) -> None:

@@ -92,15 +92,18 @@ def test_context_ends_the_process() -> None:
         os.kill(process.pid, 0)
 
 
-def test_output_goes_where_it_is_told_and_signals_are_set_back() -> None:
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+@pytest.mark.parametrize("name", ["HUP", "INT", "PIPE", "QUIT", "TERM", "XFSZ"])
+def test_output_goes_where_it_is_told_and_signals_are_set_back(name: str) -> None:
+    number = signal.Signals[f"SIG{name}"]
+    previous = signal.signal(number, signal.SIG_IGN)
     try:
         with tempfile.TemporaryFile() as out:
-            process = spawn([SHELL, "-c", "cat; kill -INT $$; echo alive"], stdout=out.fileno())
-            assert process.wait(60) == -signal.SIGINT
+            script = f"ulimit -c 0; cat; kill -{name} $$; echo alive"
+            process = spawn([SHELL, "-c", script], stdout=out.fileno())
+            assert process.wait(60) == -number
             assert out.tell() == 0
     finally:
-        signal.signal(signal.SIGINT, previous)
+        signal.signal(number, previous)
 
 
 def test_spawned_process_is_out_of_reach_of_our_terminal() -> None:
