@@ -178,6 +178,20 @@ class TreeIo:
         self._files.clear()
 
 
+class Devices:
+    """What the kernel lists by device, a page a read: it is read to its end, each time anew."""
+
+    def __init__(self, source: Source) -> None:
+        self.names = source.counters
+        self._source = source
+
+    def read(self) -> Sequence[int]:
+        return self._source.parse(self._source.path.read_bytes())
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
 def moved(data: bytes) -> tuple[int, int]:
     """`/proc/PID/io`: bytes read from and written to storage."""
     words = data.split()
@@ -281,12 +295,14 @@ def io_stat(data: bytes) -> Sequence[int]:
     return read, sum(int(word[7:]) for word in words if word.startswith(b"wbytes="))
 
 
-def network(data: bytes) -> Sequence[int]:
-    """`/proc/PID/net/dev`: bytes received and sent by every interface but the loopback."""
+def network(data: bytes, only: frozenset[str] | None = None) -> Sequence[int]:
+    """`/proc/PID/net/dev`: bytes received and sent by these interfaces, by default by all; the
+    loopback never counts."""
     received = sent = 0
     for line in data.splitlines()[2:]:
-        name, _, rest = line.partition(b":")
-        if name.strip() != b"lo":
+        head, _, rest = line.partition(b":")
+        name = os.fsdecode(head.strip())
+        if name != "lo" and (only is None or name in only):
             words = rest.split()
             received += int(words[0])
             sent += int(words[8])
@@ -316,8 +332,11 @@ def _has_own_network(pid: int) -> bool:
 
 def of_host() -> Counters:
     """The same of the whole host. `memory_bytes` is what is neither free nor reclaimable."""
-    disks = frozenset(psutil.disk_io_counters(perdisk=True) or ())
-    parts = frozenset(name for name in disks if not Path("/sys/block", name).exists())
+    disks, interfaces = hardware(Path("/sys/block")), hardware(Path("/sys/class/net"))
+    lists = (
+        Source(Path("/proc/diskstats"), _DISK, lambda data: host_disks(data, disks)),
+        Source(Path("/proc/net/dev"), _NETWORK, lambda data: network(data, interfaces)),
+    )
     return Counters(
         (
             Source(Path("/proc/stat"), ("cpu_ns",), host_cpu),
@@ -327,10 +346,17 @@ def of_host() -> Counters:
                 lambda data: host_memory(data, Path("/proc/zoneinfo").read_text()),
                 idle=True,
             ),
-            Source(Path("/proc/diskstats"), _DISK, lambda data: host_disks(data, disks - parts)),
-            Source(Path("/proc/net/dev"), _NETWORK, network),
-        )
+        ),
+        [Devices(each) for each in lists if os.access(each.path, os.R_OK)],
     )
+
+
+def hardware(folder: Path) -> frozenset[str]:
+    """The devices of a class that no other lies below, so that no byte is counted twice and no
+    sum falls because a box has gone; where none is seen, as in a container, all that are there.
+    """
+    known = frozenset(path.name for path in folder.iterdir()) if folder.is_dir() else frozenset()
+    return frozenset(name for name in known if (folder / name / "device").exists()) or known
 
 
 def host_cpu(data: bytes) -> Sequence[int]:
@@ -345,7 +371,7 @@ def host_memory(data: bytes, zoneinfo: str) -> Sequence[int]:
 
 
 def host_disks(data: bytes, disks: frozenset[str]) -> Sequence[int]:
-    """`/proc/diskstats`: bytes read and written, over whole disks; a sector has 512 bytes."""
+    """`/proc/diskstats`: bytes read and written by these disks; a sector has 512 bytes."""
     read = written = 0
     for line in data.decode().splitlines():
         words = line.split()

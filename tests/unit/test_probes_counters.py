@@ -31,6 +31,9 @@ def test_kernel_texts() -> None:
     assert counters.moved(io + b"cancelled_write_bytes: 7\n") == (5, 6)
     net = b"Inter-|\n face |\n    lo: 9 1 0 0 0 0 0 0 9 1\n  eth0: 100 1 0 0 0 0 0 0 50 1\n"
     assert counters.network(net) == (100, 50)
+    more = net + b"  veth1: 7 1 0 0 0 0 0 0 7 1\n"
+    assert counters.network(more) == (107, 57)
+    assert counters.network(more, frozenset({"eth0", "lo"})) == (100, 50)
     assert counters.has_interfaces(net)
     assert not counters.has_interfaces(b"Inter-|\n face |\n    lo: 9 1 0 0 0 0 0 0 9 1\n")
     disks = b"   8 0 sda 1 0 4 0 1 0 2 0\n   8 1 sda1 1 0 4 0 1 0 2 0\n"
@@ -155,6 +158,15 @@ def test_v1_counts_no_disk_where_the_kernel_leaves_it_at_nothing(tmp_path: Path)
     file.write_text("8:0 Read 0\n8:0 Write 9\nTotal 9\n")
     assert counters.counts_blkio(layout)
     assert not counters.counts_blkio(Layout("v2", {}, tmp_path))
+
+
+def test_of_the_host_only_what_no_device_lies_below_counts(tmp_path: Path) -> None:
+    for name in ("sda", "dm-0", "loop0"):
+        (tmp_path / name).mkdir()
+    assert counters.hardware(tmp_path) == {"sda", "dm-0", "loop0"}, "a container sees no hardware"
+    (tmp_path / "sda" / "device").symlink_to(tmp_path)
+    assert counters.hardware(tmp_path) == {"sda"}
+    assert counters.hardware(tmp_path / "none") == frozenset()
 
 
 def test_the_host_has_counters_that_grow() -> None:
