@@ -134,7 +134,7 @@ def _ready(run: RunData, found: Ramped) -> Chart | None:
         ramps = curves(run, "density.ready", row.runtime)
         if ramps:
             middle = statistics.median(run.values("density.ready", row.runtime))
-            note = f"median {quantity(middle.value, 's')}" if middle else ""
+            note = f"{say('Median')} {quantity(middle.value, 's')}" if middle else ""
             traces = tuple(Trace(points, dots=True) for points in ramps)
             panels.append(Panel(subject(row), note, traces))
     if not panels:
@@ -158,10 +158,8 @@ def _latency(run: RunData, found: Ramped) -> Chart | None:
         own = quantiles[row.runtime]
         traces = (*_traces(own["0.5"]), *_traces(own[upper], solid=False))
         if traces:
-            last = [points[-1][1] for points in own["0.5"]]
-            n = max(points[-1][0] for points in own["0.5"])
-            middle = quantity(sorted(last)[len(last) // 2], "s")
-            note = say("{value} at {n}", value=middle, n=n)
+            n, last = max(points[-1] for points in own["0.5"])  # of the ramp that went furthest
+            note = say("{value} at {n}", value=quantity(last, "s"), n=n)
             panels.append(Panel(subject(row), note, traces))
     if not panels:
         return None
