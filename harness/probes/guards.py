@@ -11,6 +11,7 @@ is a pure function of such texts.
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ _LOAD_WARN = 0.5
 _PRESSURE_WARN = 10.0
 _JITTER_WARN = 1.5
 _HOT_MILLIDEGREES = 85_000
+_CAP_SYS_NICE = 23
 _GOOD_CLOCKS = frozenset({"tsc", "arch_sys_counter"})
 
 
@@ -60,6 +62,7 @@ _REMEDIES: Mapping[str, str] = {
     "load": "wait a minute after other work has ended",
     "mitigations": "boot without `mitigations=` on the kernel's command line",
     "nesting": "measure on hardware that is not itself a virtual machine",
+    "placement": "start it without `taskset`, and outside of a cpuset",
     "pressure_cpu": "end other work",
     "pressure_io": "wait until writing has ended (`sync`), or use another disk",
     "pressure_memory": "free memory",
@@ -216,6 +219,35 @@ def _smt(view: View) -> Iterator[Guard]:
             text="With two threads on a core, a box that shares its core with another gets "
             "about half of it, which widens every CPU result.",
         )  # fmt: skip
+
+
+def processors(text: str) -> frozenset[int]:
+    """Numbers from the kernel's lists of processors, `0-3,8`."""
+    ends = ([int(end) for end in part.split("-")] for part in text.split(","))
+    return frozenset(number for end in ends for number in range(end[0], end[-1] + 1))
+
+
+def _placement(view: View) -> Iterator[Guard]:
+    status = dict(re.findall(r"^(\w+):[ \t]*(\S+)$", view.text("proc/self/status") or "", re.M))
+    own, online = status.get("Cpus_allowed_list"), view.text(f"{_CPU}/online")
+    if own is None or online is None:
+        return
+    if not processors(online) <= processors(own):
+        yield Guard(
+            name="placement", value=f"{own} of {online}", severity=WARN,
+            text="The harness, and what it starts by itself, may use a part of the processors "
+            "only, and what a daemon starts need not keep to them: boxes are not compared on the "
+            "same processors.",
+        )  # fmt: skip
+        return
+    raised = int(status.get("CapEff", "0"), 16) >> _CAP_SYS_NICE & 1
+    yield Guard(
+        name="placement", severity=INFO,
+        value=f"left to the scheduler, {'raised' if raised else 'ordinary'} priority of stamps",
+        text="Nothing is pinned: the scheduler chooses where the harness, daemons, machine "
+        "monitors and workloads run. The thread that stamps READY has a raised priority where "
+        "that is allowed.",
+    )  # fmt: skip
 
 
 def _steal(view: View) -> Iterator[Guard]:
@@ -406,8 +438,9 @@ def _throttling(view: View) -> Iterator[Guard]:
 
 
 _RULES: tuple[Callable[[View], Iterator[Guard]], ...] = (
-    _nesting, _jitter, _load, _pressures, _steal, _governor, _turbo, _smt, _power, _throttling,
-    _clock, _mitigations, _nx_huge_pages, _cgroups, _favordynmods, _ksm, _thp, _damon, _swap,
+    _nesting, _placement, _jitter, _load, _pressures, _steal, _governor, _turbo, _smt, _power,
+    _throttling, _clock, _mitigations, _nx_huge_pages, _cgroups, _favordynmods, _ksm, _thp, _damon,
+    _swap,
 )  # fmt: skip
 
 

@@ -50,6 +50,13 @@ def test_a_host_that_tells_nothing_has_no_guards(tmp_path: Path) -> None:
         ({f"{CPU}/intel_pstate/no_turbo": "1"}, "turbo", "off", INFO),
         ({f"{CPU}/cpufreq/boost": "1"}, "turbo", "on", INFO),
         ({f"{CPU}/smt/active": "1"}, "smt", "on", INFO),
+        ({f"{CPU}/online": "0-1", "proc/self/status":
+          "Name:\tx y\nCapEff:\t000001ffffffffff\nCpus_allowed_list:\t0-63"},
+         "placement", "left to the scheduler, raised priority of stamps", INFO),
+        ({f"{CPU}/online": "0", "proc/self/status": "CapEff:\t0\nCpus_allowed_list:\t0"},
+         "placement", "left to the scheduler, ordinary priority of stamps", INFO),
+        ({f"{CPU}/online": "0-3,8", "proc/self/status": "Cpus_allowed_list:\t0-2,8"},
+         "placement", "0-2,8 of 0-3,8", WARN),
         ({"proc/stat": "cpu 50 0 0 48 0 0 0 2"}, "steal", "2.00% since boot", WARN),
         ({"proc/stat": "cpu 50 0 0 50 0 0 0 0"}, "steal", "0.00% since boot", INFO),
         ({"proc/loadavg": "0.10 0.2 0.3 1/100 5"}, "load", "0.10 on 2 CPUs", INFO),
