@@ -1,7 +1,7 @@
 """What this host can run and why not, with the command that mends it.
 
 Every runtime is looked at; where the image is there, a machine runtime boots a guest, because
-a device file proves nothing. Guards and the cache are listed beside.
+a device file proves nothing. What takes root, guards and the cache are listed beside.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 import msgspec
 
 from harness import paths, registry, tuning
-from harness.errors import HarnessError, RuntimeUnavailable
+from harness.errors import HarnessError, NeedsRoot, RuntimeUnavailable
 from harness.image import store
 from harness.imagecheck import built
 from harness.inventory import Inventory, sweep
@@ -23,6 +23,7 @@ from harness.probes.cgroups import run_group, run_group_name
 from harness.probes.guards import Guard
 from harness.probes.noise import Reading
 from harness.readying import ready
+from harness.rights import Right, rights
 
 _UNPROBED = "unprobed"
 """How a note begins that says that nothing was decided."""
@@ -40,6 +41,8 @@ class RuntimeState(Frozen, frozen=True, rename={"kind": "class"}):
     versions: dict[str, str] = msgspec.field(default_factory=dict)
     accel: str = ""
     notes: list[str] = msgspec.field(default_factory=list)
+    needs_root: bool = False
+    """Whether it is not available because this user is not root."""
 
 
 class Diagnosis(Frozen, frozen=True):
@@ -47,6 +50,7 @@ class Diagnosis(Frozen, frozen=True):
 
     host: dict[str, str | int | float | bool]
     runtimes: list[RuntimeState]
+    rights: list[Right]
     guards: list[Guard]
     noise: list[Reading]
     tuned: dict[str, str]
@@ -79,6 +83,7 @@ def examine(runtimes: Sequence[str] = ()) -> Diagnosis:
     return Diagnosis(
         host=host.facts(paths.cache(), paths.results()),
         runtimes=states,
+        rights=list(rights()),
         guards=found,
         noise=heard,
         tuned=dict(tuning.remembered()),
@@ -107,7 +112,8 @@ def _look(name: str, context: Context, image: Image | None, stack: ExitStack) ->
     try:
         _, facts = ready(name, context, image, stack)
     except RuntimeUnavailable as error:
-        return _state(name, "unavailable", error.message, error.hint)
+        state = _state(name, "unavailable", error.message, error.hint)
+        return msgspec.structs.replace(state, needs_root=isinstance(error, NeedsRoot))
     except HarnessError as error:
         return _state(name, "unavailable", f"probing failed: {error.message}", error.hint)
     undecided = next((note for note in facts.notes if note.startswith(_UNPROBED)), None)

@@ -62,6 +62,16 @@ class RuntimeUnavailable(HarnessError):
     exit_code = 3
 
 
+SUDO = "run the same command with sudo"
+
+
+class NeedsRoot(RuntimeUnavailable):
+    """A runtime that root alone can use on this host; the doctor names all of them."""
+
+    def __init__(self, message: str, hint: str = SUDO) -> None:
+        super().__init__(message, hint)
+
+
 class EnvironmentRefused(HarnessError):
     """The host is not fit for what was asked (`--strict`, no rights, no space)."""
 

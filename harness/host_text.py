@@ -65,6 +65,7 @@ def _versions(state: RuntimeState) -> str:
 def diagnosis_text(found: Diagnosis, width: int) -> str:
     """The doctor's findings for people."""
     lines = [runtimes_text(found.runtimes, width, _found)]
+    lines += _rights_lines(found, width)
     lines += ["", "Guards: conditions that travel with every number"]
     for guard in found.guards:
         mark = {"info": "·", "warn": "!", "block": "✗"}[guard.severity]
@@ -77,6 +78,25 @@ def diagnosis_text(found: Diagnosis, width: int) -> str:
     lines.append(f"  {found.image.get('digest', 'not built yet → tarebench image build')}")
     lines.append(f"  cache {found.cache['path']}: {bytes_text(int(found.cache['bytes']))}")
     return "\n".join(lines)
+
+
+def _rights_lines(found: Diagnosis, width: int) -> Sequence[str]:
+    """What takes root: runtimes that this user may not use, and what else is done with a right."""
+    lines = ["", "Rights: what takes root here, and whether this user may do it"]
+    refused = [state for state in found.runtimes if state.needs_root]
+    if refused:
+        names = ", ".join(state.name for state in refused)
+        lines.append(hanging("  ✗ ", f"runtimes: {names}", width))
+        lines += [
+            hanging(" " * 6, f"→ {remedy}", width)
+            for remedy in dict.fromkeys(state.remedy for state in refused)
+        ]
+    for right in found.rights:
+        sign = "✓" if right.had else "✗"
+        lines.append(hanging(f"  {sign} ", f"{right.name}: {right.text}", width))
+        if not right.had:
+            lines.append(hanging(" " * 6, f"→ {right.remedy}", width))
+    return lines
 
 
 def _noise_lines(found: Diagnosis, width: int) -> Sequence[str]:

@@ -2,18 +2,21 @@
 
 What stands behind an adapter may be half installed, broken, or silent: a daemon that accepts a
 connection and never answers can hold its caller for ever, and not every library has a time
-limit. So a runtime is asked in a thread that is given up when it takes too long: the others go
-on, and what it may have begun is in the inventory.
+limit. So an adapter looks and prepares in a thread that is given up when it takes too long: the
+others go on, and what it may have begun is in the inventory.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
+from typing import TypeVar
 
 from harness import registry
 from harness.cpuid import patience
@@ -22,10 +25,16 @@ from harness.model import Context, Image, Runtime, RuntimeFacts
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 PROBE_LIMIT_S = 90.0
 """More than any probe needs that works: a guest may be booted to see whether KVM does."""
-_GRACE_S = 15.0
-"""What an interrupted probe is given to end by itself, so that its end is not a race."""
+PREPARE_LIMIT_S = 1200.0
+"""More than the time limit of any one call in it, which says more when it is over: what is left to
+this one are calls that have none."""
+_GRACE_S = 30.0
+"""What is given to an interrupted adapter, to undo what it has begun before the rest is torn down:
+as long as it takes to end a daemon."""
 
 
 def ready(
@@ -45,12 +54,11 @@ def ready(
         own.callback(runtime.close)
         try:
             tell(name, "looking")
-            facts = _ask(runtime)
+            facts = _look(runtime)
             if image is not None:
                 tell(name, "preparing its form of the image")
-                with _foreseen("preparing it"):
-                    runtime.prepare(image)
-                facts = _ask(runtime)
+                _prepare(runtime, image)
+                facts = _look(runtime)
         except NoAnswer:
             own.pop_all()  # whoever is still inside closes it
             raise
@@ -59,35 +67,59 @@ def ready(
 
 
 class NoAnswer(RuntimeUnavailable):
-    """A probe that has not returned, and is left alone."""
+    """An adapter that has not returned, and is left alone."""
 
 
-def _ask(runtime: Runtime) -> RuntimeFacts:
-    """The runtime's own `probe`, within a bounded time."""
-    answer: Future[RuntimeFacts] = Future()
+def _look(runtime: Runtime) -> RuntimeFacts:
+    return _bounded(runtime, runtime.probe, "looking at it", "it did not answer", PROBE_LIMIT_S)
 
-    def look() -> None:
+
+def _prepare(runtime: Runtime, image: Image) -> None:
+    prepare = functools.partial(runtime.prepare, image)
+    _bounded(runtime, prepare, "preparing it", "it could not be prepared", PREPARE_LIMIT_S)
+
+
+def _bounded(runtime: Runtime, call: Callable[[], T], doing: str, late: str, limit_s: float) -> T:
+    """What an adapter returns within a bounded time; `doing` and `late` are words for people.
+
+    Raises what it raises, and NoAnswer; a thread that is given up closes the runtime when it
+    returns after all. An interruption of ours is one of the thread too.
+    """
+    answer: Future[T] = Future()
+
+    def work() -> None:
         try:
-            with _foreseen("looking at it"):
-                answer.set_result(runtime.probe())
+            with _foreseen(doing):
+                answer.set_result(call())
         except BaseException as error:
             answer.set_exception(error)
 
-    thread = threading.Thread(target=look, name=f"probe {runtime.name}", daemon=True)
+    thread = threading.Thread(target=work, name=f"{doing}: {runtime.name}", daemon=True)
     thread.start()
-    limit_s = PROBE_LIMIT_S * patience()
+    limit_s *= patience()
     try:
         thread.join(limit_s)
     except BaseException:
+        _interrupt(thread)
         thread.join(_GRACE_S)
         raise
     if thread.is_alive():
-        answer.add_done_callback(lambda late: runtime.close())
+        answer.add_done_callback(lambda given_up: runtime.close())
         raise NoAnswer(
-            f"it did not answer within {limit_s:g} s",
-            "see whether its daemon hangs; restart or stop it",
+            f"{late} within {limit_s:g} s", "see whether its daemon hangs; restart or stop it"
         )
     return answer.result()
+
+
+def _interrupt(thread: threading.Thread) -> None:
+    """Raise SystemExit there, as soon as it is back from what the kernel or a library does.
+
+    A thread cannot be sent a signal of its own that raises; and this one's end needs no words.
+    """
+    if thread.ident is None or not thread.is_alive():
+        return
+    number, kind = ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(number, kind)
 
 
 @contextlib.contextmanager

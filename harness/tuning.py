@@ -97,6 +97,12 @@ def tune(root: Path = _ROOT) -> Sequence[str]:
     return done
 
 
+def may_tune(root: Path = _ROOT) -> bool:
+    """Whether this user may change every quiet setting that this host has."""
+    found = [path for each in SETTINGS if each.where(root) for path in root.glob(each.pattern)]
+    return all(os.access(path, os.W_OK) for path in found)
+
+
 def untune(root: Path = _ROOT) -> Sequence[str]:
     """Put back what `tune` changed; returns what was restored, in words.
 

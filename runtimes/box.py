@@ -16,7 +16,7 @@ from typing import IO
 
 from harness.channel import Agent, Listener
 from harness.clock import Deadline
-from harness.errors import DeadlineExceeded, RuntimeUnavailable, UsageError
+from harness.errors import DeadlineExceeded, NeedsRoot, UsageError
 from harness.image.tree import outside_view
 from harness.model import (
     Completed,
@@ -204,6 +204,6 @@ def check_parameters(
 
 
 def require_root(name: str) -> None:
-    """Raises RuntimeUnavailable for an ordinary user."""
+    """Raises NeedsRoot for an ordinary user."""
     if os.geteuid() != 0:
-        raise RuntimeUnavailable(f"{name} needs root", "run the same command with sudo")
+        raise NeedsRoot(f"{name} needs root")

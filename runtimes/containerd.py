@@ -33,7 +33,7 @@ from harness.model import (
 )
 from harness.probes.cgroups import Group, Layout
 from harness.process import find_program, run, spawn
-from runtimes.box import AgentBox, Ending, check_parameters, listen
+from runtimes.box import AgentBox, Ending, check_parameters, listen, require_root
 from runtimes.daemon_parts import parent_of
 from runtimes.docker_engine import PrivateEngine, require_startable
 from runtimes.grouped import ALL_LIMITS
@@ -67,6 +67,7 @@ class Containerd(OnLayers):
         self._mounts: MountsOf | None = None
 
     def probe(self) -> RuntimeFacts:
+        require_root(self.name)
         require_startable()
         if find_program("ctr") is None:
             raise RuntimeUnavailable("ctr is not installed", "apt-get install containerd")

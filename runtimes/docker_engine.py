@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from harness.errors import RuntimeUnavailable
+from harness.errors import NeedsRoot, RuntimeUnavailable
 from harness.model import Context
 from harness.probes.cgroups import Group, Layout
 from harness.process import find_program
@@ -64,7 +64,7 @@ def require_startable() -> None:
     if find_program("dockerd") is None:
         raise RuntimeUnavailable("Docker Engine is not installed", "apt-get install docker.io")
     if os.geteuid() != 0:
-        raise RuntimeUnavailable(
+        raise NeedsRoot(
             "no Docker Engine runs, and only root can start one",
             "start it (systemctl start docker), or run the same command with sudo",
         )

@@ -51,7 +51,7 @@ from runtimes.shipping import EngineShipment
 from runtimes.storage import VOLUME_PATH, bound_folder, make_storage
 
 DIGEST_LABEL, INSTANCE_LABEL = "tarebench.digest", "tarebench.instance"
-_LONG_TIMEOUT_S = 900.0
+_LONG_TIMEOUT_S = 600.0
 _TAG_CHARACTERS = 16
 _NANO = 1_000_000_000
 

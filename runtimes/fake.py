@@ -1,7 +1,8 @@
 """A scripted runtime, for tests of the engine alone: no box, no process, and no listing.
 
 `ready_ms` is what it claims READY took; `fail` says where it breaks; `hang` makes the launch
-wait for an interruption, and `silent` the probe for ever. It is never offered to users.
+wait for an interruption, `silent` the probe for ever, and `stuck` the preparation. It is never
+offered to users.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from runtimes.box import check_parameters
 log = logging.getLogger(__name__)
 
 _FAILURES = ("never", "probe", "launch", "time", "job", "odd", "digest", "hang",
-             "silent", "bug", "limits")  # fmt: skip
+             "silent", "stuck", "bug", "limits")  # fmt: skip
 
 
 class FakeBox:
@@ -116,7 +117,10 @@ class Fake:
         return RuntimeFacts(versions={"fake": "1"})
 
     def prepare(self, image: Image) -> None:
-        """Nothing to derive."""
+        """Nothing is derived."""
+        del image
+        if self._fail == "stuck":
+            threading.Event().wait()
 
     def check_limits(self, limits: Limits) -> None:
         if self._fail == "limits":

@@ -23,7 +23,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
 from harness.cpuid import patience
-from harness.errors import RuntimeUnavailable
+from harness.errors import NeedsRoot, RuntimeUnavailable
 from harness.model import Context, Parameter
 from harness.probes.cgroups import Group, Layout
 from harness.process import Process, find_program, spawn
@@ -101,9 +101,8 @@ def require_startable(driver: Driver) -> Path:
     if find_program(_DAEMON) is None:
         raise RuntimeUnavailable(f"{_DAEMON} is not installed", "apt-get install libvirt-daemon")
     if os.geteuid() != 0:
-        raise RuntimeUnavailable(
-            f"no {_DAEMON} with the driver {driver.module} runs, and only root can start one",
-            "run the same command with sudo",
+        raise NeedsRoot(
+            f"no {_DAEMON} with the driver {driver.module} runs, and only root can start one"
         )
     if not Layout.detect().writable():
         raise RuntimeUnavailable(

@@ -8,6 +8,7 @@ server wants to know stands in libvirt's own file of credentials, or the reason 
 
 from __future__ import annotations
 
+import errno
 import queue
 import socket
 import threading
@@ -25,6 +26,7 @@ _REACH_TIMEOUT_S = 5.0
 _PORTS = {"tcp": 16509, "tls": 16514, "": 16514, "esx": 443, "vpx": 443}
 """libvirt's default ports by transport, and those of schemes that are a transport themselves."""
 
+_GROUP_HINT = "sudo usermod -aG libvirt $USER, then log in again"
 _AUTH_HINT = (
     "write user and password for this host into ~/.config/libvirt/auth.conf (libvirt.org/auth.html)"
 )
@@ -50,14 +52,26 @@ def open_uri(libvirt: ModuleType, uri: str, hint: str, timeout_s: float | None =
             f"{uri} did not answer within {timeout_s:g} s", f"virsh -c '{uri}' version; {hint}"
         ) from None
     if isinstance(answer, libvirt.libvirtError):
-        wants = answer.get_error_code() in (
-            libvirt.VIR_ERR_AUTH_FAILED, libvirt.VIR_ERR_AUTH_CANCELLED,
-            libvirt.VIR_ERR_AUTH_UNAVAILABLE,
-        )  # fmt: skip
         raise RuntimeUnavailable(
-            f"libvirt cannot open {uri}: {answer}", _AUTH_HINT if wants else hint
+            f"libvirt cannot open {uri}: {answer}", _remedy(libvirt, uri, answer) or hint
         ) from answer
     return answer
+
+
+def _remedy(libvirt: ModuleType, uri: str, error: Any) -> str:
+    """What to do where a server does not let us in; empty for other failures.
+
+    A system's daemon lets in those in its group, and asks others for what nobody here can answer.
+    """
+    code, parts = error.get_error_code(), urlsplit(uri)
+    asks = code in (
+        libvirt.VIR_ERR_AUTH_FAILED, libvirt.VIR_ERR_AUTH_CANCELLED,
+        libvirt.VIR_ERR_AUTH_UNAVAILABLE,
+    )  # fmt: skip
+    shut = code == libvirt.VIR_ERR_SYSTEM_ERROR and error.get_int1() == errno.EACCES
+    if (asks or shut) and parts.hostname is None and parts.path == "/system":
+        return _GROUP_HINT
+    return _AUTH_HINT if asks else ""
 
 
 _CREDENTIALS = (2, 5, 6, 7)

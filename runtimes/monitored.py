@@ -94,10 +94,10 @@ class Monitored(OnLayers, ABC):
 
     def require_program(self, least: str = "0") -> str:
         """Its version; raises RuntimeUnavailable where it is absent, broken, or too old."""
+        require_root(self.name)
         install = f"apt-get install --no-install-recommends {self.package}"
         if find_program(self.program) is None:
             raise RuntimeUnavailable(f"{self.program} is not installed", install)
-        require_root(self.name)
         try:
             said = run([self._binary, "--version"], timeout_s=_VERSION_TIMEOUT_S)
         except CommandFailed as error:

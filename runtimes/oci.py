@@ -107,11 +107,11 @@ class Oci(OnLayers):
         return ()
 
     def probe(self) -> RuntimeFacts:
+        require_root(self.name)
         if find_program(self.program) is None:
             raise RuntimeUnavailable(
                 f"{self.program} is not installed", f"apt-get install {self.program}"
             )
-        require_root(self.name)
         if not Layout.detect().writable():
             raise RuntimeUnavailable(
                 f"{self.program} needs writable control groups",

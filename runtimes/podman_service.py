@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from harness.errors import RuntimeUnavailable
+from harness.errors import NeedsRoot, RuntimeUnavailable
 from harness.model import Context
 from harness.probes.cgroups import Group, Layout
 from harness.process import find_program
@@ -74,17 +74,16 @@ _OURS = frozenset({"tini", "podman", _MONITOR})
 
 def require_startable(runtime: str, network: str) -> None:
     """Raises RuntimeUnavailable with the reason why no private service can be started here."""
+    if os.geteuid() != 0:
+        raise NeedsRoot(
+            "podman's rootless containers have other limits and another network, and are not "
+            "measured"
+        )
     for program in PROGRAMS:
         if find_program(program) is None:
             raise RuntimeUnavailable(
                 f"{program} is not installed", "apt-get install podman conmon netavark"
             )
-    if os.geteuid() != 0:
-        raise RuntimeUnavailable(
-            "podman's rootless containers have other limits and another network, and are not "
-            "measured",
-            "run the same command with sudo",
-        )
     if not Layout.detect().writable():
         raise RuntimeUnavailable(
             "podman needs writable control groups",

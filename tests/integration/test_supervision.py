@@ -8,14 +8,16 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness import events, readying
 from harness.alone import VARIABLE
 from harness.clock import Marks
 from harness.errors import DeadlineExceeded
@@ -23,8 +25,9 @@ from harness.experiments.bench import Bench
 from harness.imagecheck import built
 from harness.inventory import cleaners
 from harness.journal import Journal, records
-from harness.lineup import Entrant, Lineup
-from harness.model import Instance, Mark, Outcome, Trial, TrialRecord
+from harness.lineup import Entrant, Lineup, assemble
+from harness.model import Image, Instance, Mark, Outcome, Trial, TrialRecord
+from harness.probes import host
 from harness.probes.conditions import Weather
 from harness.runner import run_trial
 from harness.scenario import load
@@ -167,6 +170,46 @@ def test_engine_that_hangs_is_a_failed_trial(
         if entry.kind == "docker-container":
             cleaners()[entry.kind].remove(entry.name, entry.details)
             lab.context.inventory.removed(entry.kind, entry.name)
+    assert "\n".join(Ours.of(lab.place).leaked(before, but=["descriptor", "thread"])) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [DOCKER, "podman,network=none", "containerd", "libvirt-lxc"])
+def test_daemon_that_hangs_while_a_runtime_is_prepared_is_told_and_the_others_go_on(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The daemon is stopped between the look at a runtime and its preparation."""
+    runtime: Any = runtime_or_skip(lab, name)
+    daemons = runtime.daemon_processes()
+    if not daemons or runtime.shared_daemon:
+        pytest.skip(f"{name}: its daemon is shared with others, and not ours to stop")
+    before = Ours.of(lab.place).look()
+    prepare = type(runtime).prepare
+
+    def stop_and_prepare(self: Any, image: Image) -> None:
+        signal_all(daemons, signal.SIGSTOP)
+        prepare(self, image)
+
+    told: list[events.Event] = []
+    try:
+        with monkeypatch.context() as patch, ExitStack() as stack:
+            patch.setattr(type(runtime), "prepare", stop_and_prepare)
+            patch.setattr(readying, "PREPARE_LIMIT_S", 2.0 / host.patience())
+            lineup = assemble(
+                load("quick", runtimes=[name, "bare"]), lab.image, lab.context, lab.place,
+                frozenset(), told.append, stack,
+            )  # fmt: skip
+    finally:
+        signal_all(daemons, signal.SIGCONT)
+    assert list(lineup.entrants) == ["bare"]
+    assert "could not be prepared within 2 s" in lineup.skipped[name].message
+    assert [each.runtime for each in told if isinstance(each, events.Skipped)] == [name]
+    for thread in threading.enumerate():  # what was given up ends, and lets go of the daemon
+        if thread.name == f"preparing it: {name}":
+            thread.join(60)
+            assert not thread.is_alive()
+    after = attempt(lab, name, tmp_path, ready_s=60, job_s=60)
+    assert after.outcome is Outcome.OK, after.reason
     assert "\n".join(Ours.of(lab.place).leaked(before, but=["descriptor", "thread"])) == ""
 
 

@@ -1,20 +1,29 @@
-"""An ordinary user in the group of an engine's socket needs no root; and nothing listens outside.
+"""An ordinary user in the group of a daemon's socket needs no root; and nothing listens outside.
 
-The engine is the lab's own. Its socket gets a second name, in a folder where a group may reach
-it, as an administrator would arrange it on a host.
+The daemons, Docker's and libvirt's, are the lab's own. The socket gets a second name, in a folder
+where a group may reach it, as an administrator would arrange it on a host.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from harness.errors import RuntimeUnavailable
+from harness.imagecheck import built
+from harness.journal import records
+from harness.model import Outcome
+from runtimes.libvirt_daemon import Driver, PrivateLibvirt
+from tests.command import Place
 from tests.conftest import runtime_or_skip
 from tests.hoststate import Ours
 from tests.lab import Lab
@@ -23,6 +32,7 @@ from tests.ordinary import USER, as_user
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody who is not"),
+    pytest.mark.skipif(built() is None, reason="the image is not built: tarebench image build"),
 ]
 GROUP, OTHER = 4322, 4323
 BOX = "docker,network=none"
@@ -31,20 +41,57 @@ _NETWORK = ("tcp", "tcp6")
 _LOOPBACK = re.compile(r"0100007F|0{24}01000000|0{16}FFFF00000100007F")
 
 
+@contextmanager
+def for_a_group(socket: Path) -> Iterator[Path]:
+    """Another name of a socket, which those in a group may use, and nobody else but root."""
+    folder = Path("/run") / f"tarebench-test-{secrets.token_hex(4)}"
+    folder.mkdir(mode=0o755)
+    try:
+        name = folder / socket.name
+        name.hardlink_to(socket)
+        os.chown(name, 0, GROUP)
+        name.chmod(0o660)
+        yield name
+    finally:
+        shutil.rmtree(folder)
+
+
 @pytest.fixture
 def engine(lab: Lab) -> Iterator[str]:
     """The address of the lab's engine for those in a group."""
     runtime_or_skip(lab, BOX)
-    folder = Path("/run") / f"tarebench-test-{secrets.token_hex(4)}"
-    folder.mkdir(mode=0o755)
-    try:
-        socket = folder / "docker.sock"
-        socket.hardlink_to(lab.place.state / "docker" / "docker.sock")
-        os.chown(socket, 0, GROUP)
-        socket.chmod(0o660)
+    with for_a_group(lab.place.state / "docker" / "docker.sock") as socket:
         yield f"unix://{socket}"
+
+
+QEMU_CONF = """\
+user = "root"
+group = "root"
+dynamic_ownership = 0
+remember_owner = 0
+security_driver = "none"
+namespaces = []
+cgroup_controllers = []
+stdio_handler = "file"
+"""
+"""The daemon's machines are root's, who may enter a user's folders."""
+
+
+@pytest.fixture
+def libvirt(lab: Lab) -> Iterator[str]:
+    """What names machines of a system's libvirt daemon for those in a group."""
+    runtime_or_skip(lab, "qemu")
+    driver = Driver("qemu", "qemu", "libvirt-daemon", "qemu:///system", conf=QEMU_CONF)
+    daemon = PrivateLibvirt(lab.context, driver)
+    try:
+        daemon.acquire()
+    except RuntimeUnavailable as error:
+        pytest.skip(error.message)
+    try:
+        with for_a_group(daemon.socket) as socket:
+            yield f"qemu,machine=microvm,uri=qemu:///system?socket={socket}"
     finally:
-        shutil.rmtree(folder)
+        daemon.release()
 
 
 @pytest.fixture
@@ -75,6 +122,58 @@ def test_a_user_outside_of_it_is_told_which_group(engine: str, home: Path) -> No
     assert said.returncode == 3
     assert "Traceback" not in said.stderr
     assert "usermod -aG docker" in said.stderr
+
+
+MACHINE = ("--repeat", "1", "--set", "warmup_blocks=0", "--quiet")
+
+
+@pytest.mark.slow
+def test_a_user_in_libvirts_group_needs_no_root(libvirt: str, home: Path) -> None:
+    said = as_user(home, "run", "quick", "--runtime", libvirt, *MACHINE, groups=[GROUP])
+    assert said.returncode == 0, said.stderr
+    folder = Path(said.stdout.strip())
+    assert folder.stat().st_uid == USER
+    assert {record.outcome for record in records(folder)} == {Outcome.OK}
+    assert as_user(home, "clean", "--dry-run").stdout == ""
+
+
+@pytest.mark.slow
+def test_a_user_outside_of_libvirts_group_is_told_which(libvirt: str, home: Path) -> None:
+    said = as_user(home, "run", "quick", "--runtime", libvirt, *MACHINE, groups=[OTHER])
+    assert said.returncode == 3
+    assert "Traceback" not in said.stderr
+    assert "usermod -aG libvirt" in said.stderr
+
+
+@pytest.mark.slow
+def test_a_machine_of_ones_own_needs_no_root_and_no_group(lab: Lab, home: Path) -> None:
+    runtime_or_skip(lab, "qemu")
+    said = as_user(home, "run", "quick", "--runtime", "qemu,machine=microvm", *MACHINE)
+    assert said.returncode == 0, said.stderr
+    assert {record.outcome for record in records(Path(said.stdout.strip()))} == {Outcome.OK}
+    assert as_user(home, "clean", "--dry-run").stdout == ""
+
+
+ROOTS = {"bwrap", "chroot", "containerd", "crun", "libvirt-lxc", "lxc", "nspawn", "podman", "runc",
+         "runsc"}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_doctor_names_all_that_needs_root(home: Path, tmp_path: Path) -> None:
+    """What works for root and not for this user is root's, or a group's; and is said to be."""
+    said = as_user(home, "doctor", "--json")
+    assert said.returncode == 0, said.stderr
+    found = json.loads(said.stdout)
+    mine: dict[str, Any] = {row["name"]: row for row in found["runtimes"]}
+    assert {name for name, row in mine.items() if row["needs_root"]} >= ROOTS
+    assert mine["bare"]["status"] == "ready"
+    for row in json.loads(Place(tmp_path).tarebench("list", "runtimes", "--json").out):
+        own = mine[row["name"]]
+        if row["status"] != "unavailable" and own["status"] == "unavailable":
+            assert own["needs_root"] or re.search("usermod|adduser", own["remedy"]), own
+            assert "sudo" in own["remedy"]
+    assert [right["name"] for right in found["rights"] if right["had"]] == []
+    assert as_user(home, "clean", "--dry-run").stdout == ""
 
 
 def test_nothing_of_ours_listens_where_another_host_could_reach_it(lab: Lab) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from harness.doctor import RuntimeState
-from harness.host_text import offered, runtimes_text
+from harness.doctor import Diagnosis, RuntimeState
+from harness.host_text import diagnosis_text, offered, runtimes_text
+from harness.rights import Right
 
 WIDTH = 80
 
@@ -60,3 +61,31 @@ def test_lines_fit(width: int) -> None:
 def test_runtime_with_nothing_to_say_keeps_its_line() -> None:
     bare = RuntimeState("mine", "jail", "ready", "", "", {})
     assert runtimes_text([bare], WIDTH, offered).splitlines()[-1] == "  ✓ mine  ready"
+
+
+def rights_of(states: list[RuntimeState], rights: list[Right]) -> str:
+    """The doctor's section on what takes root."""
+    found = Diagnosis({}, states, rights, [], [], {}, {}, {"path": "/cache", "bytes": 0})
+    _, _, rest = diagnosis_text(found, WIDTH).partition("\nRights: ")
+    return rest.partition("\n\n")[0]
+
+
+def test_what_takes_root_is_named_with_what_to_do() -> None:
+    refused = [
+        RuntimeState(name, "jail", "unavailable", "why", remedy, {}, needs_root=True)
+        for name, remedy in (("chroot", "use sudo"), ("docker", "start it"), ("runc", "use sudo"))
+    ]
+    absent = RuntimeState("xen", "virtual machine", "unavailable", "no Xen", "boot it", {})
+    lacking = Right("the page cache", False, "Cold starts.", "use sudo, on a host that lets you")
+    text = rights_of([*refused, absent], [lacking, Right("processes", True, "Sizes.", "never")])
+    assert text.splitlines()[1:] == [
+        "  ✗ runtimes: chroot, docker, runc", "      → use sudo", "      → start it",
+        "  ✗ the page cache: Cold starts.", "      → use sudo, on a host that lets you",
+        "  ✓ processes: Sizes.",
+    ]  # fmt: skip
+
+
+def test_whoever_lacks_nothing_is_told_no_remedy() -> None:
+    text = rights_of([RuntimeState("chroot", "jail", "ready", "", "", {})], [])
+    assert "✗" not in text
+    assert "→" not in text

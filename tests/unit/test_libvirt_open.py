@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +65,24 @@ def test_a_password_is_not_asked_for() -> None:
         error = refusal(f"esx://root@127.0.0.1:{port}/?no_verify=1")
     assert "authentication failed" in error.message
     assert "auth.conf" in error.hint
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can become another")
+def test_a_user_whom_a_daemon_of_the_system_does_not_let_in_is_told_which_group(
+    tmp_path: Path,
+) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        path = tmp_path / "libvirt-sock"
+        listener.bind(str(path))
+        path.chmod(0o660)
+        listener.listen()
+        os.setresuid(65534, 65534, 0)  # libvirt's thread is nobody then, too
+        try:
+            error = refusal(f"qemu:///system?socket={path}")
+        finally:
+            os.setresuid(0, 0, 0)
+    assert "Permission denied" in error.message
+    assert error.hint == "sudo usermod -aG libvirt $USER, then log in again"
 
 
 def test_a_driver_that_is_missing_is_told() -> None:

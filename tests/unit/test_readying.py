@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 
 from harness import doctor, readying, registry
 from harness.errors import RuntimeUnavailable, UsageError
-from harness.model import Context, RuntimeFacts
+from harness.model import Context, Image, RuntimeFacts
 from harness.readying import ready
 from runtimes.fake import Fake
 
@@ -27,6 +28,12 @@ class Ledger:
 @pytest.fixture
 def context(tmp_path: Path) -> Context:
     return Context("run", tmp_path / "cache", tmp_path / "state", "tarebench-run", Ledger())
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Image:
+    """One of which a scripted runtime derives nothing."""
+    return Image("sha256:0", tmp_path / "image", "0", ())
 
 
 @pytest.fixture
@@ -69,6 +76,49 @@ def test_probe_that_returns_too_late_is_closed_by_itself(
     assert not closed.is_set()  # nobody is closed while somebody is inside
     go.set()
     assert closed.wait(20)
+
+
+def test_preparation_that_never_returns_is_given_up_and_the_others_go_on(
+    context: Context, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readying, "PREPARE_LIMIT_S", 0.2)
+    steps: list[tuple[str, str]] = []
+    with ExitStack() as stack:
+        with pytest.raises(RuntimeUnavailable, match=r"could not be prepared within 0\.2 s") as why:
+            ready("fake,fail=stuck", context, image, stack, lambda *step: steps.append(step))
+        assert "daemon" in why.value.hint
+        _, facts = ready("fake", context, image, stack)
+    assert [step for _, step in steps] == ["looking", "preparing its form of the image"]
+    assert facts.versions == {"fake": "1"}
+
+
+def test_preparation_that_is_interrupted_undoes_what_it_has_begun_before_the_rest_is_torn_down(
+    context: Context, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, done = threading.Event(), list[str]()
+
+    def work(self: Fake, given: Image) -> None:
+        begun.set()
+        try:
+            while not threading.Event().wait(0.01):
+                pass
+        finally:
+            done.append("undone")
+
+    def press_ctrl_c() -> None:
+        begun.wait()
+        me = threading.main_thread().ident
+        assert me is not None
+        signal.pthread_kill(me, signal.SIGINT)
+
+    monkeypatch.setattr(Fake, "prepare", work)
+    monkeypatch.setattr(Fake, "close", lambda self: done.append("closed"))
+    user = threading.Thread(target=press_ctrl_c)
+    user.start()
+    with ExitStack() as stack, pytest.raises(KeyboardInterrupt):
+        ready("fake", context, image, stack)
+    user.join()
+    assert done == ["undone", "closed"]
 
 
 def test_unforeseen_failure_becomes_a_reason_and_the_runtime_is_closed(

@@ -1,0 +1,41 @@
+"""What takes root is tried by this very process, and not guessed from its user's number."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from harness.errors import NeedsRoot, RuntimeUnavailable
+from harness.rights import rights
+from runtimes.box import require_root
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def as_nobody() -> Iterator[None]:
+    """Without the rights of root, as far as this process has them."""
+    if os.geteuid() != 0:
+        pytest.skip("this test gives rights up, and has none")
+    os.setresuid(NOBODY, NOBODY, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
+
+
+@pytest.mark.usefixtures("as_nobody")
+def test_nobody_has_none_of_the_rights_and_is_told_how_to_get_each() -> None:
+    found = rights()
+    assert [right.name for right in found if right.had] == []
+    assert all("sudo" in right.remedy for right in found)
+
+
+@pytest.mark.usefixtures("as_nobody")
+def test_a_runtime_of_roots_says_that_it_is_one() -> None:
+    with pytest.raises(NeedsRoot, match="chroot needs root") as caught:
+        require_root("chroot")
+    assert isinstance(caught.value, RuntimeUnavailable)
+    assert "sudo" in caught.value.hint
