@@ -2,11 +2,12 @@
 
 `python -m tests.soak [--minutes 120] [--trials 5000]`, or `make soak`. One real run of many
 small trials is started as a user starts it. While it lasts, the memory and the descriptors of its
-process are read every second. At the end its journal, its report and the host are looked at, and
-the slopes are printed with their intervals.
+two processes, the harness and its sampler, are read every second. At the end its journal, its
+report and the host are looked at, and the slopes are printed with their intervals.
 
-Readings that follow each other are alike, so a slope is fitted to medians of batches (batch
-means, as for simulations) after a beginning in which caches fill; its interval is Student's.
+Readings that follow each other are alike, so a slope is fitted to one value of each batch (batch
+means, as for simulations) after a beginning in which caches fill; its interval is Student's. What
+comes after the last trial (proofs, tearing down) holds less, and is left out.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +32,8 @@ from scipy import stats
 from harness import journal
 from harness.analysis.frames import load_run
 from harness.model import MIB, Outcome
+from harness.paths import JOURNAL, MANIFEST
+from runtimes.daemon_parts import argv_of, children_of
 from tests.command import PROGRAM, Place
 from tests.hoststate import of_any_run, settled
 
@@ -43,6 +47,8 @@ workload = "hello"
 warmup_blocks = 1
 [limits]
 memory = "128 MiB"
+[sampler]
+hz = 2
 [experiments.startup]
 regime = "warm"
 """
@@ -61,7 +67,7 @@ _GRACE_S = 900.0
 class Slope:
     """Growth over the whole watched time, with its 95 % interval."""
 
-    median: float
+    level: float
     growth: float
     low: float
     high: float
@@ -82,16 +88,36 @@ class Soaked:
         memory, files = self.memory, self.descriptors
         return "\n".join([
             f"soak: {self.trials} trials in {self.minutes:.1f} minutes",
-            f"memory: {memory.median / MIB:.1f} MiB; growth {memory.growth / MIB:+.2f} MiB "
+            f"memory: {memory.level / MIB:.1f} MiB; growth {memory.growth / MIB:+.2f} MiB "
             f"[{memory.low / MIB:+.2f}, {memory.high / MIB:+.2f}], "
             f"{memory.growth / max(1, self.trials):+.0f} bytes a trial",
-            f"descriptors: {files.median:.0f}; growth {files.growth:+.2f} "
+            f"descriptors: {files.level:.0f}; growth {files.growth:+.2f} "
             f"[{files.low:+.2f}, {files.high:+.2f}]",
             *(f"FAULT: {fault}" for fault in self.faults or ()),
         ])  # fmt: skip
 
 
-def slope(times: Sequence[float], values: Sequence[float]) -> Slope:
+@dataclass(frozen=True)
+class Reading:
+    """What the two processes hold at an instant, and how much is in the journal by then."""
+
+    second: float
+    memory_bytes: int
+    descriptors: int
+    journal_bytes: int
+
+
+def of_trials(readings: Sequence[Reading]) -> Sequence[Reading]:
+    """Those until the last record was stored."""
+    whole = max((each.journal_bytes for each in readings), default=0)
+    return [each for each in readings if each.journal_bytes < whole]
+
+
+def slope(
+    times: Sequence[float],
+    values: Sequence[float],
+    of_batch: Callable[[Sequence[float]], float] = statistics.median,
+) -> Slope:
     """The slope of a series after its beginning, as growth over that time. Raises ValueError for
     fewer readings than two a batch."""
     first = int(len(times) * BEGINNING)
@@ -101,13 +127,13 @@ def slope(times: Sequence[float], values: Sequence[float]) -> Slope:
         raise ValueError(f"{len(times)} readings are too few for {BATCHES} batches")
     cuts = [slice(i * size, (i + 1) * size) for i in range(BATCHES)]
     x = [statistics.fmean(times[cut]) for cut in cuts]
-    y = [statistics.median(values[cut]) for cut in cuts]
+    y = [of_batch(values[cut]) for cut in cuts]
     fit = stats.linregress(x, y)
     wide = float(stats.t.ppf(0.975, BATCHES - 2)) * float(fit.stderr)
     span = times[-1] - times[0]
     grown = float(fit.slope)
     ends = ((grown - wide) * span, (grown + wide) * span)
-    return Slope(statistics.median(values), grown * span, *ends)
+    return Slope(of_batch(values), grown * span, *ends)
 
 
 def soak(minutes: float, wanted: int, folder: Path) -> Soaked:
@@ -124,7 +150,7 @@ def soak(minutes: float, wanted: int, folder: Path) -> Soaked:
             argv, cwd=folder, env=place.env, stdout=said, stderr=said, stdin=subprocess.DEVNULL
         )
         try:
-            times, memory, descriptors = watched(process, minutes * 60 + _GRACE_S)
+            readings = watched(process, folder / "run", minutes * 60 + _GRACE_S)
         finally:
             process.kill()
             process.wait()
@@ -134,7 +160,10 @@ def soak(minutes: float, wanted: int, folder: Path) -> Soaked:
     dry = place.tarebench("clean", "--dry-run")
     faults += [f"left on the inventory: {line}" for line in dry.out.splitlines()]
     records = journal.records(folder / "run")
-    held, opened = slope(times, memory), slope(times, descriptors)
+    readings = of_trials(readings)
+    times = [each.second for each in readings]
+    held = slope(times, [each.memory_bytes for each in readings])
+    opened = slope(times, [each.descriptors for each in readings], min)  # between two trials
     trials = len(records)
     if trials < wanted:
         faults.append(f"only {trials} of {wanted} trials")
@@ -152,40 +181,50 @@ def available() -> Sequence[str]:
     return [name for name in RUNTIMES if name in RUNTIMES[:2] or shutil.which(name)]
 
 
-def watched(
-    process: subprocess.Popen[bytes], limit_s: float
-) -> tuple[list[float], list[float], list[float]]:
-    """Seconds, bytes and descriptors of the process, every second until its report is begun.
-
-    The report is made by a child at the end. Raises TimeoutError where it does not end.
-    """
-    times, memory, descriptors = list[float](), list[float](), list[float]()
+def watched(process: subprocess.Popen[bytes], run: Path, limit_s: float) -> Sequence[Reading]:
+    """The run's processes, read every second until it ends. Raises TimeoutError if it does not."""
+    found = list[Reading]()
     begin = time.monotonic()
     ended = os.pidfd_open(process.pid)
-    own = Path(f"/proc/{process.pid}")
-    page = os.sysconf("SC_PAGESIZE")
+    both: Sequence[int] = ()
     try:
         while not select.select([ended], [], [], EVERY_S)[0]:
-            if time.monotonic() - begin > limit_s:
+            second = time.monotonic() - begin
+            if second > limit_s:
                 raise TimeoutError("the run does not end")
-            try:
-                bytes_now = int((own / "statm").read_text().split()[1]) * page
-                count = len(os.listdir(own / "fd"))  # noqa: PTH208
-            except OSError:  # it has just ended
-                break
-            times.append(time.monotonic() - begin)
-            memory.append(float(bytes_now))
-            descriptors.append(float(count))
+            both = both or with_sampler(process.pid)
+            if not both:
+                continue
+            with suppress(OSError):  # one has just ended, or the first record is not there yet
+                journal_bytes = (run / JOURNAL).stat().st_size
+                sizes = [resident_bytes(pid) for pid in both]
+                counts = [len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in both]
+                found.append(Reading(second, sum(sizes), sum(counts), journal_bytes))
     finally:
         os.close(ended)
     process.wait()
-    return times, memory, descriptors
+    return found
+
+
+def with_sampler(harness: int) -> Sequence[int]:
+    """The harness and its sampler; empty while that is not there yet."""
+    for pid in children_of(harness):
+        if "harness.probes.sampler" in argv_of(pid):
+            return harness, pid
+    return ()
+
+
+def resident_bytes(pid: int) -> int:
+    """Its pages in memory."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 def looked_at(run: Path, status: int, said: str) -> list[str]:
     """What is not whole of the journal, the manifest and the report."""
     faults = [f"status {status}: {said[-500:]}"] if status != 0 else []
-    manifest = json.loads((run / "manifest.json").read_bytes())
+    if not (run / MANIFEST).exists():
+        return [*faults, "there is no run"]
+    manifest = json.loads((run / MANIFEST).read_bytes())
     planned = [trial["trial"] for trial in manifest["plan"]]
     found = journal.records(run)
     if sorted(record.trial for record in found) != sorted(planned):

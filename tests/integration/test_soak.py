@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.imagecheck import built
-from tests.soak import slope, soak
+from tests.soak import Reading, of_trials, slope, soak
 
 MINUTES = 10.0
 TIMES = [float(second) for second in range(600)]
@@ -30,7 +30,22 @@ def test_a_leak_has_a_slope_above_nothing_and_noise_has_none() -> None:
 
 def test_what_grows_only_in_the_beginning_is_no_leak() -> None:
     warm = slope(TIMES, [min(second, 60.0) for second in TIMES])
-    assert (warm.growth, warm.median) == (0.0, 60.0)
+    assert (warm.growth, warm.level) == (0.0, 60.0)
+
+
+def test_descriptors_are_compared_where_there_are_least_of_them() -> None:
+    """A trial opens some and closes them; what it forgets is there between two trials as well."""
+    open_now = [20 + noise(second) ** 2 for second in TIMES]
+    closed = slope(TIMES, [20.0 if second % 5 == 0 else n for second, n in enumerate(open_now)], min)
+    assert (closed.growth, closed.level) == (0.0, 20.0)
+    lost = slope(TIMES, [n + second // 100 for second, n in enumerate(open_now)], min)
+    assert lost.low > 1
+
+
+def test_what_comes_after_the_last_trial_is_left_out() -> None:
+    sizes = [100, 200, 200, 300, 300, 300]
+    readings = [Reading(second, 5, 5, size) for second, size in enumerate(sizes)]
+    assert [each.second for each in of_trials(readings)] == [0, 1, 2]
 
 
 def test_too_few_readings_are_no_slope() -> None:
