@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import re
 import secrets
 import shutil
@@ -65,8 +66,8 @@ def engine(lab: Lab) -> Iterator[str]:
 
 
 QEMU_CONF = """\
-user = "root"
-group = "root"
+user = "{user}"
+group = "{user}"
 dynamic_ownership = 0
 remember_owner = 0
 security_driver = "none"
@@ -74,14 +75,16 @@ namespaces = []
 cgroup_controllers = []
 stdio_handler = "file"
 """
-"""The daemon's machines are root's, who may enter a user's folders."""
+DEBIANS = "libvirt-qemu"
+"""Whose machines are on Debian, where a daemon of the system runs them."""
 
 
-@pytest.fixture
-def libvirt(lab: Lab) -> Iterator[str]:
-    """What names machines of a system's libvirt daemon for those in a group."""
+@contextmanager
+def libvirt_of(lab: Lab, user: str) -> Iterator[str]:
+    """What names machines of a system's libvirt daemon for those in a group; a user's they are."""
     runtime_or_skip(lab, "qemu")
-    driver = Driver("qemu", "qemu", "libvirt-daemon", "qemu:///system", conf=QEMU_CONF)
+    conf = QEMU_CONF.format(user=user)
+    driver = Driver("qemu", "qemu", "libvirt-daemon", "qemu:///system", conf=conf)
     daemon = PrivateLibvirt(lab.context, driver)
     try:
         daemon.acquire()
@@ -92,6 +95,13 @@ def libvirt(lab: Lab) -> Iterator[str]:
             yield f"qemu,machine=microvm,uri=qemu:///system?socket={socket}"
     finally:
         daemon.release()
+
+
+@pytest.fixture
+def libvirt(lab: Lab) -> Iterator[str]:
+    """One whose machines are root's, who may enter a user's folders."""
+    with libvirt_of(lab, "root") as name:
+        yield name
 
 
 @pytest.fixture
@@ -143,6 +153,21 @@ def test_a_user_outside_of_libvirts_group_is_told_which(libvirt: str, home: Path
     assert said.returncode == 3
     assert "Traceback" not in said.stderr
     assert "usermod -aG libvirt" in said.stderr
+
+
+@pytest.mark.slow
+def test_machines_that_may_not_enter_a_users_folders_say_so(lab: Lab, home: Path) -> None:
+    try:
+        pwd.getpwnam(DEBIANS)
+    except KeyError:
+        pytest.skip(f"there is no user {DEBIANS}")
+    with libvirt_of(lab, DEBIANS) as name:
+        said = as_user(home, "run", "quick", "--runtime", name, *MACHINE, groups=[GROUP])
+    assert said.returncode == 1, said.stderr
+    boxed = [each for each in records(Path(said.stdout.strip())) if each.runtime != "host"]
+    assert {record.outcome for record in boxed} == {Outcome.FAILED}
+    assert all("Permission denied" in record.reason for record in boxed)
+    assert as_user(home, "clean", "--dry-run").stdout == ""
 
 
 @pytest.mark.slow
