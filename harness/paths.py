@@ -39,6 +39,11 @@ def _own_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tarebench"
 
 
+def writable(given: Path) -> Path:
+    """A cache, or this user's own where it is someone else's, who lets us read it."""
+    return _own_cache() if given.exists() and not os.access(given, os.W_OK) else given
+
+
 def image_caches() -> Sequence[Path]:
     """Where to look for a built image: our own cache, then the one that root shares."""
     if os.environ.get("TAREBENCH_CACHE"):
@@ -68,9 +73,7 @@ def run_state(run_id: str) -> Path:
 
 def scratch(run_id: str) -> Path:
     """Where a run's writable layers lie: on the cache's disk, unless it is someone else's."""
-    given = cache()
-    base = _own_cache() if given.exists() and not os.access(given, os.W_OK) else given
-    return base / "scratch" / run_id
+    return writable(cache()) / "scratch" / run_id
 
 
 def results() -> Path:

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from harness import clock
+from harness import clock, paths
 from harness.channel import Agent, Listener
 from harness.cpuid import patience
 from harness.errors import DeadlineExceeded, LaunchFailed, RuntimeUnavailable
@@ -119,7 +119,7 @@ class LibvirtDomain(DiskRoots):
         self._uri = check_uri(chosen["uri"])
         self._instrumented = False
         self._disk_digest = ""
-        self._cache = context.cache / "libvirt"
+        self._cache = paths.writable(context.cache) / "libvirt"
         self._connection: Connection | None = None
         self._files: dict[str, BootFiles] = {}
         self._clock: GuestClock | None = None

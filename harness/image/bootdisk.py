@@ -23,8 +23,7 @@ from pathlib import Path
 
 from harness import process
 from harness.errors import ImageError
-from harness.image.cache import locked, partial_file
-from harness.image.forms import ext4, form, initramfs, lock
+from harness.image.forms import derived, ext4, initramfs
 from harness.image.guest import GuestKernel
 from harness.image.store import read_record
 from harness.model import MIB, Image
@@ -75,16 +74,15 @@ def missing_packages() -> list[str]:
 def boot_disk(image: Image, kernel: GuestKernel) -> Path:
     """The disk, raw and sparse; made once. Raises ImageError where a tool is missing."""
     recipe = hashlib.sha256(f"{_MODULES} {_PREFIX} {_CONFIGURATION}".encode()).hexdigest()
-    final = form(image, f"disk-{kernel.version}-{recipe[:8]}.raw")
     root, ram = ext4(image), initramfs(image, kernel)
-    with locked(lock(final)):
-        if not final.exists():
-            if missing := missing_packages():
-                raise ImageError("GRUB is not here", f"apt-get install {' '.join(missing)}")
-            epoch = read_record(image.directory).recipe.epoch
-            with partial_file(final) as partial:
-                make(partial, root, kernel.vmlinuz, ram, image.digest, epoch)
-    return final
+
+    def make_whole(target: Path) -> None:
+        if missing := missing_packages():
+            raise ImageError("GRUB is not here", f"apt-get install {' '.join(missing)}")
+        epoch = read_record(image.directory).recipe.epoch
+        make(target, root, kernel.vmlinuz, ram, image.digest, epoch)
+
+    return derived(image, f"disk-{kernel.version}-{recipe[:8]}.raw", make_whole)
 
 
 def make(target: Path, root: Path, kernel: Path, ram: Path, digest: str, epoch: int) -> None:

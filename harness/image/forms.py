@@ -1,16 +1,18 @@
 """The forms of the image that runtimes boot from, each derived when it is first asked for.
 
 A form is cached beside its image (`<image>/forms/`), made under another name and renamed when
-it is whole, and locked, so that two makers do not do the work twice. Every form holds the
-files that the manifest lists, with their owners.
+it is whole, and locked, so that two makers do not do the work twice. One that is there is used as
+it is, also by those who may only read it. Every form holds the files that the manifest lists, with
+their owners.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from harness import process
@@ -41,11 +43,27 @@ def ext4(image: Image) -> Path:
     UUID and hash seed come from the digest, and nothing is left to be initialised lazily: a
     background thread that writes inode tables would be measured with the workload.
     """
-    final = form(image, "root.ext4")
-    with locked(lock(final)):
+    return derived(image, "root.ext4", functools.partial(_make_ext4, image))
+
+
+def derived(image: Image, name: str, make: Callable[[Path], None]) -> Path:
+    """A form of an image, made now unless it is there.
+
+    Raises ImageError where it is not, and the image is someone else's.
+    """
+    final = image.directory / "forms" / name
+    if final.exists():
+        return final
+    if not os.access(image.directory, os.W_OK):
+        raise ImageError(
+            f"the image in {image.directory} is someone else's, and has no {name} yet",
+            "sudo tarebench doctor makes it; or build one of your own, TAREBENCH_CACHE=DIR "
+            "tarebench image build",
+        )
+    with locked(final.with_name(f".{name}.lock")):
         if not final.exists():
             with partial_file(final) as partial:
-                _make_ext4(image, partial)
+                make(partial)
     return final
 
 
@@ -75,31 +93,21 @@ def raw_command(base: Path, target: Path) -> list[str]:
 
 def initramfs(image: Image, kernel: GuestKernel) -> Path:
     """What the guest's kernel starts: the agent as /init, and the modules to the disk."""
-    final = form(image, f"initramfs-{kernel.version}.cpio")
-    with locked(lock(final)):
-        if not final.exists():
-            agent = image.root / AGENT_PATH.lstrip("/")
-            if sha256_of(agent) != image.agent_sha256:
-                raise ImageError(f"{agent} was changed", "tarebench image build --refresh")
-            always = required_modules(kernel)
-            optional = {
-                word: required_modules(kernel, (*MODULES, *names))[len(always) :]
-                for word, names in OPTIONAL_MODULES.items()
-            }
-            nodes = _initramfs_nodes(agent.read_bytes(), always, optional)
-            with partial_file(final) as partial:
-                partial.write_bytes(cpio.archive(nodes))
-    return final
+    name = f"initramfs-{kernel.version}.cpio"
+    return derived(image, name, functools.partial(_make_initramfs, image, kernel))
 
 
-def form(image: Image, name: str) -> Path:
-    """Where a form of an image lies, made or not."""
-    return image.directory / "forms" / name
-
-
-def lock(form: Path) -> Path:
-    """The lock under which a form is made."""
-    return form.with_name(f".{form.name}.lock")
+def _make_initramfs(image: Image, kernel: GuestKernel, target: Path) -> None:
+    agent = image.root / AGENT_PATH.lstrip("/")
+    if sha256_of(agent) != image.agent_sha256:
+        raise ImageError(f"{agent} was changed", "tarebench image build --refresh")
+    always = required_modules(kernel)
+    optional = {
+        word: required_modules(kernel, (*MODULES, *names))[len(always) :]
+        for word, names in OPTIONAL_MODULES.items()
+    }
+    nodes = _initramfs_nodes(agent.read_bytes(), always, optional)
+    target.write_bytes(cpio.archive(nodes))
 
 
 def _initramfs_nodes(

@@ -8,13 +8,14 @@ that reach the disk and the channel.
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import process
+from harness import paths, process
 from harness.errors import CommandFailed, ImageError
 from harness.image.bzimage import extract_vmlinux, has_pvh_entry
 from harness.image.cache import finish, locked, partial_directory, partial_file, remove_tree
@@ -82,12 +83,15 @@ def guest_kernel(cache: Path, *, refresh: bool = False) -> GuestKernel:
 
 
 def cached_kernel(cache: Path) -> GuestKernel | None:
-    """The kernel that was fetched last, or None; milliseconds, no apt."""
-    try:
-        version = (cache / "kernels" / "current").read_text().strip()
-        return load_kernel(cache / "kernels" / version)
-    except (FileNotFoundError, ImageError):
-        return None
+    """The kernel that was fetched last, or None; milliseconds, no apt.
+
+    As with images, root's is good for whoever has fetched none into a cache of their own.
+    """
+    for place in paths.image_caches() if cache == paths.cache() else (cache,):
+        with contextlib.suppress(FileNotFoundError, ImageError):
+            version = (place / "kernels" / "current").read_text().strip()
+            return load_kernel(place / "kernels" / version)
+    return None
 
 
 def load_kernel(directory: Path) -> GuestKernel:
