@@ -36,7 +36,8 @@ def test_what_grows_only_in_the_beginning_is_no_leak() -> None:
 def test_descriptors_are_compared_where_there_are_least_of_them() -> None:
     """A trial opens some and closes them; what it forgets is there between two trials as well."""
     open_now = [20 + noise(second) ** 2 for second in TIMES]
-    closed = slope(TIMES, [20.0 if second % 5 == 0 else n for second, n in enumerate(open_now)], min)
+    between = [20.0 if second % 5 == 0 else n for second, n in enumerate(open_now)]
+    closed = slope(TIMES, between, min)
     assert (closed.growth, closed.level) == (0.0, 20.0)
     lost = slope(TIMES, [n + second // 100 for second, n in enumerate(open_now)], min)
     assert lost.low > 1
