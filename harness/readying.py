@@ -86,6 +86,7 @@ def _bounded(runtime: Runtime, call: Callable[[], T], doing: str, late: str, lim
     returns after all. An interruption of ours is one of the thread too.
     """
     answer: Future[T] = Future()
+    limit_s *= patience()
 
     def work() -> None:
         try:
@@ -95,13 +96,11 @@ def _bounded(runtime: Runtime, call: Callable[[], T], doing: str, late: str, lim
             answer.set_exception(error)
 
     thread = threading.Thread(target=work, name=f"{doing}: {runtime.name}", daemon=True)
-    thread.start()
-    limit_s *= patience()
     try:
+        thread.start()
         thread.join(limit_s)
     except BaseException:
         _interrupt(thread)
-        thread.join(_GRACE_S)
         raise
     if thread.is_alive():
         answer.add_done_callback(lambda given_up: runtime.close())
@@ -112,14 +111,15 @@ def _bounded(runtime: Runtime, call: Callable[[], T], doing: str, late: str, lim
 
 
 def _interrupt(thread: threading.Thread) -> None:
-    """Raise SystemExit there, as soon as it is back from what the kernel or a library does.
+    """Raise SystemExit there, as soon as it is back from what the kernel or a library does, and
+    wait for its end.
 
     A thread cannot be sent a signal of its own that raises; and this one's end needs no words.
     """
-    if thread.ident is None or not thread.is_alive():
-        return
-    number, kind = ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(number, kind)
+    if thread.is_alive():
+        number, kind = ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(number, kind)
+        thread.join(_GRACE_S)
 
 
 @contextlib.contextmanager
