@@ -14,6 +14,8 @@ from tests.command import TIME_LIMIT_S
 
 USER = 4321
 """A number that is nobody's on any host that we know; its group has the same."""
+NAMED = 65534
+"""A user with a name, which libvirt asks for: nobody."""
 
 
 def as_user(
@@ -21,13 +23,15 @@ def as_user(
     *arguments: str | Path,
     groups: Sequence[int] = (),
     env: Mapping[str, str] | None = None,
+    user: int = USER,
+    limit_s: float = TIME_LIMIT_S,
 ) -> subprocess.CompletedProcess[str]:
     """Run the command there; skips where such a user cannot start any Python of ours.
 
     The environment's Python may lie in a folder that is root's alone: then the system's own
     serves, with our libraries.
     """
-    become = ["setpriv", f"--reuid={USER}", f"--regid={USER}",
+    become = ["setpriv", f"--reuid={user}", f"--regid={user}",
               f"--groups={','.join(map(str, groups))}" if groups else "--clear-groups"]  # fmt: skip
     libraries = Path(pytest.__file__).parents[1]
     given = {
@@ -43,7 +47,7 @@ def as_user(
     main = [*become, "env", python, "-c", "from harness.cli import main; main()"]
     return subprocess.run(
         [*main, *arguments], cwd=home, env=given, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False,
+        capture_output=True, text=True, timeout=limit_s, check=False,
     )  # fmt: skip
 
 

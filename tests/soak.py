@@ -129,7 +129,8 @@ def slope(
     x = [statistics.fmean(times[cut]) for cut in cuts]
     y = [of_batch(values[cut]) for cut in cuts]
     fit = stats.linregress(x, y)
-    wide = float(stats.t.ppf(0.975, BATCHES - 2)) * float(fit.stderr)
+    error = float(fit.stderr) if len(set(y)) > 1 else 0.0  # of what never changes it is no number
+    wide = float(stats.t.ppf(0.975, BATCHES - 2)) * error
     span = times[-1] - times[0]
     grown = float(fit.slope)
     ends = ((grown - wide) * span, (grown + wide) * span)

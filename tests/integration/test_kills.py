@@ -44,7 +44,7 @@ KILLS = {"runc": 40, "crun": 40, "docker": 25, "qemu": 10, "chroot": 30, "bare":
 FEW = {"runc": 3, "crun": 2, "fake": 2}
 """Those of `make test`."""
 NEEDED = {"docker": "dockerd", "qemu": "qemu-system-x86_64", "runc": "runc", "crun": "crun"}
-CHUNK = 10
+CHUNK = 5
 SEED = 7
 SCENARIO = """\
 name = "killed"

@@ -38,7 +38,7 @@ def test_descriptors_are_compared_where_there_are_least_of_them() -> None:
     open_now = [20 + noise(second) ** 2 for second in TIMES]
     between = [20.0 if second % 5 == 0 else n for second, n in enumerate(open_now)]
     closed = slope(TIMES, between, min)
-    assert (closed.growth, closed.level) == (0.0, 20.0)
+    assert (closed.low, closed.growth, closed.high, closed.level) == (0.0, 0.0, 0.0, 20.0)
     lost = slope(TIMES, [n + second // 100 for second, n in enumerate(open_now)], min)
     assert lost.low > 1
 

@@ -12,6 +12,7 @@ import pwd
 import re
 import secrets
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,7 @@ from tests.command import Place
 from tests.conftest import runtime_or_skip
 from tests.hoststate import Ours
 from tests.lab import Lab
-from tests.ordinary import USER, as_user
+from tests.ordinary import NAMED, USER, as_user
 
 pytestmark = [
     pytest.mark.integration,
@@ -135,48 +136,61 @@ def test_a_user_outside_of_it_is_told_which_group(engine: str, home: Path) -> No
 
 
 MACHINE = ("--repeat", "1", "--set", "warmup_blocks=0", "--quiet")
+MACHINE_LIMIT_S = 900.0
+"""A run proves at its end that a machine has the image's files, which emulated takes minutes."""
+
+
+def boots(home: Path, name: str, *groups: int) -> subprocess.CompletedProcess[str]:
+    """A run of a machine as a user who has a name."""
+    os.chown(home, NAMED, NAMED)
+    said = as_user(
+        home, "run", "quick", "--runtime", name, *MACHINE, groups=groups, user=NAMED,
+        limit_s=MACHINE_LIMIT_S, env={"XDG_RUNTIME_DIR": str(home)},
+    )  # fmt: skip
+    assert as_user(home, "clean", "--dry-run", user=NAMED).stdout == ""
+    return said
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(MACHINE_LIMIT_S + 300)
 def test_a_user_in_libvirts_group_needs_no_root(libvirt: str, home: Path) -> None:
-    said = as_user(home, "run", "quick", "--runtime", libvirt, *MACHINE, groups=[GROUP])
+    said = boots(home, libvirt, GROUP)
     assert said.returncode == 0, said.stderr
     folder = Path(said.stdout.strip())
-    assert folder.stat().st_uid == USER
+    assert folder.stat().st_uid == NAMED
     assert {record.outcome for record in records(folder)} == {Outcome.OK}
-    assert as_user(home, "clean", "--dry-run").stdout == ""
 
 
 @pytest.mark.slow
 def test_a_user_outside_of_libvirts_group_is_told_which(libvirt: str, home: Path) -> None:
-    said = as_user(home, "run", "quick", "--runtime", libvirt, *MACHINE, groups=[OTHER])
+    said = boots(home, libvirt, OTHER)
     assert said.returncode == 3
     assert "Traceback" not in said.stderr
     assert "usermod -aG libvirt" in said.stderr
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(MACHINE_LIMIT_S + 300)
 def test_machines_that_may_not_enter_a_users_folders_say_so(lab: Lab, home: Path) -> None:
     try:
         pwd.getpwnam(DEBIANS)
     except KeyError:
         pytest.skip(f"there is no user {DEBIANS}")
     with libvirt_of(lab, DEBIANS) as name:
-        said = as_user(home, "run", "quick", "--runtime", name, *MACHINE, groups=[GROUP])
+        said = boots(home, name, GROUP)
     assert said.returncode == 1, said.stderr
     boxed = [each for each in records(Path(said.stdout.strip())) if each.runtime != "host"]
     assert {record.outcome for record in boxed} == {Outcome.FAILED}
     assert all("Permission denied" in record.reason for record in boxed)
-    assert as_user(home, "clean", "--dry-run").stdout == ""
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(MACHINE_LIMIT_S + 300)
 def test_a_machine_of_ones_own_needs_no_root_and_no_group(lab: Lab, home: Path) -> None:
     runtime_or_skip(lab, "qemu")
-    said = as_user(home, "run", "quick", "--runtime", "qemu,machine=microvm", *MACHINE)
+    said = boots(home, "qemu,machine=microvm")
     assert said.returncode == 0, said.stderr
     assert {record.outcome for record in records(Path(said.stdout.strip()))} == {Outcome.OK}
-    assert as_user(home, "clean", "--dry-run").stdout == ""
 
 
 ROOTS = {"bwrap", "chroot", "containerd", "crun", "libvirt-lxc", "lxc", "nspawn", "podman", "runc",
