@@ -20,6 +20,7 @@ import pytest
 from harness import events, readying
 from harness.alone import VARIABLE
 from harness.clock import Marks
+from harness.cpuid import patience
 from harness.errors import DeadlineExceeded
 from harness.experiments.bench import Bench
 from harness.imagecheck import built
@@ -27,7 +28,6 @@ from harness.inventory import cleaners
 from harness.journal import Journal, records
 from harness.lineup import Entrant, Lineup, assemble
 from harness.model import Image, Instance, Mark, Outcome, Trial, TrialRecord
-from harness.probes import host
 from harness.probes.conditions import Weather
 from harness.runner import run_trial
 from harness.scenario import load
@@ -194,7 +194,7 @@ def test_daemon_that_hangs_while_a_runtime_is_prepared_is_told_and_the_others_go
     try:
         with monkeypatch.context() as patch, ExitStack() as stack:
             patch.setattr(type(runtime), "prepare", stop_and_prepare)
-            patch.setattr(readying, "PREPARE_LIMIT_S", 2.0 / host.patience())
+            patch.setattr(readying, "PREPARE_LIMIT_S", 2.0 / patience())
             lineup = assemble(
                 load("quick", runtimes=[name, "bare"]), lab.image, lab.context, lab.place,
                 frozenset(), told.append, stack,
