@@ -183,6 +183,8 @@ def test_daemon_that_hangs_while_a_runtime_is_prepared_is_told_and_the_others_go
     daemons = runtime.daemon_processes()
     if not daemons or runtime.shared_daemon:
         pytest.skip(f"{name}: its daemon is shared with others, and not ours to stop")
+    first = attempt(lab, name, tmp_path, ready_s=60, job_s=60)
+    assert first.outcome is Outcome.OK, first.reason
     before = Ours.of(lab.place).look()
     prepare = type(runtime).prepare
 
