@@ -33,7 +33,7 @@ from harness.model import Answers, Instance, Mark, RuntimeClass, Sample
 from harness.settings import Lifecycle
 from harness.sizes import size_bytes
 
-_NOT_ASKED = "not taken: the programs of the OCI runtimes alone are asked for one"
+_NOT_ASKED = "the programs of the OCI runtimes alone are asked for one"
 
 Values = Mapping[str, float]
 """By the metric's name after `lifecycle.`."""
