@@ -182,6 +182,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ[alone.VARIABLE] = f"tests-{os.getpid()}"
     hypothesis.settings.register_profile("house", deadline=None)
     hypothesis.settings.load_profile("house")
+    for name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
+        del os.environ[name]  # the sessions that tests start are no part of this one
     if not hasattr(config, "workerinput"):  # the process that sees all tests begin
         config.pluginmanager.register(SignOfLife())
     config.stash[_FIGURES] = Figures()
