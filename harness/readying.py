@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from typing import TypeVar
 
 from harness import registry
+from harness.clock import Deadline
 from harness.cpuid import patience
 from harness.errors import HarnessError, RuntimeUnavailable, brief
 from harness.model import Context, Image, Runtime, RuntimeFacts
@@ -32,6 +33,9 @@ PROBE_LIMIT_S = 90.0
 PREPARE_LIMIT_S = 1200.0
 """More than the time limit of any one call in it, which says more when it is over: what is left to
 this one are calls that have none."""
+_HEARS_EVERY_S = 0.5
+"""A signal that comes just before Python waits for a thread is heard when it wakes, and not sooner:
+so it never waits for long."""
 _GRACE_S = 30.0
 """What is given to an interrupted adapter, to undo what it has begun before the rest is torn down:
 as long as it takes to end a daemon."""
@@ -98,7 +102,9 @@ def _bounded(runtime: Runtime, call: Callable[[], T], doing: str, late: str, lim
     thread = threading.Thread(target=work, name=f"{doing}: {runtime.name}", daemon=True)
     try:
         thread.start()
-        thread.join(limit_s)
+        deadline = Deadline(limit_s)
+        while thread.is_alive() and not deadline.over:
+            thread.join(min(_HEARS_EVERY_S, deadline.left_s()))
     except BaseException:
         _interrupt(thread)
         raise

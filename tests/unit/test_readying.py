@@ -98,8 +98,8 @@ def test_preparation_that_is_interrupted_undoes_what_it_has_begun_before_the_res
     begun, done = threading.Event(), list[str]()
 
     def work(self: Fake, given: Image) -> None:
-        begun.set()
         try:
+            begun.set()
             while not threading.Event().wait(0.01):
                 pass
         finally:
