@@ -90,6 +90,7 @@ def _bounded(runtime: Runtime, call: Callable[[], T], doing: str, late: str, lim
     returns after all. An interruption of ours is one of the thread too.
     """
     answer: Future[T] = Future()
+    over = threading.Event()  # and no join: one that is interrupted takes the thread for ended
     limit_s *= patience()
 
     def work() -> None:
@@ -98,17 +99,19 @@ def _bounded(runtime: Runtime, call: Callable[[], T], doing: str, late: str, lim
                 answer.set_result(call())
         except BaseException as error:
             answer.set_exception(error)
+        finally:
+            over.set()
 
     thread = threading.Thread(target=work, name=f"{doing}: {runtime.name}", daemon=True)
     try:
         thread.start()
         deadline = Deadline(limit_s)
-        while thread.is_alive() and not deadline.over:
-            thread.join(min(_HEARS_EVERY_S, deadline.left_s()))
+        while not over.wait(min(_HEARS_EVERY_S, deadline.left_s())) and not deadline.over:
+            pass
     except BaseException:
-        _interrupt(thread)
+        _interrupt(thread, over)
         raise
-    if thread.is_alive():
+    if not over.is_set():
         answer.add_done_callback(lambda given_up: runtime.close())
         raise NoAnswer(
             f"{late} within {limit_s:g} s", "see whether its daemon hangs; restart or stop it"
@@ -116,16 +119,16 @@ def _bounded(runtime: Runtime, call: Callable[[], T], doing: str, late: str, lim
     return answer.result()
 
 
-def _interrupt(thread: threading.Thread) -> None:
+def _interrupt(thread: threading.Thread, over: threading.Event) -> None:
     """Raise SystemExit there, as soon as it is back from what the kernel or a library does, and
-    wait for its end.
+    wait until it is over.
 
     A thread cannot be sent a signal of its own that raises; and this one's end needs no words.
     """
-    if thread.is_alive():
-        number, kind = ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)
+    if thread.ident is not None and not over.is_set():
+        number, kind = ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit)
         ctypes.pythonapi.PyThreadState_SetAsyncExc(number, kind)
-        thread.join(_GRACE_S)
+        over.wait(_GRACE_S)
 
 
 @contextlib.contextmanager
