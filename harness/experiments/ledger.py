@@ -51,7 +51,10 @@ def read_point(bench: Bench, boxes: Sequence[Instance]) -> Point:
         charges.append(_pss(bench.runtime.daemon_processes()))
     if None not in charges:
         point["charged"] = float(sum(charge or 0 for charge in charges))
-    guests = [box.guest_memory_bytes() for box in boxes if isinstance(box, GuestMemory)]
+    try:
+        guests = [box.guest_memory_bytes() for box in boxes if isinstance(box, GuestMemory)]
+    except PermissionError:  # the machine of a daemon, into which this user may not look
+        guests = []
     if guests or (not boxes and bench.runtime.runtime_class.is_machine):
         point["guest_ram"] = float(sum(guests))
         point["vmm_overhead"] = pss - sum(guests)
