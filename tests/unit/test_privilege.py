@@ -21,7 +21,9 @@ TOP = Path(__file__).resolve().parent.parent.parent
 GATEWAY = "harness/process.py"
 STARTERS = {"system", "popen", "posix_spawn", "posix_spawnp", "fork", "forkpty"}
 STARTS_WITH = ("exec", "spawn")
-IN_A_BOX = {"harness/experiments/loads.py", "harness/experiments/system.py"}
+IN_A_BOX = {
+    "harness/experiments/loads.py", "harness/experiments/system.py", "runtimes/checkpoint.py",
+}  # fmt: skip
 """Modules whose `sh` is the image's own, inside the box."""
 ELSEWHERE = {"runtimes/far_host.py", "runtimes/far_domain.py"}
 """Modules whose `sh` is a far host's; arguments go to it as its parameters, or are quoted."""
