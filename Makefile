@@ -36,11 +36,9 @@ run: setup ## Set up, build the image once, run SCENARIO, print where the report
 setup: ## Install what is missing; nothing is done twice
 	@$(BOOTSTRAP)
 
-# What starts no boxes runs on all processors first; what does has the host to itself after that.
 test: setup-test ## Set up, then lint, unit, contract and integration tests
 	@$(IMAGE)
-	@$(VENV)/python -m pytest -m 'not slow and not benchmark' --benchmark-disable \
-	    --numprocesses auto --maxprocesses 4 --dist loadgroup $(PYTEST_ARGS)
+	@$(VENV)/python -m pytest -m 'not slow and not benchmark' $(PYTEST_ARGS)
 
 test-all: setup-test ## Everything: also slow tests and benchmarks of our own speed
 	@$(IMAGE)

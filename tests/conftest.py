@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import hypothesis
 import pytest
@@ -33,38 +32,16 @@ def lab() -> Iterator[Lab]:
         yield made
 
 
-_BEFORE: pytest.StashKey[set[str]] = pytest.StashKey()
-
-
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """Remembers what there is of runs on this host before the first test."""
-    if sys.platform.startswith("linux"):
-        session.config.stash[_BEFORE] = of_any_run()
-
-
-@pytest.fixture(scope="session")
-def nothing_of_the_suite_is_left(pytestconfig: pytest.Config) -> Iterator[None]:
+@pytest.fixture(scope="session", autouse=True)
+def nothing_of_the_suite_is_left() -> Iterator[None]:
     """What there is of runs on this host is the same after the last test as before the first:
     processes, mounts, interfaces, control groups, folders, containers; machines are processes."""
-    yield
-    if _BEFORE not in pytestconfig.stash:
+    if not sys.platform.startswith("linux"):
+        yield
         return
-    before = pytestconfig.stash[_BEFORE]
+    before = of_any_run()
+    yield
     assert settled(lambda: sorted(of_any_run() - before)) == []
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Tests that start boxes have the host to themselves: one process runs them all."""
-    for item in items:
-        if _starts_boxes(item):
-            item.add_marker(pytest.mark.xdist_group("host"))
-            assert isinstance(item, pytest.Function)
-            item.fixturenames.insert(0, nothing_of_the_suite_is_left.__name__)
-
-
-def _starts_boxes(item: pytest.Item) -> bool:
-    return any(item.get_closest_marker(mark) for mark in ("contract", "integration"))
 
 
 def runtime_or_skip(lab: Lab, name: str) -> Runtime:
@@ -90,8 +67,9 @@ def pytest_runtest_makereport(
         place = call.excinfo.traceback.filter(call.excinfo)[-1]
         if Path(place.path).is_relative_to(_TESTS):
             report.longrepr = (str(place.path), place.lineno + 1, report.longrepr[2])
+    boxes = any(item.get_closest_marker(mark) for mark in ("contract", "integration"))
     named = REQUIRED.intersection(re.split(r"[^a-z-]+", item.nodeid))
-    if _starts_boxes(item) and named and report.skipped and report.when == "setup":
+    if boxes and named and report.skipped and report.when == "setup":
         why = report.longrepr[2] if isinstance(report.longrepr, tuple) else "skipped"
         report.outcome = "failed"
         report.longrepr = f"{why}: but {', '.join(sorted(named))} is required here"
@@ -99,23 +77,10 @@ def pytest_runtest_makereport(
 
 
 class Figures:
-    """What tests count rather than assert, told at the end of the session.
-
-    A process that runs tests for another one (xdist's) hands its counts over at its end.
-    """
+    """What tests count rather than assert, told at the end of the session."""
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, ...], int] = {}
-
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        output = getattr(session.config, "workeroutput", None)
-        if output is not None:
-            output["figures"] = [(list(words), count) for words, count in self._counts.items()]
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any) -> None:
-        for words, count in getattr(node, "workeroutput", {}).get("figures", ()):
-            self.count(*words, more=count)
 
     def count(self, *words: str, more: int = 1) -> None:
         """One more (or several) of what these words name, from the general to the particular."""
@@ -182,9 +147,6 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ[alone.VARIABLE] = f"tests-{os.getpid()}"
     hypothesis.settings.register_profile("house", deadline=None)
     hypothesis.settings.load_profile("house")
-    for name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
-        del os.environ[name]  # the sessions that tests start are no part of this one
-    if not hasattr(config, "workerinput"):  # the process that sees all tests begin
-        config.pluginmanager.register(SignOfLife())
+    config.pluginmanager.register(SignOfLife())
     config.stash[_FIGURES] = Figures()
     config.pluginmanager.register(config.stash[_FIGURES])
