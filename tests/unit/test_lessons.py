@@ -423,8 +423,12 @@ def test_what_the_fifth_lesson_says_of_safe_writes_is_true() -> None:
     run = demo("io")
     safe = medians(run, "io.fsync.latency", depth="1", quantile="0.5")
     boxes = safe[~safe["emulated"]]
-    assert (boxes["low"] < safe["high"]["bare"]).all()
-    assert (boxes["high"] > safe["low"]["bare"]).all()
+    assert (boxes["median"] / safe["median"]["bare"]).between(0.8, 1.2).all()
+    apart = boxes.index[(boxes["low"] > safe["high"]["bare"])]
+    assert list(apart) == ["runc"]  # by a hair, as the teacher's page says
+    for name in ("runc", "docker"):
+        layer, volume = boxes.loc[name], boxes.loc[f"{name},storage=volume"]
+        assert max(layer["low"], volume["low"]) < min(layer["high"], volume["high"])
     assert (safe[safe["emulated"]]["low"] > 3 * safe["high"]["bare"]).all()
     job = {"job": "fsync", "depth": "1"}
     factor = (
@@ -440,9 +444,11 @@ def test_what_the_fifth_lesson_says_of_safe_writes_is_true() -> None:
 def test_what_the_fifth_lesson_says_of_queues_and_of_the_unexplained_is_true() -> None:
     run = demo("io")
     shallow, deep = (medians(run, "io.randread.iops", depth=d)["median"] for d in ("1", "16"))
-    one = medians(run, "io.randread.latency", depth="1", quantile="0.5")["median"]
-    assert (shallow * one).between(0.85, 1.1).all()  # Little's law
-    assert (deep / shallow).between(2, 8).all()  # a gain, and not sixteenfold
+    one = medians(run, "io.randread.latency", depth="1", quantile="0.5")
+    product = shallow * one["median"]
+    assert product[~one["emulated"]].between(0.85, 1.1).all()  # Little's law
+    assert product[one["emulated"]].between(0.7, 0.85).all()  # of a mean, which is greater
+    assert (deep / shallow).between(1.5, 8).all()  # a gain, and not sixteenfold
     big = medians(run, "io.seqread.bandwidth")
     assert big["low"]["qemu"] > big["high"]["bare"]  # "more quickly than bare metal?"
     job = {"job": "seqread", "depth": "4"}
