@@ -161,8 +161,8 @@ figure(run, "disk-rates")
 # **The product is about 1.** That is Little's law: what is under way equals the rate times the time
 # that each takes, and at depth 1 one request is under way. It is a check that you can make on
 # any figure of storage: rate and latency that do not fit were not measured together. (The law is
-# about the *mean* time. A median stands in for it here: it is less than the mean where a few requests
-# take far longer than the rest, as on the emulated disk, and the product falls below 1.)
+# about the *mean* time. A median stands in for it here: it is less than the mean where a few
+# requests take far longer than the rest, as on the emulated disk, and the product falls below 1.)
 #
 # And the gain? Sixteen under way do not give sixteen times as much. While one request is on the
 # disk, others are prepared, until something is busy all the time.
