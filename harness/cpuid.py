@@ -5,7 +5,6 @@ like, and also below a hypervisor that itself runs in the emulated machine: in X
 domain on an AMD processor the instruction is not intercepted for user programs. No file of the
 kernel tells it, so the instruction is executed, from a page of a dozen bytes.
 
-
 It lies this low in the house because every time limit asks for it (`patience`).
 """
 

@@ -19,8 +19,8 @@ MANIFEST = "manifest.json"
 JOURNAL = "journal.jsonl"
 """Files of a run folder, which the runner writes and every reader looks for."""
 
-REPORT_LATER = "TAREBENCH_REPORT_LATER"
-"""Where this is set, who set it draws the report from the stored run, elsewhere."""
+REPORT = "TAREBENCH_REPORT"
+"""Where this is 0, runs draw no report, as with `--no-report`: who set it draws it elsewhere."""
 
 SHARED_CACHE = Path("/var/cache/tarebench")
 """Root's cache, which everyone can read."""

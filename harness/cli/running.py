@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ import typer
 
 from harness.cli.terminal_io import INTERRUPTED, app, console, say
 from harness.errors import UsageError
-from harness.paths import REPORT_LATER
+from harness.paths import REPORT
 
 if TYPE_CHECKING:
     from harness.runner import Request, Result
@@ -29,7 +28,10 @@ Force = Annotated[
 
 Quiet = Annotated[bool, typer.Option(help="No progress on standard error.")]
 Drawn = Annotated[
-    bool, typer.Option("--report/--no-report", help="Draw the charts and the report at the end.")
+    bool,
+    typer.Option(
+        "--report/--no-report", envvar=REPORT, help="Draw the charts and the report at the end."
+    ),
 ]
 
 
@@ -129,9 +131,8 @@ def _execute(request: Request, quiet: bool, report: bool) -> None:
         with recording(request), progress(screen, quiet) as observe:
             ours = True
             result = runner.execute(request, observe)
-            if not os.environ.get(REPORT_LATER):
-                observe(Finishing("writing the report" if report else "writing the data"))
-                runner.make_report(request.folder, report)
+            observe(Finishing("writing the report" if report else "writing the data"))
+            runner.make_report(request.folder, report)
     except KeyboardInterrupt:
         say(_interrupted(request, result))
         raise typer.Exit(INTERRUPTED) from None
@@ -147,9 +148,8 @@ def _execute(request: Request, quiet: bool, report: bool) -> None:
         for table in (results_table(stored), *own, *headline_tables(stored)):
             if table.row_count:
                 screen.print(table)
-        if not os.environ.get(REPORT_LATER):
-            drawn = request.folder / "report.html"
-            say(f"report: {drawn if report else f'tarebench report {request.folder}'}")
+        drawn = request.folder / "report.html"
+        say(f"report: {drawn if report else f'tarebench report {request.folder}'}")
     raise typer.Exit(_status(result))
 
 

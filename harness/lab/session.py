@@ -22,7 +22,7 @@ from harness.lab.build import Built
 from harness.lab.machine import Machine
 from harness.lab.project import ENTRY_POINTS
 from harness.lab.recipe import PROJECT, REPOSITORY, USER, Profile
-from harness.paths import REPORT_LATER
+from harness.paths import REPORT
 
 _CONNECT_S = 120
 _HELPER_S = 600.0
@@ -164,7 +164,7 @@ def working_line(profile: Profile, command: str) -> str:
 
     A report is drawn from the stored run alone, so this host does it, in a tenth of the time.
     """
-    told = f"{REPORT_LATER}=1"
+    told = f"{REPORT}=0"
     if profile.user == _ROOT:
         told += f" PATH={PROJECT}/.venv/bin:$PATH"
     return f"cd {profile.start} && {told} exec {command}"

@@ -47,11 +47,11 @@ def test_a_processor_without_virtualization_is_told() -> None:
 def test_an_ordinary_user_begins_at_home_without_a_checkout() -> None:
     fresh, kvm = recipe.find_profile("fresh"), recipe.find_profile("kvm")
     assert working_line(kvm, "tarebench doctor") == (
-        "cd /srv/tarebench && TAREBENCH_REPORT_LATER=1 PATH=/srv/tarebench/.venv/bin:$PATH "
+        "cd /srv/tarebench && TAREBENCH_REPORT=0 PATH=/srv/tarebench/.venv/bin:$PATH "
         "exec tarebench doctor"
     )
     home = PurePosixPath("/home", recipe.USER)
-    assert working_line(fresh, "make") == f"cd {home} && TAREBENCH_REPORT_LATER=1 exec make"
+    assert working_line(fresh, "make") == f"cd {home} && TAREBENCH_REPORT=0 exec make"
     assert fresh.runs == home / "tarebench" / "results" / "runs"
     assert str(kvm.runs) == "/srv/tarebench/results/runs"
     assert not {"python3-venv", "libvirt-daemon-system"} & set(fresh.disk.packages)
