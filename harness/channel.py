@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Self
 
 from harness import answers
-from harness.clock import Deadline, now_ns
+from harness.clock import HEARS_EVERY_S, Deadline, now_ns
 from harness.cpuid import patience
 from harness.errors import ChannelError, DeadlineExceeded, LaunchFailed
 from harness.model import Completed, Job
@@ -146,9 +146,12 @@ class Listener:
             if self._ended:
                 raise ChannelError("the box closed its channel", "its console may say why")
             try:
-                self._buffer_ns, data = self._chunks.get(timeout=deadline.left_s())
+                wait_s = min(HEARS_EVERY_S, deadline.left_s())
+                self._buffer_ns, data = self._chunks.get(timeout=wait_s)
             except queue.Empty:
-                raise DeadlineExceeded("the box said nothing in time") from None
+                if deadline.over:
+                    raise DeadlineExceeded("the box said nothing in time") from None
+                continue
             self._ended = not data
             self._buffer += data
 

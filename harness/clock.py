@@ -67,6 +67,11 @@ class Deadline:
         return now_ns() >= self._end_ns
 
 
+HEARS_EVERY_S = 0.5
+"""The longest wait for another thread at a time: a signal that comes just before Python begins to
+wait is heard when it wakes, and not sooner."""
+
+
 def duration_text(seconds: float) -> str:
     """A span for people, who need no more digits: `40 s`, `3 min`, `1 h 20 min`, `2 days`."""
     if seconds < 100:

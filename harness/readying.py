@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from typing import TypeVar
 
 from harness import registry
-from harness.clock import Deadline
+from harness.clock import HEARS_EVERY_S, Deadline
 from harness.cpuid import patience
 from harness.errors import HarnessError, RuntimeUnavailable, brief
 from harness.model import Context, Image, Runtime, RuntimeFacts
@@ -33,9 +33,6 @@ PROBE_LIMIT_S = 90.0
 PREPARE_LIMIT_S = 1200.0
 """More than the time limit of any one call in it, which says more when it is over: what is left to
 this one are calls that have none."""
-_HEARS_EVERY_S = 0.5
-"""A signal that comes just before Python waits for a thread is heard when it wakes, and not sooner:
-so it never waits for long."""
 _GRACE_S = 30.0
 """What is given to an interrupted adapter, to undo what it has begun before the rest is torn down:
 as long as it takes to end a daemon."""
@@ -106,7 +103,7 @@ def _bounded(runtime: Runtime, call: Callable[[], T], doing: str, late: str, lim
     try:
         thread.start()
         deadline = Deadline(limit_s)
-        while not over.wait(min(_HEARS_EVERY_S, deadline.left_s())) and not deadline.over:
+        while not over.wait(min(HEARS_EVERY_S, deadline.left_s())) and not deadline.over:
             pass
     except BaseException:
         _interrupt(thread, over)

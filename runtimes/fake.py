@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from harness.clock import now_ns
+from harness.clock import HEARS_EVERY_S, now_ns
 from harness.errors import DeadlineExceeded, LaunchFailed, RuntimeUnavailable, UsageError
 from harness.image.manifest import parse_manifest
 from harness.model import (
@@ -136,7 +136,8 @@ class Fake:
             raise DeadlineExceeded("this fake was told to be late")
         if self._fail == "hang":
             log.debug("hanging until it is interrupted")
-            threading.Event().wait()
+            while not threading.Event().wait(HEARS_EVERY_S):
+                pass
         marks.at(Mark.READY, request + self._ready_ns)
         yield FakeBox(spec.image, self._fail)
         for offset, mark in enumerate((Mark.STOP, Mark.EXITED, Mark.REMOVED), 1):

@@ -382,11 +382,7 @@ def cut_off(project: Project, number: signal.Signals) -> tuple[int, str]:
         assert os.read(theirs, 4) == b"here"
         os.close(theirs)
         child.send_signal(number)
-        try:
-            said, _ = child.communicate(timeout=20)
-        except subprocess.TimeoutExpired:  # Python loses one that comes just before a wait
-            child.send_signal(number)
-            said, _ = child.communicate(timeout=90)
+        said, _ = child.communicate(timeout=120)
         return child.returncode, said
 
 

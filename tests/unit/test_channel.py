@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import queue
 import select
 import socket
 import struct
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from harness import paths
 from harness.channel import READY_BYTES, Agent, Dialer, Listener
-from harness.clock import Deadline, now_ns
+from harness.clock import HEARS_EVERY_S, Deadline, now_ns
 from harness.errors import ChannelError, DeadlineExceeded, LaunchFailed
 from harness.image.agent import build_agent
 from harness.model import Job
@@ -50,6 +51,18 @@ class Peer:
 
     def hang_up(self) -> None:
         self.socket.close()
+
+
+class Asked(queue.Queue[tuple[int, bytes]]):
+    """A queue that remembers how long it was waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits_s: list[float | None] = []
+
+    def get(self, block: bool = True, timeout: float | None = None) -> tuple[int, bytes]:
+        self.waits_s.append(timeout)
+        return super().get(block, timeout)
 
 
 @pytest.fixture
@@ -536,3 +549,14 @@ def test_a_file_that_is_not_there_has_no_hash(listener: Listener, peer: Peer) ->
     absent = frame(b"HASH", b"/a\t-No such file or directory")
     agent = talk(listener, peer, absent, frame(b"HASH", b"/b\tc0ffee"), frame(b"HEND"))
     assert agent.hash_files(["/a", "/b"]) == {"/b": "c0ffee"}
+
+
+def test_a_signal_is_heard_soon_however_long_a_job_takes(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python hears one that comes just before a wait when the wait is over: none is long."""
+    monkeypatch.setattr(listener, "_chunks", asked := Asked())
+    with pytest.raises(DeadlineExceeded):
+        listener.next_frame(Deadline(2.5 * HEARS_EVERY_S))
+    assert len(asked.waits_s) >= 3
+    assert all(wait_s is not None and wait_s <= HEARS_EVERY_S for wait_s in asked.waits_s)
