@@ -10,7 +10,7 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -269,6 +269,27 @@ def test_answer_to_another_ping_is_an_error(listener: Listener, peer: Peer) -> N
     agent = talk(listener, peer, frame(b"PONG", struct.pack("<qq", 1, 2)))
     with pytest.raises(ChannelError, match="another ping"):
         agent.round_trip_ns()
+
+
+@pytest.mark.parametrize(
+    ("shares_clock", "said_ns", "took"),
+    [(True, 2000, lambda ns: ns == 2000), (True, 9 * 10**15, lambda ns: 0 < ns < LONG_S * 1e9),
+     (False, 2000, lambda ns: ns == 0)],
+    ids=["our clock", "more than there was", "a guest's"],
+)  # fmt: skip
+def test_a_start_heard_with_the_end_is_told_by_a_clock_that_is_ours(
+    listener: Listener, peer: Peer, shares_clock: bool, said_ns: int, took: Callable[[int], bool]
+) -> None:
+    peer.say(READY_BYTES + frame(b"HELO", b"init_ns=17\n"))
+    listener.wait_ready(LONG_S)
+    said = f"status=0\nsignal=0\ntimed_out=0\ncpu_ns=1000\nduration_ns={said_ns}"
+    answer = frame(b"STRT") + frame(b"DONE", said.encode())
+    answering = threading.Thread(target=lambda: (peer.hear(8), peer.say(answer)))
+    answering.start()
+    agent = Agent(listener, shares_clock=shares_clock, timeout_s=LONG_S)
+    done = agent.run(Job(["/usr/bin/true"]))
+    answering.join()
+    assert took(done.ended_ns - done.started_ns)
 
 
 # ---------------------------------------------------------------- a real agent
