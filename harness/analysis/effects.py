@@ -32,6 +32,7 @@ from harness.analysis.statistics import (
     Floats,
     Interval,
     by_block,
+    in_common,
     why_absent,
 )
 
@@ -47,11 +48,10 @@ def samples(
     base: pd.Series[float], new: pd.Series[float], *, paired: bool
 ) -> tuple[Floats, Floats]:
     """The values that are compared, one a block: of the blocks that have both, when paired."""
-    first, second = by_block(base), by_block(new)
     if paired:
-        both = pd.concat([first, second], axis=1, join="inner").to_numpy(dtype=np.float64)
-        return both[:, 0], both[:, 1]
-    return np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+        first, second = in_common(base, new)
+        return first, second
+    return np.asarray(by_block(base), np.float64), np.asarray(by_block(new), np.float64)
 
 
 def p_value(base: pd.Series[float], new: pd.Series[float], *, paired: bool) -> float | None:

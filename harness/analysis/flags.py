@@ -11,6 +11,9 @@ false-discovery rate over all series of the run, and each must be large enough t
 - *Warm-up*: the first measured blocks differ from the rest (Mann and Whitney), by 5 % at least,
   and the rest does not drift. The block that was discarded before is shown beside the measured
   ones (`discarded`), never used.
+
+Of a series of very many blocks every second, third, ... is looked at, so that about three thousand
+are: what matters here is seen in them, and the report of a million trials waits for no more.
 """
 
 from __future__ import annotations
@@ -39,6 +42,10 @@ _FALSE_FLAGS = 0.05
 
 _FIRST = 5
 """The blocks that may be a warm-up: a fifth of all, at least three, at most so many."""
+
+
+_MOST = 3000
+"""Of more blocks of a series than this, so many are looked at, evenly spaced."""
 
 
 class Kind(StrEnum):
@@ -137,10 +144,10 @@ def _looked_at(
     unit = series.unit
 
     def flag(kind: Kind, p: float, text: str) -> Flag:
-        return Flag(kind, series.runtime, series.metric, series.dimensions, len(values), p, text)
+        return Flag(kind, series.runtime, series.metric, series.dimensions, len(some), p, text)
 
-    numbers = np.asarray(values, dtype=np.float64)
-    two = modes.two_modes(numbers, 1 + MATTERS)
+    some = _thinned(values)
+    two = modes.two_modes(np.asarray(some, dtype=np.float64), 1 + MATTERS)
     if two is not None:
         text = say(
             "{some} around {low}, {others} around {high}",
@@ -150,7 +157,7 @@ def _looked_at(
         yield Kind.MODES, two.p, flag(Kind.MODES, two.p, text)
     elif len(values) >= modes.FEWEST:
         yield Kind.MODES, 1.0, None  # one of those among which a flag must stand
-    moved = statistics.drift(values)
+    moved = statistics.drift(some)
     if moved is None:
         return
     drifts = moved.moved and moved.p < 0.05
@@ -159,19 +166,27 @@ def _looked_at(
         factor=times(moved.change), rho=f"{moved.rho:.2f}",
     )  # fmt: skip
     yield Kind.DRIFT, moved.p, flag(Kind.DRIFT, moved.p, text) if drifts else None
-    first = min(max(3, len(numbers) // 5), _FIRST)
-    begin, rest = numbers[:first], numbers[first:]
+    first = min(max(3, len(values) // 5), _FIRST)
+    begin, rest = values.iloc[:first], _thinned(values.iloc[first:])
     if len(rest) < statistics.MIN_BLOCKS or not np.median(rest):
         return
-    p = effects.p_value(values.iloc[first:], values.iloc[:first], paired=False)
+    p = effects.p_value(rest, begin, paired=False)
     change = float(np.median(begin) / np.median(rest))
-    settled = statistics.drift(values.iloc[first:])
-    still = settled is None or not (settled.moved and settled.p < 0.05)
     if p is not None:
         text = say("the first {n} blocks are {factor} times the rest", n=first,
                    factor=times(change))  # fmt: skip
-        warm = still and _matters(change)
+        warm = _matters(change) and _settled(rest)
         yield Kind.WARMUP, p, flag(Kind.WARMUP, p, text) if warm else None
+
+
+def _thinned(values: pd.Series[float]) -> pd.Series[float]:
+    return values.iloc[:: -(-len(values) // _MOST) or 1]
+
+
+def _settled(values: pd.Series[float]) -> bool:
+    """Whether it does not drift."""
+    moved = statistics.drift(values)
+    return moved is None or not (moved.moved and moved.p < 0.05)
 
 
 def _matters(change: float) -> bool:

@@ -183,11 +183,25 @@ class RunData:
 
     def measured(self, experiment: str, runtime: str, warmup: bool = False) -> Positions:
         """The places in `trials` of an experiment's `ok` trials on a runtime."""
-        return np.flatnonzero(
-            self.kinds("experiment").among(experiment) & self.kinds("runtime").among(runtime)
-            & self.kinds("outcome").among(Outcome.OK.value)
-            & self.kinds("warmup").among("yes" if warmup else "no")
-        )  # fmt: skip
+        key = experiment, runtime, warmup
+        if key not in self._measured:
+            self._measured[key] = np.flatnonzero(
+                self.kinds("experiment").among(experiment) & self.kinds("runtime").among(runtime)
+                & self.kinds("outcome").among(Outcome.OK.value)
+                & self.kinds("warmup").among("yes" if warmup else "no")
+            )  # fmt: skip
+        return self._measured[key]
+
+    @cached_property
+    def _measured(self) -> dict[tuple[str, str, bool], Positions]:
+        return {}
+
+    @cached_property
+    def classes(self) -> Mapping[str, tuple[str, str]]:
+        """Class and accelerator of each runtime whose trials tell them."""
+        told = self.tally[self.tally["runtime_class"] != ""].drop_duplicates("runtime")
+        rows = told[["runtime", "runtime_class", "accel"]].itertuples(index=False)
+        return {str(runtime): (str(kind), str(accel)) for runtime, kind, accel in rows}
 
     def first(self, metric: str, experiment: str, runtime: str) -> float | None:
         """A metric of the first measured trial; None where that trial has none."""
@@ -220,6 +234,23 @@ class RunData:
         it are left out."""
         found = self._told(column, key if column == "identity" else None).get(key)
         return pd.Series(dtype=float, index=np.empty(0, np.int64)) if found is None else found
+
+    def told_of(self, column: str, key: str, runtime: str) -> Sequence[Any]:
+        """The different values of `told` in a runtime's trials, in their order."""
+        if (column, key) not in self._told_of:
+            told, runtimes = self.told(column, key), self.kinds("runtime")
+            codes, values = pd.factorize(told)
+            pairs = codes * len(runtimes.values) + runtimes.codes[told.index]
+            plain, found = values.tolist(), dict[str, list[Any]]()
+            for pair in pd.unique(pairs).tolist():
+                value, name = divmod(pair, len(runtimes.values))
+                found.setdefault(runtimes.values[name], []).append(plain[value])
+            self._told_of[column, key] = found
+        return self._told_of[column, key].get(runtime, [])
+
+    @cached_property
+    def _told_of(self) -> dict[tuple[str, str], Mapping[str, Sequence[Any]]]:
+        return {}
 
     def keys(self, column: str) -> Sequence[str]:
         """All keys that `told` knows of `marks` or `conditions`."""

@@ -31,7 +31,7 @@ from harness.analysis.statistics import Floats
 
 FEWEST = 10
 _SHARE, _LEAST = 0.2, 3
-_BATCH, _DRAWS, _HITS = 250, 2000, 10
+_BATCH, _DRAWS, _HITS = 50, 2000, 10
 """Samples are drawn in batches, until so many show two modes or so many are drawn in all."""
 
 _CELLS = 512
@@ -93,11 +93,10 @@ def _spread_ties(ordered: Floats) -> Floats:
     if len(distinct) == len(ordered) or len(distinct) < 2:
         return ordered
     step = float(np.diff(distinct).min())
-    parts = [
-        value + step * ((np.arange(count) + 0.5) / count - 0.5)
-        for value, count in zip(distinct, counts, strict=True)
-    ]
-    return np.sort(np.concatenate(parts))
+    of_each = np.repeat(counts, counts)
+    place = np.arange(len(ordered)) - np.repeat(np.cumsum(counts) - counts, counts)
+    spread = np.repeat(distinct, counts) + step * ((place + 0.5) / of_each - 0.5)
+    return np.sort(spread, kind="stable")  # only neighbours can have changed places
 
 
 def _histogram(ordered: Floats) -> Floats:

@@ -193,11 +193,7 @@ def _against(run: RunData, base: str) -> str:
 
 def condition(run: RunData, runtime: str, name: str) -> str:
     """A condition of a runtime's trials that does not change from trial to trial."""
-    told = run.told("conditions", name)
-    if not len(told):
-        return ""
-    own = told[run.kinds("runtime").among(runtime)[told.index]]
-    return next((str(value) for value in own.unique() if value), "")
+    return next((str(value) for value in run.told_of("conditions", name, runtime) if value), "")
 
 
 def _controlled(

@@ -138,18 +138,17 @@ class Parquet:
         rows = wall if places is None else wall[places]
         if name in self._lost:
             return _chunked([pa.array([""] * len(rows), pa.string())])
+        groups = np.unique(np.searchsorted(self._begins, rows, side="right") - 1)
 
         def part(group: int) -> Sequence[pa.Array]:
             begin, end = self._begins[group], self._begins[group + 1]
             inside = rows[np.searchsorted(rows, begin) : np.searchsorted(rows, end)] - begin
-            if not len(inside):
-                return []
             with self._open() as file:
                 column = file.read_row_group(group, columns=[name], use_threads=False).column(name)
             chunks: Sequence[pa.Array] = column.take(pa.array(inside)).cast(pa.string()).chunks
             return chunks
 
-        return _chunked([c for found in beside(part, range(len(self._begins) - 1)) for c in found])
+        return _chunked([chunk for found in beside(part, groups.tolist()) for chunk in found])
 
     def _open(self) -> Any:
         words = [name for name in WORDS if name != "trial"]
@@ -298,9 +297,7 @@ class Index:
             for series, number in self._found.get(metric, ())
             if runtime in (None, series.runtime) and series.dimensions.items() >= wanted
         ]
-        if len(found) == 1:
-            return found[0]
-        return np.sort(np.concatenate([np.empty(0, np.int64), *found]))
+        return _in_order(found)
 
     def exactly(self, series: Series) -> Positions:
         """The rows of a metric of a runtime that have these dimensions and no others."""
@@ -309,7 +306,7 @@ class Index:
             for other, number in self._found.get(series.metric, ())
             if (other.runtime, other.dimensions) == (series.runtime, series.dimensions)
         ]
-        return np.sort(np.concatenate([np.empty(0, np.int64), *found]))
+        return _in_order(found)
 
     def _first(self, number: int) -> int:
         begin, order, ends = next(s for s in self._stretches if s[2][number] < s[2][number + 1])
@@ -320,6 +317,12 @@ class Index:
             order[ends[number] : ends[number + 1]].astype(np.int64) + begin
             for begin, order, ends in self._stretches
         ])  # fmt: skip
+
+
+def _in_order(found: Sequence[Positions]) -> Positions:
+    if len(found) == 1:
+        return found[0]
+    return np.sort(np.concatenate([np.empty(0, np.int64), *found]))
 
 
 def _keys(rows: Rows) -> tuple[Codes, Positions, Sequence[int]]:

@@ -88,9 +88,9 @@ class Drift:
 
 def by_block(values: pd.Series[float]) -> pd.Series[float]:
     """One value a block: the median of a block's values. Missing values are left out."""
-    known = values.dropna()
+    known = values.dropna() if values.hasnans else values
     if known.index.is_unique:
-        return known.sort_index()
+        return known if known.index.is_monotonic_increasing else known.sort_index()
     return known.groupby(level=0).median().sort_index()
 
 
@@ -153,13 +153,27 @@ def combined(
     their medians alone (above `large.MANY` blocks it is given nothing else). None when no block
     has all.
     """
-    table = pd.concat([by_block(each) for each in values], axis=1, join="inner").to_numpy(float)
-    if len(table) == 0:
+    return _jointly(in_common(*values), statistic, confidence, seed)
+
+
+def in_common(*values: pd.Series[float]) -> tuple[Floats, ...]:
+    """The values of each series, one a block, in the blocks that all of them have."""
+    blocks = [by_block(each) for each in values]
+    if not all(each.index.equals(blocks[0].index) for each in blocks):
+        table = pd.concat(blocks, axis=1, join="inner")
+        blocks = [table.iloc[:, number] for number in range(len(values))]
+    return tuple(_floats(each) for each in blocks)
+
+
+def _jointly(
+    columns: tuple[Floats, ...], statistic: Callable[..., Floats], confidence: float, seed: int
+) -> Estimate | None:
+    n = len(columns[0])
+    if n == 0:
         return None
-    columns = tuple(table[:, number] for number in range(table.shape[1]))
     interval = _bootstrap(columns, statistic, confidence, seed)
-    absent = why_absent(len(table), confidence)
-    return Estimate(float(statistic(*columns, axis=-1)), len(table), interval, absent)
+    value = float(statistic(*columns, axis=-1))
+    return Estimate(value, n, interval, why_absent(n, confidence))
 
 
 def simultaneous(family: int, confidence: float = CONFIDENCE) -> float:
@@ -306,10 +320,10 @@ def _paired(
     seed: int,
     positive: bool,
 ) -> Estimate | None:
-    both = pd.concat([by_block(first), by_block(second)], axis=1, join="inner").to_numpy(float)
-    if positive and (both <= 0).any():
+    both = in_common(first, second)
+    if positive and any((each <= 0).any() for each in both):
         return None
-    return combined([first, second], statistic, confidence, seed)
+    return _jointly(both, statistic, confidence, seed)
 
 
 def _bootstrap(

@@ -270,10 +270,8 @@ def floor_s(run: RunData, metric: str, *names: str) -> float | None:
 
 def class_of(run: RunData, runtime: str) -> tuple[str, str]:
     """A runtime's class and its accelerator, as its trials or else the manifest tell them."""
-    rows = run.tally[run.tally["runtime"] == runtime]
-    told = rows[rows["runtime_class"] != ""]
-    if len(told):
-        return str(told["runtime_class"].iloc[0]), str(told["accel"].iloc[0])
+    if runtime in run.classes:
+        return run.classes[runtime]
     facts = run.manifest.get("runtimes", {}).get(runtime, {})
     return str(facts.get("class", "")), str(facts.get("accel", ""))
 
@@ -288,9 +286,7 @@ def _is_comparable(run: RunData, runtime: str, kind: tuple[str, str]) -> bool:
 
 def ran_something_else(run: RunData, runtime: str) -> bool:
     """Whether a trial of the runtime executed what is not the image's own, and so proved."""
-    told = run.told("identity", "identical")
-    own = told[run.kinds("runtime").among(runtime)[told.index]] if len(told) else told
-    return any(value is False for value in own.unique().tolist())
+    return any(value is False for value in run.told_of("identity", "identical", runtime))
 
 
 def _is_true_machine(run: RunData, runtime: str, kind: tuple[str, str]) -> bool:

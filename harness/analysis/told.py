@@ -19,6 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 from pandas.api.extensions import ExtensionArray, ExtensionDtype, take
 
+from harness.analysis.rows import beside
+
 _BATCH = 50_000
 _FLAT = (
     pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_string,
@@ -45,14 +47,18 @@ def column(texts: pa.ChunkedArray, key: str | None = None) -> Mapping[str, pd.Se
 
     Each series is indexed by the text's place and holds those texts that have the key.
     """
+    batches = [
+        chunk.slice(start, _BATCH)
+        for chunk in texts.chunks
+        for start in range(0, len(chunk), _BATCH)
+    ]
     parts: dict[str, list[pd.Series[Any]]] = {}
     begin = 0
-    for chunk in texts.chunks:
-        for start in range(0, len(chunk), _BATCH):
-            batch = chunk.slice(start, _BATCH)
-            for name, found in _batch(batch, key):
-                parts.setdefault(name, []).append(found.set_axis(found.index + begin + start))
-        begin += len(chunk)
+    read = beside(lambda number: list(_batch(batches[number], key)), range(len(batches)))
+    for batch, columns in zip(batches, read, strict=True):
+        for name, found in columns:
+            parts.setdefault(name, []).append(found.set_axis(found.index + begin))
+        begin += len(batch)
     return {name: pd.concat(found) if len(found) > 1 else found[0] for name, found in parts.items()}
 
 

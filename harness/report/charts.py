@@ -14,6 +14,7 @@ from pathlib import Path
 from matplotlib.figure import FigureBase
 
 from harness.analysis import phases, statistics
+from harness.analysis.apart import apart
 from harness.analysis.export import write_whole
 from harness.analysis.frames import RunData
 from harness.analysis.language import later, say, strung
@@ -113,6 +114,18 @@ class Chart:
                     data = image(chart.root, form, style.scale, dpi=300)
                     write_whole(stem.with_name(f"{stem.name}{part}.{form}"), data)
                 chart.page += 1
+
+
+def begun(charts: Sequence[Chart], rows: int) -> Callable[[], None]:
+    """Begin to draw these in both forms, apart where a run has so many rows; what is returned
+    waits until they are drawn."""
+    both = apart(lambda: [(chart.wide, chart.narrow) for chart in charts], rows)
+
+    def wait() -> None:
+        for chart, (wide, narrow) in zip(charts, both(), strict=True):
+            vars(chart).update(wide=wide, narrow=narrow)
+
+    return wait
 
 
 def draw_charts(run: RunData, summary: Summary) -> dict[str, Chart]:

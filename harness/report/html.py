@@ -10,31 +10,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
-import zipfile
 from collections.abc import Sequence
 from importlib import resources
-from io import BytesIO
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from harness import __version__
-from harness.analysis import embedded, timeseries
-from harness.analysis.export import harmless_name, samples_parquet, to_csv
-from harness.analysis.frames import RunData
+from harness.analysis import embedded
 from harness.analysis.language import LANGUAGES, recorded, say, spoken
-from harness.analysis.thin import thinned
 from harness.analysis.words import tip
-from harness.errors import UsageError
 from harness.report.charts import Chart
-from harness.report.digest import digest
 from harness.report.theme import themed
 from harness.report.view import View
-
-PLAIN_CSV = 1 << 20
-"""Bytes of samples that are carried as plain CSV."""
 
 _CODE = re.compile(r"`([^`]+)`")
 _JOINT = re.compile(r"(?<=[a-z0-9][,+])(?=[a-z0-9_])")
@@ -43,7 +32,7 @@ _LOOSE = re.compile(r"(\d) (?=(?:ns|µs|ms|s|B|KiB|MiB|GiB|%|times)(?![A-Za-z]))
 
 def render(views: Sequence[View]) -> str:
     """The whole page."""
-    return page("report", views=views, downloads=[_downloads(v) for v in views])
+    return page("report", views=views, downloads=[v.carried() for v in views])
 
 
 def page(template: str, **values: object) -> str:
@@ -131,39 +120,3 @@ def picture(chart: Chart) -> Markup:
 def numbers(chart: Chart) -> str:
     """The address of a chart's numbers as CSV."""
     return embedded.text_address("text/csv", chart.numbers.csv())
-
-
-def _downloads(view: View) -> dict[str, str]:
-    run = thinned(view.run)
-    part = run is not view.run
-    manifest = json.dumps(run.manifest, separators=(",", ":")).encode()
-    return {
-        **_table(view.summary.run, to_csv(run)),
-        "series": _series(view.run),
-        "digest": embedded.text_address("text/csv", digest(view.run).csv()) if part else "",
-        "samples": embedded.data_address("application/vnd.apache.parquet", samples_parquet(run)),
-        "manifest": embedded.data_address("application/json", manifest),
-        "trials": "" if run is view.run else str(len(run.rows.wall)),
-    }
-
-
-def _table(name: str, csv: bytes) -> dict[str, str]:
-    """All samples as CSV: as they are, or, where they would outweigh the page, zipped."""
-    if len(csv) <= PLAIN_CSV:
-        return {"csv": embedded.text_address("text/csv", csv), "csv_name": f"{name}.csv"}
-    packed = BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(zipfile.ZipInfo(f"{harmless_name(name)}.csv"), csv, zipfile.ZIP_DEFLATED)
-    address = embedded.data_address("application/zip", packed.getvalue())
-    return {"csv": address, "csv_name": f"{name}.csv.zip"}
-
-
-def _series(run: RunData) -> str:
-    """The address of the time series, or nothing."""
-    try:
-        series = timeseries.load(run)
-    except UsageError:
-        return ""  # its section says so
-    if series is None:
-        return ""
-    return embedded.data_address("application/vnd.apache.parquet", timeseries.portable(series))

@@ -46,8 +46,9 @@ class LedgerRow:
 
     def drawn(self, metric: str) -> Sequence[float]:
         """The trials of one of the two totals that can be shown; PSS and RSS are medians alone."""
-        found = [value for value in self.trials.get(metric, ()) if value > 0]
-        return drawn(found, MOST_STROKES) if metric in TOTALS and not self.hides(metric) else ()
+        if metric not in TOTALS or self.hides(metric):
+            return ()
+        return drawn([value for value in self.trials.get(metric, ()) if value > 0], MOST_STROKES)
 
     def hides(self, metric: str) -> bool:
         """Too few trials told the host's fall from noise: those that did are the large ones."""

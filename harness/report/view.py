@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from harness.analysis import sentences
+from harness.analysis.apart import WORTH, apart
 from harness.analysis.frames import NOT_RUN, RunData
 from harness.analysis.sentences import Sentence
 from harness.analysis.summary import Summary, summarise
 from harness.report import audit, flags, tables
 from harness.report.audit import Control
-from harness.report.charts import Chart, draw_charts
+from harness.report.carried import carried
+from harness.report.charts import Chart, begun, draw_charts
 from harness.report.section import Section
 from harness.report.sections import sections
 from harness.report.tables import Table
@@ -40,6 +42,8 @@ class View:
     blocks: int
     not_run: int
     planned: int
+    carried: Callable[[], Mapping[str, str]]
+    drawn: Callable[[], None]
 
     @property
     def has_startup(self) -> bool:
@@ -48,15 +52,28 @@ class View:
         return "startup" in asked or ("phases" in asked and "ladder" not in asked)
 
     @property
+    def section_charts(self) -> tuple[Chart, ...]:
+        """Those of the sections."""
+        own = (e.chart for section in self.sections for e in section.exhibits)
+        return tuple(chart for chart in own if chart is not None)
+
+    @property
     def all_charts(self) -> tuple[Chart, ...]:
         """Those of the sections too."""
-        own = (e.chart for section in self.sections for e in section.exhibits)
-        return (*self.charts.values(), *(chart for chart in own if chart is not None))
+        return (*self.charts.values(), *self.section_charts)
 
 
 def view(run: RunData) -> View:
-    """Work out everything, charts included."""
+    """Work out everything; what a page carries, and its pictures, once they are asked for."""
+    rows = run.rows.length
+    if rows >= WORTH:  # read here, and not by each of the two that follow
+        run.rows.need(["value", "block"])
+        _ = run.rows.index, run.tally
+    flagged = apart(lambda: flags.flags(run), rows)
+    data = apart(lambda: carried(run), rows)
     summary = summarise(run)
+    charts = draw_charts(run, summary)
+    pictures = begun(tuple(charts.values()), rows)
     found = sections(run, summary)
     inflation = [tables.inflation(run, row) for row in summary.rows]
     return View(
@@ -66,8 +83,8 @@ def view(run: RunData) -> View:
         sentences=sentences.in_order(
             sentences.tell(summary) + tuple(a for s in found for a in s.answers)
         ),
-        charts=draw_charts(run, summary),
-        tables=_tables(run, summary),
+        charts=charts,
+        tables=_tables(run, summary, flagged),
         controls=audit.controls(run, summary),
         sections=found,
         inflation=tuple(text for text in inflation if text),
@@ -78,10 +95,14 @@ def view(run: RunData) -> View:
         blocks=len(np.unique(run.numbers("block")[run.kinds("warmup").among("no")])),
         not_run=int(run.tally.loc[run.tally["reason"] == NOT_RUN, "count"].sum()),
         planned=int(run.tally["count"].sum()),
+        carried=data,
+        drawn=pictures,
     )
 
 
-def _tables(run: RunData, summary: Summary) -> dict[str, Table]:
+def _tables(
+    run: RunData, summary: Summary, flagged: Callable[[], Table]
+) -> dict[str, Table]:
     return {
         "startup": tables.startup(run, summary),
         "marks": tables.marks(run, summary),
@@ -95,7 +116,7 @@ def _tables(run: RunData, summary: Summary) -> dict[str, Table]:
         "differences": audit.differences(run, summary),
         "guards": audit.guards(run),
         "weather": audit.weather(run),
-        "flags": flags.flags(run),
+        "flags": flagged(),
         "warmups": flags.warmups(run),
         "skipped": audit.skipped(run),
         "failures": audit.failures(run),

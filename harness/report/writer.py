@@ -11,6 +11,7 @@ from harness.analysis.frames import RunData, load_run
 from harness.analysis.language import speaking
 from harness.errors import UsageError
 from harness.report import audit, html, markdown
+from harness.report.charts import begun
 from harness.report.view import View, view
 
 
@@ -50,10 +51,21 @@ def _build(
                 if alone:
                     chart.publish(folder, audit.conditions_of(one.run))
     if format == "html":
+        for one in views:
+            _draw(one)
         text = html.render(views)
     else:
         text = markdown.render(views, [_relative(folder, out) for folder in folders])
     write_whole(out, text.encode())
+
+
+def _draw(one: View) -> None:
+    """All charts as a page has them, those of its sections half here and half apart."""
+    last = begun(one.section_charts[::2], one.run.rows.length)
+    one.drawn()
+    for chart in one.section_charts[1::2]:
+        _ = chart.wide, chart.narrow
+    last()
 
 
 def store_data(folder: Path) -> RunData:

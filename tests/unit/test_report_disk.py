@@ -140,7 +140,8 @@ def test_a_missing_interval_is_no_verdict() -> None:
 
 def test_the_audit_shows_every_counter_over_fios_own() -> None:
     run = make(Made({"bare": 1.0}, device=1.25, flushes=2.0))
-    (row,) = disk.audit(run, summarise(run)).rows
+    summary = summarise(run)
+    (row,) = disk.audit(run, summary, disk.shares(run, summary)).rows
     assert row[4] == "sda (8:0)"
     assert row[6:] == ("1.00", "–", "1.25", "–", "2.00")
 
@@ -148,7 +149,8 @@ def test_the_audit_shows_every_counter_over_fios_own() -> None:
 def test_what_the_audit_finds_stands_above_the_figures() -> None:
     def notes(made: Made) -> str:
         run = make(made)
-        return " ".join(disk.notes(run, summarise(run)))
+        summary = summarise(run)
+        return " ".join(disk.notes(run, summary, disk.shares(run, summary)))
 
     assert notes(Made({"bare": 1.0})) == ""
     assert "somebody else used it too" in notes(Made({"bare": 1.0}, device=2.0))

@@ -57,6 +57,10 @@ _TIMED: Mapping[str, tuple[str, str]] = {
 }
 
 
+Shares = Mapping[tuple[str, str], Floats]
+Told = Mapping[str, Shares]
+
+
 def make(run: RunData, summary: Summary) -> Section | None:
     """None where no trial of `io` succeeded."""
     found = [
@@ -66,20 +70,21 @@ def make(run: RunData, summary: Summary) -> Section | None:
     ]
     if not found:
         return None
+    told = shares(run, summary)
     exhibits = (
         Exhibit("disk_rates", "How many reads a second?", _rates(run, summary)),
         Exhibit("disk_reads", "How long does a read take?", _latency(run, summary, READS)),
         Exhibit("disk_writes", "And a write?", _latency(run, summary, WRITES)),
         Exhibit("disk_fsync", "How long until data is safe?", _latency(run, summary, FSYNC)),
         Exhibit("disk_relative", "Beside bare metal", _ratios(found), _table(run, found)),
-        Exhibit("disk_audit", "Was it the disk?", table=audit(run, summary), folded=False),
+        Exhibit("disk_audit", "Was it the disk?", table=audit(run, summary, told), folded=False),
     )
     return Section(
         name="disk",
         title="What does a box cost at the disk?",
         link="Disk",
         exhibits=tuple(e for e in exhibits if e.chart or (e.table and e.table.rows)),
-        notes=notes(run, summary),
+        notes=notes(run, summary, told),
         answers=answers(run, summary),
     )
 
@@ -204,13 +209,13 @@ def _cached(run: RunData, runtime: str) -> bool:
     return condition(run, runtime, "host_cached") == "True"
 
 
-def audit(run: RunData, summary: Summary) -> Table:
+def audit(run: RunData, summary: Summary, told: Told) -> Table:
     """Where each runtime's files lay, and other counters' bytes beside fio's own."""
     rows = []
     for row in summary.rows:
         name = row.runtime
-        shares = _shares(run, name)
-        if not shares:
+        own = told[name]
+        if not own:
             continue
         cache = [condition(run, name, key) for key in ("cache", "aio")]
         flushed = _flush_ratio(run, name)
@@ -222,7 +227,7 @@ def audit(run: RunData, summary: Summary) -> Table:
                 condition(run, name, "host_filesystem") or MISSING,
                 condition(run, name, "device") or say("not known"),
                 ", ".join(word for word in cache if word) or MISSING,
-                *(_extent(shares, who, kind) for who in ("box", "device") for kind in _KINDS),
+                *(_extent(own, who, kind) for who in ("box", "device") for kind in _KINDS),
                 MISSING if flushed is None else f"{flushed:.2f}",
             )
         )
@@ -239,8 +244,12 @@ _KINDS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def _shares(run: RunData, runtime: str) -> Mapping[tuple[str, str], Floats]:
-    """Other counters' bytes over fio's, by counter and job."""
+def shares(run: RunData, summary: Summary) -> Told:
+    """Other counters' bytes over fio's, by runtime, then by counter and job."""
+    return {row.runtime: _shares(run, row.runtime) for row in summary.rows}
+
+
+def _shares(run: RunData, runtime: str) -> Shares:
     found: dict[tuple[str, str], list[Floats]] = {}
     for each in run.series("io.bytes"):
         if each.runtime != runtime:
@@ -248,13 +257,13 @@ def _shares(run: RunData, runtime: str) -> Mapping[tuple[str, str], Floats]:
         own = run.by_trial(each)
         for who in ("box", "device"):
             seen = run.by_trial(replace(each, metric=f"io.{who}_bytes")).reindex(own.index)
-            shares = np.asarray((seen / own)[own != 0].dropna(), dtype=np.float64)
-            if len(shares):
-                found.setdefault((who, each.dimensions["job"]), []).append(shares)
-    return {key: np.concatenate(shares) for key, shares in found.items()}
+            over = np.asarray((seen / own)[own != 0].dropna(), dtype=np.float64)
+            if len(over):
+                found.setdefault((who, each.dimensions["job"]), []).append(over)
+    return {key: np.concatenate(every) for key, every in found.items()}
 
 
-def _extent(shares: Mapping[tuple[str, str], Floats], who: str, kind: str) -> str:
+def _extent(shares: Shares, who: str, kind: str) -> str:
     found = [shares[who, job] for job in _KINDS[kind] if (who, job) in shares]
     if not found:
         return MISSING
@@ -269,10 +278,9 @@ def _flush_ratio(run: RunData, runtime: str) -> float | None:
     return float(flushes.sum() / calls.sum()) if len(flushes) and calls.sum() else None
 
 
-def notes(run: RunData, summary: Summary) -> tuple[str, ...]:
+def notes(run: RunData, summary: Summary, told: Told) -> tuple[str, ...]:
     """What of the audit the reader must know before the figures."""
-    told = {row.runtime: _shares(run, row.runtime) for row in summary.rows}
-    names = [name for name, shares in told.items() if shares]
+    names = [name for name, own in told.items() if own]
     notes = []
     unknown = [name for name in names if not condition(run, name, "device")]
     if unknown:
