@@ -64,6 +64,20 @@ def test_values_are_those_that_have_the_dimensions(folder: Path) -> None:
     assert run.values("startup.ready", "runc", state="idle").empty
 
 
+def test_what_the_trials_of_a_runtime_tell_is_each_value_once(folder: Path) -> None:
+    run = load_run(folder)
+    names = run.kinds("runtime")
+    looked_at = 0
+    for key in run.keys("conditions"):
+        told = run.told("conditions", key)
+        for runtime in names.values:
+            own = [told[place] for place in told.index if names.values[names.codes[place]] == runtime]
+            assert run.told_of("conditions", key, runtime) == list(dict.fromkeys(own))
+            looked_at += len(own)
+    assert looked_at
+    assert run.told_of("conditions", "no such key", "runc") == []
+
+
 def test_last_record_of_a_trial_counts(folder: Path) -> None:
     journal = folder / "journal.jsonl"
     last = json.loads(journal.read_bytes().splitlines()[-1])

@@ -82,6 +82,15 @@ def test_a_slow_beginning_is_a_warm_up_and_no_drift() -> None:
     assert kinds(slow, steady(20, 2)) == [("box0", Kind.WARMUP)]
 
 
+def test_of_very_many_blocks_an_even_part_is_looked_at_and_the_beginning_whole() -> None:
+    n = 10_000
+    slow, rising = steady(n, noise=0.02), steady(n, 2, 0.02) * np.linspace(1, 1.4, n)
+    slow[:5] *= 1.5
+    found = flags(run_of(slow, rising))
+    assert {(f.runtime, f.kind) for f in found} == {("box0", Kind.WARMUP), ("box1", Kind.DRIFT)}
+    assert all(2000 < flag.n <= 3000 for flag in found)
+
+
 def test_a_change_too_small_to_matter_is_not_flagged() -> None:
     assert kinds(steady(40, noise=0.001) * np.linspace(1, 1.03, 40)) == []
     assert kinds(steady(40, noise=0.001) * np.where(np.arange(40) % 2, 1, 1.03)) == []
