@@ -135,15 +135,17 @@ class RunData:
         Only samples that have these `dimensions`, whatever others they have. A metric belongs
         to the experiment of its prefix, so warm-ups are never among them.
         """
-        key = (metric, runtime, *sorted(dimensions.items()))
-        if key not in self._values:
+        key = "values", metric, runtime, *sorted(dimensions.items())
+        if key not in self._known:
             at = self.rows.index.rows(metric, runtime, dimensions)
             values, blocks = self.rows.numbers("value")[at], self.rows.numbers("block")[at]
-            self._values[key] = pd.Series(values, index=blocks)
-        return self._values[key].copy()
+            self._known[key] = pd.Series(values, index=blocks)
+        found: pd.Series[float] = self._known[key]
+        return found.copy()
 
     @cached_property
-    def _values(self) -> dict[tuple[Any, ...], pd.Series[float]]:
+    def _known(self) -> dict[tuple[Any, ...], Any]:
+        """What was asked for once: the question's name, then what it was asked with."""
         return {}
 
     def exactly(self, series: Series) -> pd.Series[float]:
@@ -183,18 +185,15 @@ class RunData:
 
     def measured(self, experiment: str, runtime: str, warmup: bool = False) -> Positions:
         """The places in `trials` of an experiment's `ok` trials on a runtime."""
-        key = experiment, runtime, warmup
-        if key not in self._measured:
-            self._measured[key] = np.flatnonzero(
+        key = "measured", experiment, runtime, warmup
+        if key not in self._known:
+            self._known[key] = np.flatnonzero(
                 self.kinds("experiment").among(experiment) & self.kinds("runtime").among(runtime)
                 & self.kinds("outcome").among(Outcome.OK.value)
                 & self.kinds("warmup").among("yes" if warmup else "no")
             )  # fmt: skip
-        return self._measured[key]
-
-    @cached_property
-    def _measured(self) -> dict[tuple[str, str, bool], Positions]:
-        return {}
+        found: Positions = self._known[key]
+        return found
 
     @cached_property
     def classes(self) -> Mapping[str, tuple[str, str]]:
@@ -237,20 +236,11 @@ class RunData:
 
     def told_of(self, column: str, key: str, runtime: str) -> Sequence[Any]:
         """The different values of `told` in a runtime's trials, in their order."""
-        if (column, key) not in self._told_of:
-            told, runtimes = self.told(column, key), self.kinds("runtime")
-            codes, values = pd.factorize(told)
-            pairs = codes * len(runtimes.values) + runtimes.codes[told.index]
-            plain, found = values.tolist(), dict[str, list[Any]]()
-            for pair in pd.unique(pairs).tolist():
-                value, name = divmod(pair, len(runtimes.values))
-                found.setdefault(runtimes.values[name], []).append(plain[value])
-            self._told_of[column, key] = found
-        return self._told_of[column, key].get(runtime, [])
-
-    @cached_property
-    def _told_of(self) -> dict[tuple[str, str], Mapping[str, Sequence[Any]]]:
-        return {}
+        known = "told of", column, key
+        if known not in self._known:
+            self._known[known] = told.by_word(self.told(column, key), self.kinds("runtime"))
+        found: Mapping[str, Sequence[Any]] = self._known[known]
+        return found.get(runtime, [])
 
     def keys(self, column: str) -> Sequence[str]:
         """All keys that `told` knows of `marks` or `conditions`."""
@@ -302,17 +292,14 @@ class RunData:
 
     def marks(self, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
         """A mark in nanoseconds, a value a trial, and which trials have it."""
-        if name not in self._marks:
+        if ("marks", name) not in self._known:
             told = self.told("marks", name)
-            found = np.zeros(len(self.kinds("runtime").codes), dtype=np.int64)
-            there = np.zeros(len(found), dtype=bool)
-            found[told.index], there[told.index] = told.to_numpy(), True
-            self._marks[name] = found, there
-        return self._marks[name]
-
-    @cached_property
-    def _marks(self) -> dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]]:
-        return {}
+            stamps = np.zeros(len(self.kinds("runtime").codes), dtype=np.int64)
+            there = np.zeros(len(stamps), dtype=bool)
+            stamps[told.index], there[told.index] = told.to_numpy(), True
+            self._known["marks", name] = stamps, there
+        found: tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]] = self._known["marks", name]
+        return found
 
     def name(self, place: int) -> str:
         """The trial at this place."""
@@ -331,17 +318,15 @@ class RunData:
         return found
 
     def _told(self, column: str, key: str | None) -> Mapping[str, pd.Series[Any]]:
-        if (column, key) not in self._parsed:
+        known = "told", column, key
+        if known not in self._known:
             if "trials" in self.__dict__:
                 texts = Told._from_sequence(self.trials[column].array).texts
             else:
                 texts = self.rows.texts(column)
-            self._parsed[column, key] = told.column(texts, key)
-        return self._parsed[column, key]
-
-    @cached_property
-    def _parsed(self) -> dict[tuple[str, str | None], Mapping[str, pd.Series[Any]]]:
-        return {}
+            self._known[known] = told.column(texts, key)
+        found: Mapping[str, pd.Series[Any]] = self._known[known]
+        return found
 
 
 def load_run(path: Path) -> RunData:

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 from pandas.api.extensions import ExtensionArray, ExtensionDtype, take
 
-from harness.analysis.rows import beside
+from harness.analysis.rows import Words, beside
 
 _BATCH = 50_000
 _FLAT = (
@@ -60,6 +60,17 @@ def column(texts: pa.ChunkedArray, key: str | None = None) -> Mapping[str, pd.Se
             parts.setdefault(name, []).append(found.set_axis(found.index + begin))
         begin += len(batch)
     return {name: pd.concat(found) if len(found) > 1 else found[0] for name, found in parts.items()}
+
+
+def by_word(told: pd.Series[Any], words: Words) -> Mapping[str, Sequence[Any]]:
+    """The different values of a `column`, in their order, by the word that each text has."""
+    codes, values = pd.factorize(told)
+    pairs = codes * len(words.values) + words.codes[told.index]
+    plain, found = values.tolist(), dict[str, list[Any]]()
+    for pair in pd.unique(pairs).tolist():
+        value, word = divmod(pair, len(words.values))
+        found.setdefault(words.values[word], []).append(plain[value])
+    return found
 
 
 def _batch(batch: pa.Array, key: str | None) -> Iterator[tuple[str, pd.Series[Any]]]:

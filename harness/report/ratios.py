@@ -36,6 +36,7 @@ _READING = later(
     "band: margin of equivalence."
 )
 _SMALL = 7.0
+_LETTER_IN, _NAME_GAP_IN, _MOST_LEFT = 0.057, 0.12, 0.4
 _FAR, _PRESSED = 0.05, 1.5
 """The furthest strokes and ends at each side are arrows where they make the axis so much longer."""
 
@@ -96,7 +97,9 @@ def draw_ratios(
     total, columns = page.height_in, 1 if stacked else len(panels)
     edges = (_ABOVE_IN + _BELOW_IN) * (len(panels) if stacked else 1)
     squeeze = (total - edges) / (sum(heights) if stacked else max(heights))
-    left, gap = (0.24, 0.1) if layout.narrow else (1.035 / layout.width_in, 0.675 / layout.width_in)
+    wide_in = layout.width_in
+    least, gap = (0.24, 0.1) if layout.narrow else (1.035 / wide_in, 0.675 / wide_in)
+    left = min(max(least, _names_in(panels) / wide_in), _MOST_LEFT)
     width = (1 - left - gap * columns) / columns
     top = total
     for number, panel in enumerate(panels):
@@ -115,6 +118,12 @@ def draw_ratios(
         page.figure.text(0.5, 0.03 / total, say(axis), size=8, color=QUIET, ha="center",
                          va="bottom")  # fmt: skip
     return page.figure
+
+
+def _names_in(panels: Sequence[Panel]) -> float:
+    """What the longest name takes beside the axis, and the gap to it."""
+    names = [line.subject.name for p in panels for g in p.groups for line in g.lines]
+    return max(map(len, names), default=0) * _LETTER_IN + _NAME_GAP_IN
 
 
 def _sheet(panels: Sequence[Panel], layout: Layout, stacked: bool) -> tuple[Page, Sequence[Panel]]:

@@ -66,15 +66,15 @@ class View:
 def view(run: RunData) -> View:
     """Work out everything; what a page carries, and its pictures, once they are asked for."""
     rows = run.rows.length
-    if rows >= WORTH:  # read here, and not by each of the two that follow
+    if rows >= WORTH:  # read here, and not by each process that follows
         run.rows.need(["value", "block"])
         _ = run.rows.index, run.tally
     flagged = apart(lambda: flags.flags(run), rows)
-    data = apart(lambda: carried(run), rows)
     summary = summarise(run)
     charts = draw_charts(run, summary)
     pictures = begun(tuple(charts.values()), rows)
     found = sections(run, summary)
+    data = apart(lambda: carried(run), rows)  # reads every column: not before texts are parsed
     inflation = [tables.inflation(run, row) for row in summary.rows]
     return View(
         run=run,
@@ -100,9 +100,7 @@ def view(run: RunData) -> View:
     )
 
 
-def _tables(
-    run: RunData, summary: Summary, flagged: Callable[[], Table]
-) -> dict[str, Table]:
+def _tables(run: RunData, summary: Summary, flagged: Callable[[], Table]) -> dict[str, Table]:
     return {
         "startup": tables.startup(run, summary),
         "marks": tables.marks(run, summary),

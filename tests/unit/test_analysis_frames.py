@@ -66,12 +66,12 @@ def test_values_are_those_that_have_the_dimensions(folder: Path) -> None:
 
 def test_what_the_trials_of_a_runtime_tell_is_each_value_once(folder: Path) -> None:
     run = load_run(folder)
-    names = run.kinds("runtime")
+    names = run.kinds("runtime").pandas()
     looked_at = 0
     for key in run.keys("conditions"):
         told = run.told("conditions", key)
-        for runtime in names.values:
-            own = [told[place] for place in told.index if names.values[names.codes[place]] == runtime]
+        for runtime in names.unique():
+            own = [told[place] for place in told.index if names[place] == runtime]
             assert run.told_of("conditions", key, runtime) == list(dict.fromkeys(own))
             looked_at += len(own)
     assert looked_at

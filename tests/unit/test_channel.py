@@ -284,7 +284,12 @@ def test_a_start_heard_with_the_end_is_told_by_a_clock_that_is_ours(
     listener.wait_ready(LONG_S)
     said = f"status=0\nsignal=0\ntimed_out=0\ncpu_ns=1000\nduration_ns={said_ns}"
     answer = frame(b"STRT") + frame(b"DONE", said.encode())
-    answering = threading.Thread(target=lambda: (peer.hear(8), peer.say(answer)))
+
+    def answer_what_is_asked() -> None:
+        peer.hear(8)
+        peer.say(answer)
+
+    answering = threading.Thread(target=answer_what_is_asked)
     answering.start()
     agent = Agent(listener, shares_clock=shares_clock, timeout_s=LONG_S)
     done = agent.run(Job(["/usr/bin/true"]))
