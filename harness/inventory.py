@@ -147,16 +147,17 @@ def _is_at(path: Path, file: int) -> bool:
 def read(path: Path) -> Sequence[Entry]:
     """What an inventory still lists, newest first; a torn last line is left out."""
     left: dict[tuple[str, str], Entry] = {}
-    for line in path.read_bytes().splitlines():
-        try:
-            said = json.loads(line)
-            key = (str(said["kind"]), str(said["name"]))
-            if said["op"] == "make":
-                left[key] = Entry(*key, {k: str(v) for k, v in said["details"].items()})
-            else:
-                left.pop(key, None)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            log.warning("a line of %s is torn", path)
+    with path.open("rb") as lines:  # those of a long run are many, and most are struck out
+        for line in lines:
+            try:
+                said = json.loads(line)
+                key = (str(said["kind"]), str(said["name"]))
+                if said["op"] == "make":
+                    left[key] = Entry(*key, {k: str(v) for k, v in said["details"].items()})
+                else:
+                    left.pop(key, None)
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                log.warning("a line of %s is torn", path)
     return list(reversed(left.values()))
 
 

@@ -11,7 +11,7 @@ import errno
 import fcntl
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,27 +84,35 @@ def _cut_torn_line(path: Path) -> None:
 
 
 def records(folder: Path) -> Sequence[TrialRecord]:
-    """Every whole record of a run folder; a torn last line is left out.
+    """All that `stored` gives, at once."""
+    return list(stored(folder))
+
+
+def stored(folder: Path) -> Iterator[TrialRecord]:
+    """Every whole record of a run folder, one after another; a torn last line is left out.
 
     So is a line that is damaged: its trial counts as not done. Raises UsageError for records
     of another version, which must not be misread.
     """
     path = folder / JOURNAL
     if not path.exists():
-        return []
+        return
     decode = msgspec.json.Decoder(TrialRecord).decode
-    found = []
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
-        try:
-            found.append(decode(line))
-        except msgspec.ValidationError as error:
-            raise UsageError(
-                f"line {number} of {path} is no record of this version: {error}",
-                "start a new run; a report leaves the line out",
-            ) from error
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            log.warning("line %d of %s is no record", number, path)
-    return found
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                record = decode(line)
+            except msgspec.ValidationError as error:
+                raise UsageError(
+                    f"line {number} of {path} is no record of this version: {error}",
+                    "start a new run; a report leaves the line out",
+                ) from error
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                log.warning("line %d of %s is no record", number, path)
+                continue
+            yield record
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:

@@ -18,7 +18,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import msgspec
@@ -31,9 +30,10 @@ from harness.experiments.bench import Bench, Measurement
 from harness.experiments.catalogue import EXPERIMENTS
 from harness.imagecheck import is_owned, provide
 from harness.inventory import Inventory, sweep
-from harness.journal import Journal, records, write_manifest
+from harness.journal import Journal, stored, write_manifest
 from harness.lineup import Lineup, assemble, prove
 from harness.model import Context, Image, Outcome, Trial, TrialRecord
+from harness.pace import Pace
 from harness.place import Place, make_place
 from harness.probes import course, guards, noise, sampling
 from harness.probes.cgroups import run_group_name
@@ -41,7 +41,7 @@ from harness.probes.conditions import Value, Weather
 from harness.process import become_subreaper, run
 from harness.scenario import Scenario, Source
 from harness.settings import Startup
-from harness.stopping import Rule, Stop, ended
+from harness.stopping import Rule, Stop, Tally, ended
 from harness.verification import Verified
 
 log = logging.getLogger(__name__)
@@ -140,7 +140,9 @@ def _execute(
     with Journal(request.folder) as journal:
         write_manifest(request.folder, document)
         observe(events.Planned(trials))
-        done = {} if request.earlier is None else finished(request.folder)
+        done = dict[str, TrialRecord]()
+        if request.earlier is not None:
+            done = {record.trial: record for record in finished(request.folder)}
         try:
             with Weather() as weather:
                 executed, stopped = _run_trials(
@@ -150,8 +152,7 @@ def _execute(
             _ignore_stop_signals()  # what is left is tearing down
         except KeyboardInterrupt:
             interrupted = True
-        last = {record.trial: record for record in records(request.folder)}
-        late = [*course.alone(claim.others()), *course.retried(list(last.values()))]
+        late = [*course.alone(claim.others()), *course.retried(finished(request.folder))]
         write_manifest(
             request.folder,
             manifest.end(request, document, executed, verified, stopped, interrupted, late),
@@ -159,7 +160,7 @@ def _execute(
     return Result(
         folder=request.folder,
         interrupted=interrupted,
-        failed=sum(record.outcome in (Outcome.FAILED, Outcome.TIMEOUT) for record in last.values()),
+        failed=sum(record.outcome is not Outcome.OK for record in finished(request.folder)),
         differing=[name for name, found in verified.items() if not found.identical],
     )
 
@@ -193,32 +194,32 @@ def _trials(request: Request, lineup: Lineup) -> Sequence[Trial]:
     return trials
 
 
-def finished(folder: Path) -> Mapping[str, TrialRecord]:
-    """Trials of an earlier part of the run that need not be done again."""
-    return {
-        record.trial: record
-        for record in records(folder)
-        if record.outcome is not Outcome.INTERRUPTED
-    }
+def finished(folder: Path) -> Iterator[TrialRecord]:
+    """The run's trials that need not be done again, one after another from the disk."""
+    return (each for each in stored(folder) if each.outcome is not Outcome.INTERRUPTED)
 
 
 def _run_trials(
     request: Request,
     lineup: Lineup,
     trials: Sequence[Trial],
-    done: Mapping[str, TrialRecord],
+    done: dict[str, TrialRecord],
     journal: Journal,
     weather: Weather,
     observe: events.Observer,
 ) -> tuple[Sequence[Trial], Mapping[str, object]]:
     """Execute what is not done; returns the trials that were planned in the end, and which rule
-    ended the run. Time that an earlier part of the run took counts."""
+    ended the run. Time that an earlier part of the run took counts.
+
+    No record is kept, that of a long run's trials least of all: what the rule and the estimates
+    need is counted, and the record of what is `done` is taken out of it.
+    """
     begin, spent_s = now_ns(), sum(record.wall_s for record in done.values())
     executed: list[Trial] = []
-    seen: list[TrialRecord] = []
+    tally, pace = Tally(request.rule.metrics), Pace(trials)
     stop: Stop | None = None
-    goal = request.rule.goal(())
-    for number, trial in enumerate(trials):
+    goal = request.rule.goal(tally)
+    for number, trial in enumerate(trials, 1):
         last = executed[-1] if executed else trial
         elapsed_s = spent_s + (now_ns() - begin) / 1e9
         if (
@@ -227,37 +228,26 @@ def _run_trials(
             and not last.warmup
             and trial.trial not in done
         ):
-            stop = request.rule.stops(seen, elapsed_s)
-            goal = request.rule.goal(seen)
+            stop = request.rule.stops(tally, elapsed_s)
+            goal = request.rule.goal(tally)
         if stop is not None and trial.experiment != "repeat":
             continue
         if stop is not None:  # the last block is now another one than was planned
             trial = msgspec.structs.replace(trial, block=last.block)
         executed.append(trial)
-        if trial.trial in done:
-            seen.append(done[trial.trial])
-            continue
-        left_s = request.rule.left_s(_left_s(trials[number:], seen), elapsed_s)
-        total = None if request.rule.is_open else len(trials)
-        observe(events.Began(trial, number + 1, total, left_s, goal))
-        record = run_trial(trial, lineup, request.scenario, journal, weather)
-        seen.append(record)
-        observe(events.Ended(record))
-    measured = [record for record in seen if record.runtime != plan.HOST]
+        record = done.pop(trial.trial, None)
+        if record is None:
+            planned_s = pace.left_s() if stop is None else 0.0  # then only the repetition is left
+            left_s = request.rule.left_s(planned_s, elapsed_s)
+            total = None if request.rule.is_open else len(trials)
+            observe(events.Began(trial, number, total, left_s, goal))
+            record = run_trial(trial, lineup, request.scenario, journal, weather)
+            observe(events.Ended(record))
+        pace.add(record)
+        if record.runtime != plan.HOST:
+            tally.add(record)
     elapsed_s = spent_s + (now_ns() - begin) / 1e9
-    return executed, ended(request.rule, stop or Stop.BLOCKS, measured, elapsed_s)
-
-
-def _left_s(rest: Sequence[Trial], seen: Sequence[TrialRecord]) -> float | None:
-    """Seconds left, from the mean of like trials; None before every kind was seen."""
-    walls: dict[tuple[str, str], list[float]] = {}
-    for record in seen:
-        walls.setdefault((record.experiment, record.runtime), []).append(record.wall_s)
-    kinds = [(trial.experiment, trial.runtime) for trial in rest if trial.experiment != "repeat"]
-    known = [fmean(walls[kind]) for kind in kinds if kind in walls]
-    if len(known) < len(kinds) / 2:
-        return None
-    return sum(known) / max(1, len(known)) * len(kinds)
+    return executed, ended(request.rule, stop or Stop.BLOCKS, tally, elapsed_s)
 
 
 def run_trial(

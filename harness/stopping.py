@@ -17,13 +17,14 @@ from __future__ import annotations
 import functools
 import json
 import math
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from statistics import median
 
 from harness.errors import UsageError
 from harness.metrics import DECIDING, HEADLINES
-from harness.model import Frozen, Outcome, TrialRecord
+from harness.model import Frozen, Outcome, Sample, TrialRecord
 
 CONFIDENCE = 0.99
 MAX_BLOCKS = 1000
@@ -55,6 +56,58 @@ class Known(Frozen, frozen=True):
     half_width: float | None
 
 
+_Key = tuple[str, str, str, str]
+"""Experiment, runtime, metric and dimensions of what is known by itself."""
+
+
+class Tally:
+    """What trials have told so far, for a rule to decide by: a double a value.
+
+    Nothing else of a record is kept: it is some KiB, and a run of days must not grow by each.
+    """
+
+    def __init__(self, metrics: Iterable[str], records: Iterable[TrialRecord] = ()) -> None:
+        self._metrics = frozenset(metrics)
+        self._values: dict[_Key, array[float]] = {}
+        self._blocks: set[int] = set()
+        for record in records:
+            self.add(record)
+
+    def add(self, record: TrialRecord) -> None:
+        """Count a trial that has ended; one value each (a trial's own median)."""
+        if record.warmup:
+            return
+        self._blocks.add(record.block)
+        if record.outcome is not Outcome.OK:
+            return
+        own: dict[_Key, list[float]] = {}
+        for sample in record.samples:
+            if sample.metric in self._metrics:
+                own.setdefault(_key(record, sample), []).append(sample.value)
+        for key, several in own.items():
+            self._values.setdefault(key, array("d")).append(median(several))
+
+    @property
+    def blocks(self) -> int:
+        """The measured blocks that the trials were in."""
+        return len(self._blocks)
+
+    def known(self) -> Sequence[Known]:
+        """How well each median is known."""
+        return [
+            Known(
+                experiment=experiment, runtime=runtime, metric=metric,
+                dimensions=json.loads(dimensions), values=len(each), half_width=half_width(each),
+            )
+            for (experiment, runtime, metric, dimensions), each in self._values.items()
+        ]  # fmt: skip
+
+
+def _key(record: TrialRecord, sample: Sample) -> _Key:
+    dimensions = json.dumps(sample.dimensions, sort_keys=True)
+    return record.experiment, record.runtime, sample.metric, dimensions
+
+
 class Rule(Frozen, frozen=True):
     """`relative_width` is half the interval over the median; None where not asked for.
 
@@ -78,17 +131,17 @@ class Rule(Frozen, frozen=True):
         limit = f"at most {self.blocks} blocks" if parts else f"fixed: {self.blocks} blocks"
         return ", ".join([*parts, limit])
 
-    def stops(self, records: Sequence[TrialRecord], elapsed_s: float) -> Stop | None:
+    def stops(self, tally: Tally, elapsed_s: float) -> Stop | None:
         """Whether to stop after the measured block that has just ended, and by which rule.
 
         A runtime of which no trial has succeeded holds nobody up; when that is all of them,
         going on would tell nothing.
         """
         if self.relative_width is not None:
-            found = self.known(records)
+            found = tally.known()
             if found and all(self.is_enough(each) for each in found):
                 return Stop.UNTIL
-            if not found and _blocks(records) >= fewest(CONFIDENCE):
+            if not found and tally.blocks >= fewest(CONFIDENCE):
                 return Stop.NOTHING
         if self.budget_s is not None and elapsed_s >= self.budget_s:
             return Stop.BUDGET
@@ -99,11 +152,11 @@ class Rule(Frozen, frozen=True):
         """Whether the data or a clock may end the run before its last planned block."""
         return self.relative_width is not None or self.budget_s is not None
 
-    def goal(self, records: Sequence[TrialRecord]) -> str:
+    def goal(self, tally: Tally) -> str:
         """How far the run is from what it was asked for, in words; empty where blocks are fixed."""
         if self.relative_width is None:
             return ""
-        found = self.known(records)
+        found = tally.known()
         if not found:
             return f"nothing known to ±{self.relative_width:.1%} yet"
         enough = sum(map(self.is_enough, found))
@@ -127,28 +180,6 @@ class Rule(Frozen, frozen=True):
         wanted = self.relative_width
         return wanted is not None and known.half_width is not None and known.half_width <= wanted
 
-    def known(self, records: Iterable[TrialRecord]) -> Sequence[Known]:
-        """How well each deciding median is known; one value a trial (a trial's own median)."""
-        values: dict[tuple[str, str, str, str], list[float]] = {}
-        for record in records:
-            if record.warmup or record.outcome is not Outcome.OK:
-                continue
-            own: dict[tuple[str, str, str, str], list[float]] = {}
-            for sample in record.samples:
-                if sample.metric in self.metrics:
-                    dimensions = json.dumps(sample.dimensions, sort_keys=True)
-                    key = (record.experiment, record.runtime, sample.metric, dimensions)
-                    own.setdefault(key, []).append(sample.value)
-            for key, several in own.items():
-                values.setdefault(key, []).append(median(several))
-        return [
-            Known(
-                experiment=experiment, runtime=runtime, metric=metric,
-                dimensions=json.loads(dimensions), values=len(each), half_width=half_width(each),
-            )
-            for (experiment, runtime, metric, dimensions), each in values.items()
-        ]  # fmt: skip
-
 
 def deciding(experiments: Iterable[str], relative_width: float | None) -> tuple[str, ...]:
     """The metrics whose medians decide in a scenario with these experiments; none without a
@@ -170,11 +201,6 @@ def deciding(experiments: Iterable[str], relative_width: float | None) -> tuple[
     return tuple(dict.fromkeys(chosen))
 
 
-def _blocks(records: Iterable[TrialRecord]) -> int:
-    """The measured blocks that records tell of."""
-    return len({record.block for record in records if not record.warmup})
-
-
 def fewest(confidence: float) -> int:
     """The fewest values whose whole range holds the median with this confidence: all n of them
     lie on one side of it with probability 2^(1-n)."""
@@ -190,28 +216,28 @@ def half_width(values: Sequence[float], confidence: float = CONFIDENCE) -> float
     return (ordered[n - 1 - rank] - ordered[rank]) / 2 / middle
 
 
-@functools.cache
+@functools.lru_cache(maxsize=64)
 def _rank(n: int, confidence: float) -> int:
-    """How many of n ordered values lie outside of the interval at each end."""
+    """How many of n ordered values lie outside of the interval at each end.
+
+    Runtimes of one block mostly ask for the same n, and never again after it.
+    """
     tail, k = 0.0, 0
     while (tail := tail + math.comb(n, k) / 2**n) <= (1 - confidence) / 2:
         k += 1
     return max(0, k - 1)
 
 
-def ended(
-    rule: Rule, by: Stop, records: Sequence[TrialRecord], elapsed_s: float
-) -> Mapping[str, object]:
+def ended(rule: Rule, by: Stop, tally: Tally, elapsed_s: float) -> Mapping[str, object]:
     """What the manifest says of the end: the rule, the blocks, and how well all is known."""
-    known = rule.known(records)
     return {
         "by": str(by),
-        "blocks": _blocks(records),
+        "blocks": tally.blocks,
         "elapsed_s": elapsed_s,
         "known": [
             {**{f: getattr(each, f) for f in each.__struct_fields__},
              "enough": rule.is_enough(each) if rule.relative_width is not None else None}
-            for each in known
+            for each in tally.known()
         ],
     }  # fmt: skip
 

@@ -6,6 +6,7 @@ All of it goes to standard error; standard output holds the run folder alone.
 from __future__ import annotations
 
 import textwrap
+from array import array
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any, Protocol
@@ -93,7 +94,7 @@ class LiveProgress(Quiet):
 
     def __init__(self, console: Console) -> None:
         self._plain = PlainProgress(console)
-        self._ready: dict[str, list[float]] = {}
+        self._ready: dict[str, array[float]] = {}
         self._failed: dict[str, int] = {}
         self._now: events.Began | None = None
         self._step = ""
@@ -116,7 +117,7 @@ class LiveProgress(Quiet):
             self._plain(events.Ended(record))
         for sample in record.samples:
             if sample.metric == "startup.ready" and not record.warmup:
-                self._ready.setdefault(record.runtime, []).append(sample.value)
+                self._ready.setdefault(record.runtime, array("d")).append(sample.value)
 
     def _render(self) -> Group:
         parts: list[Text | ProgressBar | Table] = []

@@ -6,7 +6,7 @@ translate it; what happened this time stands in the value.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -68,7 +68,7 @@ def _last_seen(earlier: Mapping[str, Any], done: Sequence[TrialRecord]) -> datet
     return datetime.fromisoformat(last.started_utc) + timedelta(seconds=last.wall_s)
 
 
-def retried(records: Sequence[TrialRecord]) -> Sequence[Guard]:
+def retried(records: Iterable[TrialRecord]) -> Sequence[Guard]:
     """A warning where launches failed and were tried again, as the scenario allows."""
     found: dict[str, int] = {}
     for record in records:

@@ -24,7 +24,7 @@ from harness.model import Image, Metric, Outcome, Trial, TrialRecord
 from harness.paths import MANIFEST
 from harness.probes.guards import INFO, Guard
 from harness.runner import Request
-from harness.stopping import Stop, ended
+from harness.stopping import Stop, Tally, ended
 from harness.testing.names import EXPERIMENT, Planned
 from harness.verification import Verified
 
@@ -96,7 +96,8 @@ class Store:
             for trial in executed
         )
         elapsed_s = (now_ns() - self._begin_ns) / 1e9
-        end = ended(self._request.rule, Stop.BLOCKS, list(found.values()), elapsed_s)
+        rule = self._request.rule
+        end = ended(rule, Stop.BLOCKS, Tally(rule.metrics, found.values()), elapsed_s)
         write_manifest(
             self.folder,
             manifest.end(

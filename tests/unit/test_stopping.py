@@ -22,6 +22,7 @@ from harness.stopping import (
     MAX_BLOCKS,
     Rule,
     Stop,
+    Tally,
     deciding,
     ended,
     fewest,
@@ -149,25 +150,31 @@ def record(
     )  # fmt: skip
 
 
+def told(rule: Rule, records: Sequence[TrialRecord] = ()) -> Tally:
+    """What these trials tell the rule."""
+    return Tally(rule.metrics, records)
+
+
 def test_every_runtime_must_be_known_well_enough() -> None:
     rule = Rule(blocks=100, relative_width=0.05)
     steady = [record("runc", 1 + n / 1000) for n in range(10)]
     noisy = [record("bare", 1 + n / 10) for n in range(10)]
-    assert rule.stops(steady, 0) is Stop.UNTIL
-    assert rule.stops(steady + noisy, 0) is None
-    assert rule.stops([], 0) is None
-    assert rule.stops([record("runc", 1.0, warmup=True) for _ in range(10)], 0) is None
-    told = {each.runtime: rule.is_enough(each) for each in rule.known(steady + noisy)}
-    assert told == {"runc": True, "bare": False}
+    assert rule.stops(told(rule, steady), 0) is Stop.UNTIL
+    assert rule.stops(told(rule, steady + noisy), 0) is None
+    assert rule.stops(told(rule), 0) is None
+    warm = [record("runc", 1.0, warmup=True) for _ in range(10)]
+    assert rule.stops(told(rule, warm), 0) is None
+    enough = {e.runtime: rule.is_enough(e) for e in told(rule, steady + noisy).known()}
+    assert enough == {"runc": True, "bare": False}
 
 
 def test_each_dimension_is_known_by_itself_and_a_trial_counts_once() -> None:
     rule = Rule(blocks=100, relative_width=0.05)
     deep = [record("runc", 1.0, depth="16") for _ in range(10)]
     shallow = [record("runc", 1 + n / 10, 2 + n / 10, 3 + n / 10, depth="1") for n in range(4)]
-    assert rule.stops(deep, 0) is Stop.UNTIL
-    assert rule.stops(deep + shallow, 0) is None
-    by_depth = {each.dimensions["depth"]: each for each in rule.known(deep + shallow)}
+    assert rule.stops(told(rule, deep), 0) is Stop.UNTIL
+    assert rule.stops(told(rule, deep + shallow), 0) is None
+    by_depth = {each.dimensions["depth"]: each for each in told(rule, deep + shallow).known()}
     assert (by_depth["1"].values, by_depth["1"].half_width) == (4, None)
     assert (by_depth["16"].values, by_depth["16"].half_width) == (10, 0.0)
 
@@ -175,16 +182,18 @@ def test_each_dimension_is_known_by_itself_and_a_trial_counts_once() -> None:
 def test_a_run_in_which_nothing_succeeds_does_not_go_on_for_ever() -> None:
     rule = Rule(blocks=1000, relative_width=0.05)
     failed = [record("runc", block=n) for n in range(8)]
-    assert rule.stops(failed[:7], 0) is None
-    assert rule.stops(failed, 0) is Stop.NOTHING
+    assert rule.stops(told(rule, failed[:7]), 0) is None
+    assert rule.stops(told(rule, failed), 0) is Stop.NOTHING
     known = [record("bare", 1.0, block=n) for n in range(8)]
-    assert rule.stops(failed + known, 0) is Stop.UNTIL, "who always fails holds nobody up"
+    both = told(rule, failed + known)
+    assert rule.stops(both, 0) is Stop.UNTIL, "who always fails holds nobody up"
 
 
 def test_time_budget_ends_a_run_and_fixed_blocks_do_not() -> None:
-    assert Rule(blocks=3, budget_s=10).stops([], 10) is Stop.BUDGET
-    assert Rule(blocks=3, budget_s=10).stops([], 9.9) is None
-    assert Rule(blocks=3).stops([record("runc", 1.0)] * 50, 1e9) is None
+    rule, fixed = Rule(blocks=3, budget_s=10), Rule(blocks=3)
+    assert rule.stops(told(rule), 10) is Stop.BUDGET
+    assert rule.stops(told(rule), 9.9) is None
+    assert fixed.stops(told(fixed, [record("runc", 1.0)] * 50), 1e9) is None
 
 
 def test_time_that_is_left_is_what_the_rule_leaves() -> None:
@@ -196,22 +205,24 @@ def test_time_that_is_left_is_what_the_rule_leaves() -> None:
 
 
 def test_how_far_a_run_is_from_what_was_asked_for_is_told() -> None:
-    assert Rule(blocks=3).goal([]) == ""
+    assert Rule(blocks=3).goal(told(Rule(blocks=3))) == ""
     assert not Rule(blocks=3).is_open
     assert Rule(blocks=3, budget_s=5).is_open
     rule = Rule(blocks=1000, relative_width=0.05)
     assert rule.is_open
-    assert rule.goal([]) == "nothing known to ±5.0% yet"
+    assert rule.goal(told(rule)) == "nothing known to ±5.0% yet"
     few = [record("runc", 1.0)] * 3
-    assert rule.goal(few) == "0 of 1 medians known to ±5.0%, the least runc: not known yet"
+    assert rule.goal(told(rule, few)) == (
+        "0 of 1 medians known to ±5.0%, the least runc: not known yet"
+    )
     many = [record("runc", 1.0), record("crun", 1.0), record("runc", 1.0), record("crun", 1.4)] * 10
-    assert rule.goal(many) == "1 of 2 medians known to ±5.0%, the least crun: ±16.7%"
+    assert rule.goal(told(rule, many)) == "1 of 2 medians known to ±5.0%, the least crun: ±16.7%"
 
 
 def test_the_end_is_told_with_what_was_reached() -> None:
     rule = Rule(blocks=100, relative_width=0.05)
     records = [record("runc", 1.0, block=n) for n in range(9)]
-    said = ended(rule, Stop.UNTIL, records, 12.5)
+    said = ended(rule, Stop.UNTIL, told(rule, records), 12.5)
     assert (said["by"], said["blocks"], said["elapsed_s"]) == ("until", 9, 12.5)
     assert said["known"] == [
         {"experiment": "startup", "runtime": "runc", "metric": "startup.ready", "dimensions": {},
