@@ -20,14 +20,17 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 
 from harness.cpuid import patience
-from harness.errors import CommandFailed
+from harness.errors import CommandFailed, DeadlineExceeded
 
 log = logging.getLogger(__name__)
 
 _PR_SET_CHILD_SUBREAPER = 36
 _TAIL_CHARACTERS = 2000
+_KILLED_S = 10.0
+"""What the kernel may take to end a process that was killed: one that hangs in it never ends."""
 _SYSTEM_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin")
 
 
@@ -121,12 +124,33 @@ class Process:
         if self.returncode is None:
             signal.pidfd_send_signal(self.pidfd, number)
 
+    def end(self) -> None:
+        """Kill it, and wait for its end. Raises DeadlineExceeded for one that outlives that."""
+        self.kill()
+        try:
+            self.wait(_KILLED_S)
+        except TimeoutError as error:
+            raise DeadlineExceeded(
+                f"{self.argv[0]} (pid {self.pid}) still runs {_KILLED_S:g} s after it was killed",
+                f"/proc/{self.pid}/stack says what it waits for in the kernel",
+            ) from error
+
     def __enter__(self) -> Process:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.kill()
-        self.wait()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """As `end`; but what went wrong before is the cause, and is not hidden by what stays."""
+        try:
+            self.end()
+        except DeadlineExceeded:
+            if error is None:
+                raise
+            log.exception("ending %s", self.argv[0])
 
 
 def spawn(
@@ -165,9 +189,14 @@ def spawn(
             file_actions=actions,
             setsigmask=[], setsigdef=ignored, **group,  # type: ignore[arg-type]
         )  # fmt: skip
+        try:
+            return Process(pid, argv)
+        except OSError:  # no descriptor is left, and nobody would hold the child
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
     except OSError as error:
         raise CommandFailed(f"{argv[0]} could not be started: {error.strerror}") from error
-    return Process(pid, argv)
 
 
 def wait_pidfd(pidfd: int, timeout_s: float) -> bool:

@@ -182,8 +182,8 @@ class Ending:
         if not self._ended:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
-            wait_pidfd(self.pidfd, EXIT_TIMEOUT_S)
-            self._collect()
+            if wait_pidfd(self.pidfd, EXIT_TIMEOUT_S):
+                self._collect()
         os.close(self.pidfd)
 
 

@@ -297,8 +297,7 @@ def finish(process: Process, errors: IO[bytes]) -> None:
     try:
         status = process.wait(_CALL_TIMEOUT_S)
     except TimeoutError:
-        process.kill()
-        process.wait()
+        process.end()
         raise LaunchFailed(f"{process.argv[0]} did not return") from None
     if status != 0:
         raise LaunchFailed(f"{process.argv[0]} run: exit status {status}: {last_words(errors)}")

@@ -79,8 +79,7 @@ class RegistryServer:
     def __exit__(self, *exc: object) -> None:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError, ChildProcessError):  # a cleaner's doing
-                self._process.kill()
-                self._process.wait()
+                self._process.end()
         if self._reader is not None:
             self._reader.join()
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import shlex
 import signal
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from harness.errors import CommandFailed
+from harness.errors import CommandFailed, DeadlineExceeded
 from harness.process import reap, run, spawn, wait_pidfd
 
 SHELL = "/bin/sh"
+_CLONE_NEWPID = 0x20000000
 
 
 def test_run_returns_what_was_printed() -> None:
@@ -90,6 +94,49 @@ def test_context_ends_the_process() -> None:
     assert process.returncode == -signal.SIGKILL
     with pytest.raises(ProcessLookupError):
         os.kill(process.pid, 0)
+
+
+def in_a_pid_namespace_from_now_on() -> None:
+    """What this thread starts next is the first process of a new PID namespace."""
+    if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWPID):
+        raise OSError(ctypes.get_errno(), "unshare")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a PID namespace takes root")
+def test_what_outlives_its_kill_is_told_and_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first process of a PID namespace ends only when all others of it are reaped, and one
+    that was started from outside is its parent's to reap: ours, and we take our time."""
+    monkeypatch.setattr("harness.process._KILLED_S", 0.1)
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(in_a_pid_namespace_from_now_on).result()
+        first, other = (thread.submit(spawn, ["/bin/sleep", "1000"]).result() for _ in range(2))
+    other.kill()
+    assert wait_pidfd(other.pidfd, 60)
+    stays = rf"sleep \(pid {first.pid}\) still runs 0\.1 s after it was killed"
+    with pytest.raises(DeadlineExceeded, match=stays), first:
+        pass
+    with pytest.raises(ZeroDivisionError), first:
+        raise ZeroDivisionError
+    assert f"(pid {first.pid}) still runs" in caplog.text
+    assert other.wait() == -signal.SIGKILL
+    assert first.wait(60) == -signal.SIGKILL
+
+
+def test_a_child_that_nobody_can_hold_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where descriptors run out between the start and the pidfd."""
+    started: list[int] = []
+
+    def refuse(pid: int) -> int:
+        started.append(pid)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    with pytest.raises(CommandFailed, match="could not be started: Too many open files"):
+        spawn(["/bin/sleep", "1000"])
+    with pytest.raises(ProcessLookupError):
+        os.kill(started[0], 0)
 
 
 @pytest.mark.parametrize("name", ["HUP", "INT", "PIPE", "QUIT", "TERM", "XFSZ"])
