@@ -12,6 +12,7 @@ import fcntl
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -34,24 +35,30 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / JOURNAL
+        self._encode = msgspec.json.Encoder().encode
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-            self._file = os.open(self._path, flags, 0o644)
+            self._file = self._open()
+        except BlockingIOError:
+            raise UsageError(
+                f"the run {folder.name} is still going on in another process", "wait for its end"
+            ) from None
         except OSError as error:
             raise HarnessError(
                 f"the journal {self._path} cannot be written: {error.strerror}",
                 "give --out another folder",
             ) from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._file)
-            raise UsageError(
-                f"the run {folder.name} is still going on in another process", "wait for its end"
-            ) from None
-        _cut_torn_line(self._path)
-        sync_folder(folder)
-        self._encode = msgspec.json.Encoder().encode
+
+    def _open(self) -> int:
+        """The file, locked, whole, and with its name on the disk. Raises OSError."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        with ExitStack() as undone:
+            file = os.open(self._path, flags, 0o644)
+            undone.callback(os.close, file)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _cut_torn_line(self._path)
+            sync_folder(self._path.parent)
+            undone.pop_all()
+        return file
 
     def append(self, record: TrialRecord) -> None:
         """Write one record and wait until it is on the disk. Raises HarnessError."""

@@ -88,21 +88,21 @@ def start(folder: Path, hz: int | None) -> Iterator[Sampling]:
         yield Sampling.off()
         return
     theirs, ours = os.pipe()
-    try:
-        os.set_inheritable(theirs, True)
-        with contextlib.suppress(OSError):  # room for the end of a thousand instances at once
-            fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        process = _spawn(theirs, folder, hz)
-    finally:
-        os.close(theirs)
-    os.set_blocking(ours, False)
-    sampling = Sampling(ours)
-    with process:
+    with contextlib.closing(Sampling(ours)) as sampling:
         try:
-            yield sampling
+            os.set_inheritable(theirs, True)
+            os.set_blocking(ours, False)
+            with contextlib.suppress(OSError):  # room for the end of a thousand instances at once
+                fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+            process = _spawn(theirs, folder, hz)
         finally:
-            sampling.close()
-            _expect_end(process)
+            os.close(theirs)
+        with process:
+            try:
+                yield sampling
+            finally:
+                sampling.close()
+                _expect_end(process)
 
 
 def _expect_end(process: Process) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -73,6 +74,22 @@ def test_journal_of_one_torn_line_is_empty(tmp_path: Path) -> None:
 
 def test_no_journal_is_no_records(tmp_path: Path) -> None:
     assert records(tmp_path) == []
+
+
+def test_a_journal_that_cannot_be_opened_to_its_end_is_closed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("harness.journal._cut_torn_line", refuse)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(HarnessError, match="cannot be written: Input/output error"):
+        Journal(tmp_path)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    monkeypatch.undo()
+    with Journal(tmp_path) as opened:  # and nobody holds its lock
+        opened.append(record("1"))
 
 
 def test_second_writer_of_a_run_is_refused(tmp_path: Path) -> None:

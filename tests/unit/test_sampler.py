@@ -16,6 +16,7 @@ from typing import cast
 import pytest
 
 from harness import series
+from harness.errors import CommandFailed
 from harness.model import Instance, Trial
 from harness.probes import sampling
 from harness.probes.sampling import Sampling
@@ -165,3 +166,13 @@ def _sampler_of(harness: int) -> int:
         if b"harness.probes.sampler" in Path(f"/proc/{pid}/cmdline").read_bytes()
     ]  # fmt: skip
     return found
+
+
+def test_a_sampler_that_cannot_be_started_leaves_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(CommandFailed, match="could not be started"), sampling.start(tmp_path, 5):
+        raise AssertionError("it was started")
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
