@@ -221,8 +221,7 @@ def start(
     with ExitStack() as stack:
         monitor = stack.enter_context(listener(sockets.monitor))
         up = stack.enter_context(listener(sockets.up))
-        ledger.will_make(KIND, name)
-        stack.callback(ledger.removed, KIND, name)
+        stack.enter_context(_listed(name, ledger))
         log = stack.enter_context((sockets.folder / "qemu.log").open("wb")).fileno()
         child = stack.enter_context(process.spawn(argv, stdout=log, stderr=log))
         deadline = Deadline(_ANSWER_S)
@@ -237,6 +236,17 @@ def start(
                 f"QEMU did not start: {said[-_CONSOLE_CHARACTERS:] or error.message}"
             ) from error
         yield machine
+
+
+@contextmanager
+def _listed(name: str, ledger: Ledger) -> Iterator[None]:
+    """On the inventory until no process of it is left: what could not be ended stays listed."""
+    ledger.will_make(KIND, name)
+    try:
+        yield
+    finally:
+        if not machines.exists(name, {}):
+            ledger.removed(KIND, name)
 
 
 def require_tools(memory_bytes: int) -> Sequence[str]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import tarfile
 from pathlib import Path, PurePosixPath
 
 import pytest
 
+from harness import process
 from harness.errors import EnvironmentRefused, UsageError
+from harness.inventory import Inventory
 from harness.lab import build, inherited, machine, project, recipe
 from harness.lab.running import Wish, _is_newer, _require_flags
 from harness.lab.session import working_line
@@ -34,6 +37,19 @@ def test_a_profile_has_proofs_and_an_unknown_one_is_refused() -> None:
         assert profile.memory_bytes >= 1024 * MIB
     with pytest.raises(UsageError, match="no profile hyperv"):
         recipe.find_profile("hyperv")
+
+
+def test_what_could_not_be_ended_stays_on_the_inventory(tmp_path: Path) -> None:
+    stays = ["/bin/sh", "-c", "kill -STOP $$", "-name", "tarebench-lab-t1"]
+    with Inventory("lab", tmp_path) as inventory, process.spawn(stays) as left:
+        with machine._listed("t1", inventory):
+            pass
+        assert [(each.kind, each.name) for each in inventory.entries()] == [(machine.KIND, "t1")]
+        machine.machines.remove("t1", {})
+        assert left.wait(60) == -signal.SIGKILL
+        with machine._listed("t1", inventory):
+            pass
+        assert inventory.entries() == []
 
 
 def test_a_processor_without_virtualization_is_told() -> None:
