@@ -37,7 +37,7 @@ def rights() -> Sequence[Right]:
             f"{SUDO}, where /sys/fs/cgroup is mounted read-write",
         ),
         Right(
-            "processes of others", memory.process_memory(_FIRST_PROCESS) is not None,
+            "processes of others", memory.together([_FIRST_PROCESS]) is not None,
             "Memory of what a daemon starts for a box (shims, monitors, machines): without it "
             "memory.charged and memory.pss of such boxes are absent.",
             SUDO,

@@ -15,6 +15,7 @@ import pytest
 from harness import alone
 from harness.errors import RuntimeUnavailable
 from harness.model import Runtime
+from tests import ordinary
 from tests.hoststate import of_any_run, settled
 from tests.lab import Lab, open_lab
 
@@ -30,6 +31,18 @@ def lab() -> Iterator[Lab]:
     """The place in which boxes are started; made when the first test asks for it."""
     with open_lab() as made:
         yield made
+
+
+@pytest.fixture
+def as_nobody() -> Iterator[None]:
+    """Without the rights of root, as far as this process has them."""
+    if os.geteuid() != 0:
+        pytest.skip("this test gives rights up, and has none")
+    os.setresuid(ordinary.NAMED, ordinary.NAMED, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -339,7 +339,7 @@ def _has_ended(pid: int) -> bool:
 
 def _harness_bytes() -> float:
     """This process's own memory: it grows with what it holds, and is no box's cost."""
-    found = probe.process_memory(os.getpid())
+    found = probe.together([os.getpid()])
     return float(found.pss_bytes) if found else 0.0
 
 

@@ -31,9 +31,9 @@ _IDLE_PAUSE_S = 0.04
 _STAT_THRESHOLD_PAGES = 125
 
 Point = Mapping[str, float]
-"""One reading, in bytes over all instances: `pss`, `rss`, `host_delta` (rising as the host's
-memory falls; only differences mean anything), `charged` unless part of it cannot be counted,
-and for machines `guest_ram` and `vmm_overhead`."""
+"""One reading, in bytes over all instances: `host_delta` (rising as the host's memory falls; only
+differences mean anything), `pss`, `rss` and `charged` unless part of them cannot be counted, and
+for machines `guest_ram` and `vmm_overhead`."""
 
 
 def read_point(bench: Bench, boxes: Sequence[Instance]) -> Point:
@@ -42,10 +42,10 @@ def read_point(bench: Bench, boxes: Sequence[Instance]) -> Point:
     What could not be counted is absent: a total with a hole in it is no total.
     """
     processes = [pid for box in boxes for pid in box.processes()]
-    sizes = [size for size in map(probe.process_memory, processes) if size is not None]
-    pss = float(sum(size.pss_bytes for size in sizes))
-    point = {"pss": pss, "rss": float(sum(size.rss_bytes for size in sizes)),
-             "host_delta": -float(probe.host_available_bytes())}  # fmt: skip
+    point = {"host_delta": -float(probe.host_available_bytes())}
+    held = probe.together(processes)
+    if held is not None:
+        point |= {"pss": float(held.pss_bytes), "rss": float(held.rss_bytes)}
     charges = [charged(box) for box in boxes]
     if isinstance(bench.runtime, HasDaemon) and not bench.runtime.shared_daemon:
         charges.append(_pss(bench.runtime.daemon_processes()))
@@ -57,7 +57,8 @@ def read_point(bench: Bench, boxes: Sequence[Instance]) -> Point:
         guests = []
     if guests or (not boxes and bench.runtime.runtime_class.is_machine):
         point["guest_ram"] = float(sum(guests))
-        point["vmm_overhead"] = pss - sum(guests)
+        if held is not None:
+            point["vmm_overhead"] = point["pss"] - point["guest_ram"]
     return point
 
 
@@ -109,8 +110,8 @@ def cache_charged(bench: Bench, box: Instance) -> int | None:
 
 
 def _pss(processes: Sequence[int]) -> int | None:
-    sizes = [probe.process_memory(pid) for pid in processes]
-    return None if None in sizes else sum(size.pss_bytes for size in sizes if size is not None)
+    held = probe.together(processes)
+    return None if held is None else held.pss_bytes
 
 
 def _own_group(box: Instance) -> Path | None:

@@ -35,6 +35,8 @@ _FLOWS: Sequence[tuple[str, str, str, Mapping[str, str]]] = (
 )
 """What moved between two states: the metric, the states, and the dimensions it gets."""
 
+_HIDDEN = "memory.pss and memory.rss: this user may not look into a process of the boxes"
+
 Change = Callable[[Memory, Sequence[Instance]], bool]
 
 
@@ -143,7 +145,8 @@ def measure(bench: Bench, settings: Memory) -> Measurement:
             "idle_variation_bytes": variation,
             "host_fell_bytes": account.fell("idle"),
             "instances": n,
-        } | ({"touched_bytes": touched, "settle_s": settings.settle_s} if touched else {}),
+        } | ({"touched_bytes": touched, "settle_s": settings.settle_s} if touched else {})
+        | ({} if "pss" in held["idle"] else {"not_counted": _HIDDEN}),
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from harness.model import Frozen
@@ -44,14 +45,34 @@ def parse_rollup(text: str) -> ProcessMemory | None:
 
 
 def process_memory(pid: int) -> ProcessMemory | None:
-    """PSS and RSS of a process; None when it has ended or is not ours to read.
+    """PSS and RSS of a process; None when it has ended. Raises PermissionError where this user
+    may not look into it.
 
     Costs about 0.15 ms a process, and holds its memory lock meanwhile: not for fast sampling.
     """
     try:
         return parse_rollup(Path(f"/proc/{pid}/smaps_rollup").read_text())
-    except OSError:
+    except FileNotFoundError:
+        with suppress(ProcessLookupError):
+            os.kill(pid, 0)  # refused where it lives and is hidden (the mount option hidepid)
         return None
+    except ProcessLookupError:
+        return None
+
+
+def together(processes: Iterable[int]) -> ProcessMemory | None:
+    """PSS and RSS of several processes, of which those that have ended cost nothing.
+
+    None where this user may not look into one of them: a total with a hole in it is no total.
+    """
+    try:
+        sizes = [size for size in map(process_memory, processes) if size is not None]
+    except PermissionError:
+        return None
+    return ProcessMemory(
+        pss_bytes=sum(size.pss_bytes for size in sizes),
+        rss_bytes=sum(size.rss_bytes for size in sizes),
+    )
 
 
 def available(found: dict[str, int]) -> int:
@@ -89,24 +110,22 @@ def charged(processes: Iterable[int], groups: Sequence[Path]) -> int | None:
     """What a box is charged: its group's memory, and the PSS of its processes outside of it.
 
     `groups` are those of the box's own processes, memory's first, as `Instance.cgroups` gives
-    them. None where the group is not counted, or a process outside may not be read: a total
-    with a hole in it is no total.
+    them. None where the group is not counted, or a process outside may not be read.
     """
     held = cgroups.charge(groups[0]) if groups else None
     if held is None:
         return None
-    total, layout = held.total, cgroups.Layout.detect()
-    for pid in processes:
-        try:
-            inside = any(path.is_relative_to(groups[0]) for path in layout.groups_of(pid))
-        except OSError:
-            continue  # it has ended, and so costs nothing
-        if not inside:
-            sizes = process_memory(pid)
-            if sizes is None:
-                return None
-            total += sizes.pss_bytes
-    return total
+    layout = cgroups.Layout.detect()
+    beside = together(pid for pid in processes if not _is_inside(layout, pid, groups[0]))
+    return None if beside is None else held.total + beside.pss_bytes
+
+
+def _is_inside(layout: cgroups.Layout, pid: int, group: Path) -> bool:
+    """Whether a process is in a group or below it; one that has ended is nowhere."""
+    try:
+        return any(path.is_relative_to(group) for path in layout.groups_of(pid))
+    except OSError:
+        return False
 
 
 def swapped_pages() -> int:

@@ -58,17 +58,16 @@ class Watched:
         return series.row(self.number, deltas, pss_bytes)
 
     def pss_bytes(self) -> int | None:
-        """PSS of every process of the box; None when one of them cannot be read."""
-        found = dict.fromkeys(self.pids)
-        for pid in self.pids:
-            found |= dict.fromkeys(descendants(pid))
-        total = 0
-        for pid in found:
-            size = memory.process_memory(pid)
-            if size is None and pid in self.pids:
-                return None
-            total += 0 if size is None else size.pss_bytes
-        return total
+        """PSS of every process of the box; None when one that was told has ended, or one may not
+        be looked into."""
+        inside = (pid for root in self.pids for pid in descendants(root))
+        try:
+            sizes = {pid: memory.process_memory(pid) for pid in (*self.pids, *inside)}
+        except PermissionError:
+            return None
+        if any(sizes[pid] is None for pid in self.pids):
+            return None
+        return sum(size.pss_bytes for size in sizes.values() if size is not None)
 
 
 class Sampler:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from harness.experiments import ledger
+from harness.experiments.bench import Bench
+from harness.model import Instance, RuntimeClass
 from harness.probes import cgroups, memory
 
 ROLLUP = """5581f5a6b000-7ffc5f5ff000 ---p 00000000 00:00 0                          [rollup]
@@ -84,7 +90,37 @@ def test_processes_outside_of_the_group_are_added_once(
 
     monkeypatch.setattr(cgroups.Layout, "groups_of", groups_of)
     sizes = memory.ProcessMemory(pss_bytes=7, rss_bytes=9)
-    monkeypatch.setattr(memory, "process_memory", lambda pid: sizes)
+    held = {inside: sizes, outside: sizes, gone: None}
+    monkeypatch.setattr(memory, "process_memory", held.get)
     assert memory.charged([inside, outside, gone], [tmp_path]) == 1230 + 7
-    monkeypatch.setattr(memory, "process_memory", lambda pid: None)
+
+    def refuse(pid: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(memory, "process_memory", refuse)
+    assert memory.charged([inside], [tmp_path]) == 1230
     assert memory.charged([inside, outside], [tmp_path]) is None
+
+
+@pytest.mark.usefixtures("as_nobody")
+def test_a_process_that_may_not_be_looked_into_leaves_no_sum() -> None:
+    own = os.getpid()
+    with pytest.raises(PermissionError):
+        memory.process_memory(1)
+    assert memory.together([own]) is not None
+    assert memory.together([own, 2**22 + 1]) is not None, "that has ended, and costs nothing"
+    assert memory.together([own, 1]) is None
+
+
+@pytest.mark.usefixtures("as_nobody")
+def test_a_box_with_a_process_that_may_not_be_looked_into_has_no_pss() -> None:
+    bench = cast("Bench", SimpleNamespace(
+        runtime=SimpleNamespace(runtime_class=RuntimeClass.CONTAINER)
+    ))  # fmt: skip
+
+    def of(*pids: int) -> Mapping[str, float]:
+        box = SimpleNamespace(processes=lambda: pids, cgroups=lambda: ())
+        return ledger.read_point(bench, [cast("Instance", box)])
+
+    assert 0 < of(os.getpid())["pss"] <= of(os.getpid())["rss"]
+    assert {"pss", "rss", "charged"} & set(of(os.getpid(), 1)) == set()

@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-
 import pytest
 
 from harness.errors import NeedsRoot, RuntimeUnavailable
 from harness.rights import rights
 from runtimes.box import require_root
-
-NOBODY = 65534
-
-
-@pytest.fixture
-def as_nobody() -> Iterator[None]:
-    """Without the rights of root, as far as this process has them."""
-    if os.geteuid() != 0:
-        pytest.skip("this test gives rights up, and has none")
-    os.setresuid(NOBODY, NOBODY, 0)
-    try:
-        yield
-    finally:
-        os.setresuid(0, 0, 0)
 
 
 @pytest.mark.usefixtures("as_nobody")
