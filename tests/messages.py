@@ -24,7 +24,7 @@ from jinja2.ext import babel_extract
 
 ROOT = Path(__file__).parent.parent
 CODE = ("harness/analysis", "harness/report")
-RECORDS = "harness/probes"
+RECORDS = ("harness/probes", "harness/exchange")
 """What writes the texts that runs record and reports may translate."""
 _NO_DATE = datetime(2026, 1, 1, tzinfo=UTC)
 """A catalogue is the same whenever it is written."""
@@ -71,7 +71,7 @@ def called() -> set[str]:
 
 def literals() -> set[str]:
     """Every text that stands in the code or in a shipped scenario; messages are among them."""
-    nodes = (node for tree in _trees((*CODE, RECORDS)) for node in ast.walk(tree))
+    nodes = (node for tree in _trees((*CODE, *RECORDS)) for node in ast.walk(tree))
     found = {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
     for path in (ROOT / "scenarios").glob("*.toml"):
         found |= set(_strings(tomllib.loads(path.read_text())))

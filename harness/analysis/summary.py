@@ -20,6 +20,7 @@ import pandas as pd
 
 from harness.analysis import layers, statistics, verdicts
 from harness.analysis.frames import NOT_RUN, RunData
+from harness.analysis.language import say
 from harness.analysis.layers import Layers
 from harness.analysis.statistics import Estimate, Interval
 from harness.analysis.verdicts import Family, Judgement, Verdict
@@ -183,7 +184,7 @@ def summarise(run: RunData) -> Summary:
     whole = verdicts.family([*ranked, *p_values(run, rows)])
     return Summary(
         run=run.run,
-        title=str(scenario.get("title") or scenario.get("name") or run.run),
+        title=_title(run),
         question=str(scenario.get("question", "")),
         rows=rows,
         ready={
@@ -205,6 +206,15 @@ def summarise(run: RunData) -> Summary:
         cold=cold,
         uncached=() if cold else tuple(n for n in machines if "cache=writeback" not in n),
     )
+
+
+def _title(run: RunData) -> str:
+    """The scenario's own; that of an imported run in the reader's language."""
+    said = run.manifest.get("imported")
+    if isinstance(said, dict) and "tool" in said and "file" in said:
+        return say("Imported from {tool}: {file}", tool=said["tool"], file=said["file"])
+    scenario = run.manifest.get("scenario", {})
+    return str(scenario.get("title") or scenario.get("name") or run.run)
 
 
 def runtimes(run: RunData) -> tuple[str, ...]:

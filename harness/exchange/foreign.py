@@ -43,7 +43,8 @@ class Subject:
 
 @dataclass(frozen=True)
 class Foreign:
-    """A file of another tool. `unknown` lists what it does not tell of the measurement."""
+    """A file of another tool. `order` is a sentence on how it ran things; `unknown` lists what it
+    does not tell of the measurement."""
 
     tool: str
     version: str

@@ -27,8 +27,8 @@ from harness.exchange.foreign import (
 )
 
 ORDER = (
-    "hyperfine runs its commands one after the other: no run of one is paired with a run of "
-    "another, and what changed on the host meanwhile is in their difference"
+    "Hyperfine runs its commands one after the other: no run of one is paired with a run of "
+    "another, and what changed on the host meanwhile is in their difference."
 )
 UNKNOWN = (
     "the host, its processor and its kernel", "when it was measured (the file's own date stands)",

@@ -26,8 +26,8 @@ from harness.exchange.foreign import (
 )
 
 ORDER = (
-    "pytest-benchmark runs its tests one after the other: no round of one is paired with a "
-    "round of another, and what changed on the host meanwhile is in their difference"
+    "Pytest-benchmark runs its tests one after the other: no round of one is paired with a "
+    "round of another, and what changed on the host meanwhile is in their difference."
 )
 UNKNOWN = (
     "limits, other load and the state of caches",

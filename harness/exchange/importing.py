@@ -1,10 +1,12 @@
 """Makes a run of another tool's results, so that they can be listed, reported and compared.
 
 Such a run is marked as imported wherever it goes: its experiment is `imported`, its runtimes
-(the commands or tests) are of the class `imported`, it has no READY and no digest, and guards
-name every condition that the file does not tell. Each trial has a block of its own, because
+(the commands or tests) are of the class `imported`, it has no READY and no digest, and its manifest
+lists every condition that the file does not tell. Each trial has a block of its own, because
 nothing in it is paired. Within such a run there is therefore no ratio; between two runs, where
 the run is the unit anyway, there is.
+
+What is written down of the tool is always the same text, so that reports can translate it.
 """
 
 from __future__ import annotations
@@ -177,10 +179,9 @@ def _guards(foreign: Foreign) -> list[Mapping[str, str]]:
     version = f" {foreign.version}" if foreign.version else ""
     return [
         {"name": "imported", "value": f"{foreign.tool}{version}", "severity": "warn",
-         "text": f"Measured by {foreign.tool} and not by tarebench: there is no READY, and no "
-         f"proof of what ran. Not known: {'; '.join(foreign.unknown)}."},
-        {"name": "order", "value": "not paired", "severity": "warn",
-         "text": f"{foreign.order[:1].upper()}{foreign.order[1:]}."},
+         "text": "Measured by another tool and not by tarebench: there is no READY, and no proof "
+         "of what ran. What else is not known is said beside the values."},
+        {"name": "order", "value": "not paired", "severity": "warn", "text": foreign.order},
     ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gettext
+import json
 import re
 import string
 from io import BytesIO, StringIO
@@ -18,9 +19,11 @@ from harness.analysis import words
 from harness.analysis.claims import declared
 from harness.analysis.claims.answers import answer
 from harness.analysis.frames import load_run
-from harness.analysis.language import LANGUAGES, say, speaking, spoken
+from harness.analysis.language import LANGUAGES, recorded, say, speaking, spoken
 from harness.analysis.units import percent, plural
 from harness.errors import HarnessError, UsageError
+from harness.exchange import from_pytest_benchmark
+from harness.exchange.importing import import_file
 from harness.model import Outcome
 from harness.report import html, markdown
 from harness.report.claims import terminal
@@ -128,6 +131,21 @@ def test_no_label_of_a_report_is_left_in_english(language: str, tmp_path: Path) 
     fail = {33: (Outcome.FAILED, "no reply"), 34: (Outcome.TIMEOUT, "no READY")}
     plan = Plan(runtimes=(*QUICK, "docker,network=none"), fail=fail)
     assert lacking(language, make_run(tmp_path / "run", plan)) == []
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_nothing_of_an_imported_run_is_left_in_english(language: str, tmp_path: Path) -> None:
+    times = [0.011 + n / 1000 for n in range(8)]
+    result = {"times": times, "exit_codes": [1, *[0] * 7], "memory_usage_byte": [4096] * 8}
+    file = tmp_path / "given.json"
+    file.write_text(json.dumps({"results": [{"command": n, **result} for n in ("true", "ls")]}))
+    folder, _ = import_file(file, tmp_path / "runs")
+    assert lacking(language, folder) == []
+    stored, other = load_run(folder).manifest, from_pytest_benchmark
+    noted = [other.ORDER, *other.UNKNOWN, *(guard["text"] for guard in stored["guards"])]
+    noted += [stored["imported"]["order"], *stored["imported"]["unknown"]]
+    with speaking(language):
+        assert [text for text in noted if recorded(text) == text] == []
 
 
 @pytest.mark.parametrize("language", OTHERS)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from harness.analysis import statistics
 from harness.analysis.frames import RunData
+from harness.analysis.language import later, recorded, say, strung
 from harness.analysis.sentences import Sentence
 from harness.analysis.summary import RuntimeRow, Summary
 from harness.analysis.units import MISSING, plural, quantity, span
@@ -18,7 +19,7 @@ from harness.report.section import Exhibit, Section
 from harness.report.style import Subject
 from harness.report.tables import Table
 
-_METRICS = (("imported.wall", "Time"), ("imported.memory", "Most memory"))
+_METRICS = (("imported.wall", later("Time")), ("imported.memory", later("Most memory")))
 _NAME = 20
 """Characters of a command that stand beside a row of a chart; the table has the whole."""
 
@@ -28,8 +29,9 @@ def make(run: RunData, summary: Summary) -> Section | None:
     said = run.manifest.get("imported")
     if not isinstance(said, dict):
         return None
-    tool = str(said.get("tool", "another tool"))
-    order = str(said.get("order", ""))
+    tool = str(said.get("tool") or say("another tool"))
+    order = recorded(str(said.get("order", "")))
+    unknown = [recorded(str(each)) for each in said.get("unknown", ())]
     exhibits = [
         Exhibit(f"imported_{metric.partition('.')[2]}", heading, _chart(run, summary, metric),
                 _table(run, summary, metric, heading))
@@ -38,20 +40,22 @@ def make(run: RunData, summary: Summary) -> Section | None:
     ]  # fmt: skip
     return Section(
         name="imported",
-        title=f"What did {tool} measure?",
-        link="Imported",
-        notes=(f"{order[:1].upper()}{order[1:]}.",) if order else (),
+        title=say("What did {tool} measure?", tool=tool),
+        link=later("Imported"),
+        notes=(order,) if order else (),
         exhibits=tuple(exhibits),
         answers=(
             Sentence(
                 "imported",
-                f"These values were measured by {tool}, not by tarebench: "
-                f"{plural(len(summary.rows), 'row')}, and nothing is concluded from one beside "
-                "another.",
-                f"Not known: {'; '.join(map(str, said.get('unknown', ())))}.",
+                say(
+                    "These values were measured by {tool}, not by tarebench: {rows}, and nothing "
+                    "is concluded from one beside another.",
+                    tool=tool, rows=plural(len(summary.rows), "row"),
+                ),
+                say("Not known: {unknown}.", unknown=say("; ").join(unknown)),
             ),
         ),
-    )
+    )  # fmt: skip
 
 
 def _chart(run: RunData, summary: Summary, metric: str) -> Chart | None:
@@ -63,10 +67,11 @@ def _chart(run: RunData, summary: Summary, metric: str) -> Chart | None:
         look = Subject(_short(row.runtime), row.runtime_class, row.accel, row.emulated)
         rows.append(DotRow(look, tuple(values), (), estimate))
         whole.append(DotRow(subject(row), tuple(values), (), estimate))
-    axis = "one point a run of the command, logarithmic scale"
+    axis = say("one point a run of the command, logarithmic scale")
     name = metric.replace(".", "-")
     made = dots(name, DotPlot(tuple(rows), unit, axis), "")
-    alt = f"Values by command or test, one point a run. Medians: {', '.join(told)}."
+    title = say("Values by command or test, one point a run")
+    alt = say("{title}. Medians: {medians}.", title=title, medians=strung(told))
     return render(name, alt, made[2], DotPlot(tuple(whole), unit, axis).numbers) if made else None
 
 
@@ -87,16 +92,17 @@ def _table(run: RunData, summary: Summary, metric: str, heading: str) -> Table:
                 str(failed) if failed else MISSING,
             )
         )
-    headings = ("What", "Median", "95 % interval", "Fastest to slowest", "Good runs", "Failed")
-    if unit == "bytes":
-        headings = (*headings[:3], "Least to most", *headings[4:])
-    return Table(f"{heading}, as imported", headings, tuple(found))
+    reach = later("Least to most") if unit == "bytes" else later("Fastest to slowest")
+    headings = ("What", "Median", "95 % interval", reach, later("Good runs"), "Failed")
+    caption = say("{heading}, as imported", heading=say(heading))
+    return Table(caption, headings, tuple(found))
 
 
 def _reach(values: pd.Series[float], unit: str) -> str:
     if len(values) == 0:
         return MISSING
-    return f"{quantity(float(values.min()), unit)} to {quantity(float(values.max()), unit)}"
+    low, high = quantity(float(values.min()), unit), quantity(float(values.max()), unit)
+    return say("{low} to {high}", low=low, high=high)
 
 
 def _measured(
