@@ -15,7 +15,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.analysis.frames import ABOUT, CONTRACT, EXTRA, SAMPLES, About, RunData
+from harness.analysis.frames import CONTRACT, EXTRA, SAMPLES, RunData
+from harness.analysis.journals import ABOUT, About
 from harness.errors import HarnessError
 
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')

@@ -17,9 +17,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -27,7 +26,7 @@ import pyarrow as pa
 
 from harness.analysis import embedded, journals, manifests, told
 from harness.analysis.derived import with_derived
-from harness.analysis.journals import NOT_RUN, WARMUP, Fingerprint
+from harness.analysis.journals import NOT_RUN, WARMUP, Fingerprint, about
 from harness.analysis.rows import (
     NUMBERS,
     WALL,
@@ -60,9 +59,6 @@ __all__ = [
 ]  # fmt: skip
 
 SAMPLES = "samples.parquet"
-
-ABOUT = b"tarebench.run"
-"""Metadata of `samples.parquet`: the notes of the run, and the journal that it was made of."""
 
 _AT_ONCE = 4
 _EAGER = 200_000
@@ -483,18 +479,3 @@ def _opened(source: Path | bytes, path: Path) -> Parquet:
     if isinstance(source, bytes):
         embedded.check_size(table.length, table.unpacked_bytes, path)
     return table
-
-
-class About(NamedTuple):
-    """What `samples.parquet` says of itself."""
-
-    notes: tuple[str, ...] = ()
-    journal: Fingerprint | None = None
-
-
-def about(table: Parquet) -> About:
-    """What the file says of itself; nothing where it says nothing that can be read."""
-    try:
-        return msgspec.json.decode(table.metadata.get(ABOUT, b"{}"), type=About)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return About()

@@ -18,13 +18,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from harness.analysis.rows import WALL, Rows, Table
+from harness.analysis.rows import WALL, Parquet, Rows, Table
 from harness.analysis.told import encode
 from harness.errors import brief
 from harness.model import Outcome, Trial, TrialRecord
 
 WARMUP = "warmup"
 NOT_RUN = "not run"
+ABOUT = b"tarebench.run"
+"""Metadata of `samples.parquet`: the notes of the run, and the journal that it was made of."""
 
 LONGEST_LINE = 64 * 1024 * 1024
 """A record of a trial with a hundred thousand samples is a tenth of this."""
@@ -52,6 +54,21 @@ class Fingerprint(NamedTuple):
             while piece := file.read(1 << 22):
                 found = found.after(piece)
         return found
+
+
+class About(NamedTuple):
+    """What `samples.parquet` says of itself."""
+
+    notes: tuple[str, ...] = ()
+    journal: Fingerprint | None = None
+
+
+def about(table: Parquet) -> About:
+    """What the file says of itself; nothing where it says nothing that can be read."""
+    try:
+        return msgspec.json.decode(table.metadata.get(ABOUT, b"{}"), type=About)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return About()
 
 
 class Reader:
