@@ -356,8 +356,8 @@ def _ignore_stop_signals() -> None:
 
 def make_report(folder: Path, drawn: bool = True) -> None:
     """Let a child process write samples, and charts and report if they are to be drawn."""
-    more = () if drawn else ("--data",)
+    writer = "harness.report" if drawn else "harness.analysis.storing"
     run(
-        [sys.executable, "-m", "harness.report", str(folder), *more],
+        [sys.executable, "-m", writer, str(folder)],
         timeout_s=_REPORT_TIMEOUT_S, hint=f"tarebench report {folder} tries again",
     )  # fmt: skip

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.analysis import timeseries
-from harness.analysis.export import harmless_name, write_samples, write_whole
-from harness.analysis.frames import RunData, load_run
+from harness.analysis.export import harmless_name, write_whole
+from harness.analysis.frames import RunData
 from harness.analysis.language import speaking
+from harness.analysis.storing import store_data
 from harness.errors import UsageError
 from harness.report import audit, html, markdown
 from harness.report.charts import begun
@@ -66,14 +66,6 @@ def _draw(one: View) -> None:
     for chart in one.section_charts[1::2]:
         _ = chart.wide, chart.narrow
     last()
-
-
-def store_data(folder: Path) -> RunData:
-    """Write `samples.parquet` and the time series into a run folder; returns the run."""
-    run = load_run(folder)
-    write_samples(run, folder)
-    timeseries.store(folder, run.run, complete=run.manifest.get("outcome") == "complete")
-    return run
 
 
 def build_folder(folder: Path) -> Path:
