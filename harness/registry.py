@@ -19,8 +19,10 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import itertools
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
@@ -52,7 +54,7 @@ CLASSES: Mapping[str, RuntimeClass] = {
 
 def names() -> Sequence[str]:
     """Every registered runtime's name, hidden ones too, sorted."""
-    return sorted({point.name for point in entry_points(group=RUNTIMES_GROUP)})
+    return sorted(_points(RUNTIMES_GROUP))
 
 
 def expand(given: Iterable[str]) -> list[str]:
@@ -212,9 +214,8 @@ def create(text: str, context: Context) -> Runtime:
 
 def cleaners() -> Mapping[str, Cleaner]:
     """What can find and remove each kind of thing that runtimes write into the inventory."""
-    return {
-        point.name: cast("Cleaner", point.load()) for point in entry_points(group=CLEANERS_GROUP)
-    }
+    found = _points(CLEANERS_GROUP)
+    return {name: cast("Cleaner", point.load()) for name, point in found.items()}
 
 
 def _label(given: dict[str, str]) -> dict[str, str]:
@@ -229,8 +230,20 @@ def _label(given: dict[str, str]) -> dict[str, str]:
     return {LABEL: value}
 
 
+def _points(group: str) -> Mapping[str, EntryPoint]:
+    """The entry points of a group by name; each command asks for them dozens of times."""
+    return _read(group, tuple(sys.path))
+
+
+@functools.cache
+def _read(group: str, path: tuple[str, ...]) -> Mapping[str, EntryPoint]:
+    """From the metadata of every distribution on this `sys.path`."""
+    del path
+    return {point.name: point for point in entry_points(group=group)}
+
+
 def _point(group: str, name: str) -> EntryPoint:
-    points = {point.name: point for point in entry_points(group=group)}
+    points = _points(group)
     if name not in points:
         shown = [known for known in sorted(points) if known not in HIDDEN]
         near = difflib.get_close_matches(name, [*shown, EVERY], 1)
