@@ -170,7 +170,7 @@ def _combination(run: RunData, every: Rungs, weights: Mapping[str, int]) -> Esti
     factors: Sequence[int] = tuple(weights.values())
 
     def weighted(*values: Floats, axis: int = -1) -> Floats:
-        medians = (np.median(each, axis=axis) for each in values)
+        medians = (statistics.median_of(each, axis) for each in values)
         total = sum(f * m for f, m in zip(factors, medians, strict=True))
         return np.asarray(np.round(total, _DECIMALS))
 

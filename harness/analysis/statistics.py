@@ -18,6 +18,7 @@ Bonferroni's inequality for simultaneous intervals (Dunn, JASA 56 (1961) 52-64).
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -339,22 +340,45 @@ def _bootstrap(
     if max(map(len, data)) > large.MANY:
         level = _expanded(confidence, min(map(len, data)))
         return Interval(*large.ends(data, statistic, level, seed, paired=paired), confidence)
-    low, high = bounds(data, statistic, confidence, seed, paired=paired)
-    return Interval(float(low), float(high), confidence)
+    values = tuple(each.tobytes() for each in data)
+    low, high = _ends(values, statistic, confidence, seed, paired, RESAMPLES)
+    return Interval(low, high, confidence)
+
+
+@functools.lru_cache(maxsize=4096)
+def _ends(
+    values: tuple[bytes, ...],
+    statistic: Callable[..., Floats],
+    confidence: float,
+    seed: int,
+    paired: bool,
+    resamples: int,
+) -> tuple[float, float]:
+    """`bounds` of these blocks. The draws are seeded, and a report asks for the same interval
+    again for its sentence, its chart and its table."""
+    data = tuple(np.frombuffer(each, dtype=np.float64) for each in values)
+    low, high = bounds(data, statistic, confidence, seed, paired=paired, resamples=resamples)
+    return float(low), float(high)
 
 
 def median_of(a: Floats, axis: int = -1) -> Floats:
-    """The median along an axis."""
-    return np.asarray(np.median(a, axis=axis))
+    """The median along an axis, of values that are numbers.
+
+    All is put in order, which of so few numpy does three times as fast as it finds their middle;
+    the medians are the same to the last bit.
+    """
+    ordered, n = np.sort(a, axis=axis), np.shape(a)[axis]
+    lower, upper = (np.take(ordered, place, axis=axis) for place in ((n - 1) // 2, n // 2))
+    return np.asarray(lower if n % 2 else (lower + upper) / 2)
 
 
 def ratio_of_medians(a: Floats, b: Floats, axis: int = -1) -> Floats:
     """The median of one over that of another along an axis."""
-    return np.asarray(np.median(a, axis=axis) / np.median(b, axis=axis))
+    return np.asarray(median_of(a, axis) / median_of(b, axis))
 
 
 def _difference_of_medians(a: Floats, b: Floats, axis: int = -1) -> Floats:
-    return np.asarray(np.median(a, axis=axis) - np.median(b, axis=axis))
+    return np.asarray(median_of(a, axis) - median_of(b, axis))
 
 
 def _expanded(confidence: float, n: int) -> float:
