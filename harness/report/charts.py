@@ -87,10 +87,12 @@ class Chart:
 
     def save(self, folder: Path) -> None:
         """Write NAME.svg, NAME-narrow.svg, NAME.png and NAME.csv, as a report shows them."""
+        with settings():
+            drawn = self.draw(WIDE)
+            vars(self)["wide"] = image(drawn, "svg")  # what the page shows too, drawn once
+            write_whole(folder / f"{self.name}.png", image(drawn, "png"))
         write_whole(folder / f"{self.name}.svg", self.wide)
         write_whole(folder / f"{self.name}-narrow.svg", self.narrow)
-        with settings():
-            write_whole(folder / f"{self.name}.png", image(self.draw(WIDE), "png"))
         write_whole(folder / f"{self.name}.csv", self.numbers.csv())
 
     def publish(self, folder: Path, conditions: Conditions) -> None:
