@@ -28,7 +28,7 @@ from tests.lab import Lab
 pytestmark = pytest.mark.contract
 
 _AT_ONCE = 2
-_SOME = 20
+_SOME = 10
 _SLOW_TIMEOUT_S = 1800
 
 
@@ -63,7 +63,7 @@ def test_kill_from_outside_is_a_failed_record_and_the_run_goes_on(
         for number in range(len(subject.box.processes())):
             with monkeypatch.context() as patch:
                 kill_when_a_job_speaks(patch, number)
-                attempt("echo begun; exec sleep 20", number)
+                attempt("echo begun; exec sleep 3", number)  # a box may bear it to its end
         attempt("echo whole", number + 1)
     *killed, last = records(tmp_path)
     assert killed[0].outcome is Outcome.FAILED
@@ -109,9 +109,9 @@ def kill_when_a_job_speaks(patch: pytest.MonkeyPatch, number: int) -> None:
 )
 def test_launches_leak_nothing(subject: Subject, lab: Lab, launches: int) -> None:
     if subject.is_machine:  # each boots a kernel
-        launches = 4 if launches == _SOME else min(launches, 50)
+        launches = _AT_ONCE if launches == _SOME else min(launches, 50)
     elif not subject.is_plain and launches == _SOME:
-        launches = 8  # as many kinds of things are left by the plain form
+        launches = 6  # as many kinds of things are left by the plain form
 
     def launch(_: int) -> None:
         with lab.instance(subject.name, GIVEN) as box:
