@@ -17,7 +17,9 @@ from pathlib import Path
 
 from harness.analysis.export import to_csv
 from harness.analysis.frames import load_run
+from harness.inventory import dead_inventories, left_over
 from harness.probes.cgroups import Layout
+from harness.report import build
 
 PROGRAM = str(Path(sys.executable).with_name("tarebench"))
 TIME_LIMIT_S = 240.0
@@ -87,6 +89,17 @@ class Place:
     def rows(self, run: Path) -> Sequence[Mapping[str, str]]:
         """The run's rows, as `export --to csv` writes them."""
         return list(csv.DictReader(io.StringIO(to_csv(load_run(run)).decode())))
+
+    def told(self, run: Path) -> str:
+        """The words and tables of the run's report, in Markdown: no chart is drawn for it."""
+        out = self.folder / f"{run.name}.md"
+        build([load_run(run)], out, format="md")
+        return out.read_text()
+
+    def to_clean(self) -> Sequence[str]:
+        """What `tarebench clean --dry-run` would list, without another command."""
+        with dead_inventories(self.folder / "state" / "inventory") as files:
+            return [f"{entry.kind} {entry.name}" for file in files for entry in left_over(file)]
 
     def tokens(self) -> set[str]:
         """What names the things of the runs that are on our inventory."""

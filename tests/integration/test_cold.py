@@ -17,7 +17,7 @@ pytestmark = [
 
 
 def test_cold_starts_read_from_the_device_and_say_so(tmp_path: Path) -> None:
-    place, out = Place(tmp_path, drawn=True), tmp_path / "run"
+    place, out = Place(tmp_path), tmp_path / "run"
     said = place.tarebench("run", "cold", "--runtime", "chroot", "--runtime", "fake",
                            "--repeat", "1", "--out", out)  # fmt: skip
     rows = place.rows(out)
@@ -39,5 +39,5 @@ def test_cold_starts_read_from_the_device_and_say_so(tmp_path: Path) -> None:
     )
     fakes = {row["reason"] for row in rows if row["runtime"] == "fake"}
     assert "fake does not tell which files its launches read" in fakes
-    assert "All starts here are cold" in (out / "report.html").read_text()
+    assert "All starts here are cold" in place.told(out)
     assert "ready, cold" in said.err
