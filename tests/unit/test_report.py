@@ -16,9 +16,11 @@ from urllib.parse import unquote
 import pytest
 
 from harness.analysis.frames import load_all, load_run
+from harness.analysis.storing import main
 from harness.errors import UsageError
 from harness.model import Outcome
-from harness.report import build, build_folder
+from harness.report import build, build_folder, markdown
+from harness.report.view import view
 from tests.synthetic import QUICK, Plan, make_run
 
 HOSTILE = """<script>alert("x")</script><img src=https://evil.example/x.png onerror=y> | `z` ]]>"""
@@ -177,8 +179,9 @@ def test_the_page_is_the_run(folder: Path) -> None:
 
 
 def test_a_page_of_two_runs_is_refused_as_one(tmp_path: Path) -> None:
-    run = load_run(make_run(tmp_path / "run", Plan(runtimes=("bare", "crun"), blocks=2)))
-    build([run, run], tmp_path / "two.html", tmp_path / "charts")
+    plan = Plan(runtimes=("bare", "crun"), blocks=2, memory=False)
+    run = load_run(make_run(tmp_path / "run", plan))
+    build([run, run], tmp_path / "two.html")
     Page((tmp_path / "two.html").read_text())
     with pytest.raises(UsageError, match="2 runs"):
         load_run(tmp_path / "two.html")
@@ -216,9 +219,8 @@ def test_the_same_run_gives_the_same_page(folder: Path, tmp_path: Path) -> None:
     ids=["nothing ran", "cut off", "one block", "bare alone", "all failed", "kvm"],
 )
 def test_awkward_runs_have_a_report_too(plan: Plan, tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "run", plan)
-    build_folder(folder)
-    words = Page((folder / "report.html").read_text()).words
+    build([load_run(make_run(tmp_path / "run", plan))], tmp_path / "report.html")
+    words = Page((tmp_path / "report.html").read_text()).words
     assert "What does the box cost?" in words
     assert "nan" not in re.findall(r"[a-z]+", words)
     if plan.stop_after is not None:
@@ -231,12 +233,14 @@ def test_optional_parts_of_a_manifest_may_be_missing(tmp_path: Path) -> None:
     kept = {key: run.manifest[key] for key in ("schema", "run", "plan", "scenario")}
     bare = type(run)(run.run, kept, run.trials, run.samples)
     build([bare], tmp_path / "r.html")
-    build([bare], tmp_path / "r.md", format="md")
+    build([bare], tmp_path / "r.md", tmp_path / "charts", "md")
+    linked = re.findall(r"\]\((charts/[^)]*)\)", (tmp_path / "r.md").read_text())
+    assert linked
+    assert all((tmp_path / link).is_file() for link in linked)
 
 
-def test_markdown_shows_hostile_text_harmlessly(folder: Path, tmp_path: Path) -> None:
-    build([load_run(folder)], tmp_path / "r.md", tmp_path / "charts", "md")
-    text = (tmp_path / "r.md").read_text()
+def test_markdown_shows_hostile_text_harmlessly(folder: Path) -> None:
+    text = markdown.render([view(load_run(folder))], ["charts"])
     assert "**crun is ready in" in text
     assert "![Time from request to READY" in text
     assert "](charts/startup.svg)" in text
@@ -253,13 +257,30 @@ def test_unknown_format_and_no_run_are_refused(folder: Path, tmp_path: Path) -> 
         build([], tmp_path / "r.html")
 
 
-def test_the_module_reports_a_folder_and_refuses_others(tmp_path: Path) -> None:
-    make_run(tmp_path / "run", Plan(runtimes=("bare",), blocks=2))
-    argv = [sys.executable, "-m", "harness.report"]
-    done = subprocess.run([*argv, str(tmp_path / "run")], capture_output=True, text=True)
+@pytest.mark.parametrize("module", ["harness.report", "harness.analysis.storing"])
+def test_a_module_writes_into_a_folder_as_a_run_s_end_does(tmp_path: Path, module: str) -> None:
+    folder = make_run(tmp_path / "run", Plan(runtimes=("bare",), blocks=2))
+    argv = [sys.executable, "-m", module, str(folder)]
+    done = subprocess.run(argv, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert (tmp_path / "run" / "report.html").is_file()
-    bad = subprocess.run([*argv, str(tmp_path)], capture_output=True, text=True)
-    assert bad.returncode == 2
-    assert "is not a run" in bad.stderr
-    assert "Traceback" not in bad.stderr
+    assert (folder / "samples.parquet").is_file()
+    assert (folder / "report.html").is_file() == (module == "harness.report")
+
+
+def test_storing_data_loads_nothing_that_draws_or_judges() -> None:
+    code = (
+        "import sys, harness.analysis.storing; "
+        "print({'matplotlib', 'scipy', 'jinja2', 'harness.report'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_what_is_no_run_is_refused_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path)], build_folder) == 2
+    said = capsys.readouterr()
+    assert "is not a run" in said.err
+    assert said.out == ""
+    assert main([]) == 2
