@@ -72,7 +72,7 @@ def without_linux(code: str, *arguments: str, cwd: Path) -> subprocess.Completed
     """Run code in a Python that has not what Linux alone has."""
     return subprocess.run(
         [sys.executable, "-c", WITHOUT_LINUX + code, *arguments],
-        capture_output=True, text=True, timeout=240, cwd=cwd, check=False,
+        capture_output=True, text=True, timeout=280, cwd=cwd, check=False,
     )  # fmt: skip
 
 
