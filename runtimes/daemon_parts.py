@@ -159,6 +159,20 @@ def parent_of(pid: int) -> int:
     return _stat(pid, 1)
 
 
+def collect_orphans() -> None:
+    """Collect children that have ended and that nobody holds: whoever started them ended first.
+
+    What we start leads a process group of its own, or is in ours; an orphan does neither. It is
+    our first thread's to collect; where the kernel lists no children, it stays until we end.
+    """
+    ours, us = os.getpgrp(), os.getpid()
+    listed = Path(f"/proc/{us}/task/{us}/children")
+    for pid in map(int, listed.read_text().split() if listed.exists() else ()):
+        with contextlib.suppress(ProcessLookupError):  # another thread has just collected it
+            if os.getpgid(pid) not in (pid, ours):
+                reap(pid)
+
+
 def session_of(pid: int) -> int:
     """The session's number, which a zombie keeps; 0 for a process that has gone."""
     return _stat(pid, 3)

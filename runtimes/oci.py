@@ -50,6 +50,7 @@ from runtimes.box import (
     listen,
     require_root,
 )
+from runtimes.daemon_parts import collect_orphans
 from runtimes.grouped import ALL_LIMITS
 from runtimes.mounts import UPPER, OnLayers, PrivateMounts, fresh_layer, hide_unified
 from runtimes.privileges import CAPABILITIES, DENIED_CALLS, DEVICES, SECCOMP
@@ -175,6 +176,7 @@ class Oci(OnLayers):
             ending.exit(agent, marks)
             stack.close()
             marks.stamp(Mark.REMOVED)
+            collect_orphans()  # crun leaves a child that it does not wait for
 
     @contextlib.contextmanager
     def checkpointable(self, spec: InstanceSpec) -> Iterator[checkpoint.Container]:

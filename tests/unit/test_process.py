@@ -162,5 +162,24 @@ def test_spawned_process_is_out_of_reach_of_our_terminal() -> None:
         assert os.getpgid(shared.pid) == os.getpgid(0)
 
 
+def test_orphans_are_collected_and_what_is_held_is_not() -> None:
+    """In a process of its own, because all orphans come to it."""
+    code = (
+        "import os\n"
+        "from harness.process import become_subreaper, spawn, wait_pidfd\n"
+        "from runtimes.daemon_parts import collect_orphans\n"
+        "become_subreaper()\n"
+        "held = spawn(['/bin/true'])\n"
+        "beside = spawn(['/bin/true'], new_group=False)\n"
+        "wait_pidfd(held.pidfd, 60), wait_pidfd(beside.pidfd, 60)\n"
+        "spawn(['/bin/sh', '-c', 'true & exec true']).wait()\n"
+        "while collect_orphans() or len(open('/proc/self/task/%d/children' % os.getpid())"
+        ".read().split()) > 2:\n"
+        "    pass\n"
+        "print(held.wait(), beside.wait())\n"
+    )
+    assert run([sys.executable, "-c", code], timeout_s=60).stdout == b"0 0\n"
+
+
 def test_reaping_what_is_not_ours_does_nothing() -> None:
     reap(1)
