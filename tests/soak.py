@@ -2,8 +2,8 @@
 
 `python -m tests.soak [--minutes 120] [--trials 5000]`, or `make soak`. One real run of many
 small trials is started as a user starts it. While it lasts, the memory and the descriptors of its
-two processes, the harness and its sampler, are read every second. At the end its journal, its
-report and the host are looked at, and the slopes are printed with their intervals.
+two processes, the harness and its sampler, are read four times a second. At the end its journal,
+its report and the host are looked at, and the slopes are printed with their intervals.
 
 Readings that follow each other are alike, so a slope is fitted to one value of each batch (batch
 means, as for simulations) after a beginning in which caches fill; its interval is Student's. What
@@ -52,14 +52,18 @@ hz = 2
 [experiments.startup]
 regime = "warm"
 """
-EVERY_S = 1.0
+EVERY_S = 0.25
+"""Often enough that in each batch some readings fall between two trials."""
 BEGINNING = 0.2
 BATCHES = 20
-MOST_BYTES_A_TRIAL = 16 * 1024
-"""The runner keeps each trial's record, of a few KiB, for its rules of stopping and the tables at
-the end: that much is memory put to use. Growth above this is a leak."""
+MOST_BYTES_A_TRIAL = 512
+"""The runner keeps doubles of a trial, some ten bytes each, and no record. What is above that is
+how an allocator's pages lie, and what a few hundred trials cannot tell from nothing; a record that
+is kept is some KiB."""
 MOST_DESCRIPTORS = 1.0
-"""Over the whole soak, by the interval's upper end."""
+"""Over the whole soak, by the interval's upper end. So of children."""
+FEW = 8
+"""Batches of what is there for a moment between two trials: each is long enough to have seen it."""
 _GRACE_S = 900.0
 
 
@@ -105,6 +109,7 @@ class Reading:
     memory_bytes: int
     descriptors: int
     journal_bytes: int
+    children: int = 0
 
 
 def of_trials(readings: Sequence[Reading]) -> Sequence[Reading]:
@@ -117,20 +122,21 @@ def slope(
     times: Sequence[float],
     values: Sequence[float],
     of_batch: Callable[[Sequence[float]], float] = statistics.median,
+    batches: int = BATCHES,
 ) -> Slope:
     """The slope of a series after its beginning, as growth over that time. Raises ValueError for
     fewer readings than two a batch."""
     first = int(len(times) * BEGINNING)
     times, values = times[first:], values[first:]
-    size = len(times) // BATCHES
+    size = len(times) // batches
     if size < 2:
-        raise ValueError(f"{len(times)} readings are too few for {BATCHES} batches")
-    cuts = [slice(i * size, (i + 1) * size) for i in range(BATCHES)]
+        raise ValueError(f"{len(times)} readings are too few for {batches} batches")
+    cuts = [slice(i * size, (i + 1) * size) for i in range(batches)]
     x = [statistics.fmean(times[cut]) for cut in cuts]
     y = [of_batch(values[cut]) for cut in cuts]
     fit = stats.linregress(x, y)
     error = float(fit.stderr) if len(set(y)) > 1 else 0.0  # of what never changes it is no number
-    wide = float(stats.t.ppf(0.975, BATCHES - 2)) * error
+    wide = float(stats.t.ppf(0.975, batches - 2)) * error
     span = times[-1] - times[0]
     grown = float(fit.slope)
     ends = ((grown - wide) * span, (grown + wide) * span)
@@ -164,7 +170,8 @@ def soak(minutes: float, wanted: int, folder: Path) -> Soaked:
     readings = of_trials(readings)
     times = [each.second for each in readings]
     held = slope(times, [each.memory_bytes for each in readings])
-    opened = slope(times, [each.descriptors for each in readings], min)  # between two trials
+    opened = slope(times, [each.descriptors for each in readings], min, FEW)
+    children = slope(times, [each.children for each in readings], min, FEW)
     trials = len(records)
     if trials < wanted:
         faults.append(f"only {trials} of {wanted} trials")
@@ -172,6 +179,8 @@ def soak(minutes: float, wanted: int, folder: Path) -> Soaked:
         faults.append("the harness's memory grows")
     if opened.high > MOST_DESCRIPTORS:
         faults.append("the harness's descriptors grow")
+    if children.high > MOST_DESCRIPTORS:
+        faults.append(f"children that have ended are not collected: {children}")
     return Soaked(trials, (time.monotonic() - begin) / 60, held, opened, faults)
 
 
@@ -183,7 +192,7 @@ def available() -> Sequence[str]:
 
 
 def watched(process: subprocess.Popen[bytes], run: Path, limit_s: float) -> Sequence[Reading]:
-    """The run's processes, read every second until it ends. Raises TimeoutError if it does not."""
+    """The run's processes, read until it ends. Raises TimeoutError if it does not."""
     found = list[Reading]()
     begin = time.monotonic()
     ended = os.pidfd_open(process.pid)
@@ -200,7 +209,8 @@ def watched(process: subprocess.Popen[bytes], run: Path, limit_s: float) -> Sequ
                 journal_bytes = (run / JOURNAL).stat().st_size
                 sizes = [resident_bytes(pid) for pid in both]
                 counts = [len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in both]
-                found.append(Reading(second, sum(sizes), sum(counts), journal_bytes))
+                children = len(children_of(process.pid))
+                found.append(Reading(second, sum(sizes), sum(counts), journal_bytes, children))
     finally:
         os.close(ended)
     process.wait()
