@@ -19,7 +19,6 @@ Bonferroni's inequality for simultaneous intervals (Dunn, JASA 56 (1961) 52-64).
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -301,23 +300,13 @@ def _permuted(order: Floats, found: Floats) -> float:
     """The p of Spearman's rho where the usual approximation is too bold, as with ties it is:
     the ranks in every order, or in very many."""
     first, second = (np.asarray(stats.rankdata(each)) for each in (order, found))
-    first, second = first - first.mean(), second - second.mean()
-    orders, are_all = _orders(len(found), RESAMPLES)
-    observed, others = second @ first, second[orders] @ first
-    near = 1e-9 * abs(observed)
-    rarer = min((others <= observed + near).sum(), (others >= observed - near).sum())
-    seen = 0 if are_all else 1  # the order that was seen is among all, and is added to some
-    return float(min(1.0, 2 * (rarer + seen) / (len(orders) + seen)))
-
-
-@functools.cache
-def _orders(n: int, most: int) -> tuple[npt.NDArray[np.int64], bool]:
-    """Every order of n things, or where there are more than `most` so many of them, drawn; and
-    whether it is every one. A run has hundreds of series of the same length."""
-    if math.factorial(n) <= most:
-        return np.array(list(itertools.permutations(range(n)))), True
-    each = np.tile(np.arange(n), (most, 1))
-    return np.random.default_rng(0).permuted(each, axis=1), False
+    centred = first - first.mean()
+    test: Any = stats.permutation_test(
+        (second - second.mean(),), lambda ranks, axis: np.sum(ranks * centred, axis=axis),
+        permutation_type="pairings", vectorized=True, n_resamples=RESAMPLES,
+        rng=np.random.default_rng(0),
+    )  # fmt: skip
+    return float(test.pvalue)
 
 
 def _floats(values: pd.Series[float]) -> Floats:
