@@ -19,6 +19,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -328,13 +329,14 @@ class Agent:
             elif frame.type == b"OPEN":
                 _add_opened(opened, frame)
             else:
-                if started_ns == frame.arrived_ns and self._shares_clock:
-                    # Both were read in one breath: this host's thread was late for the start. How
-                    # long it took the agent knows, whose clock is ours; not more than all of it.
-                    took_ns = answers.number(answers.pairs(frame.payload), "duration_ns")
-                    started_ns = max(asked_ns, frame.arrived_ns - took_ns)
                 ends = (started_ns, frame.arrived_ns)
-                return answers.completed(frame.payload, ends, out, err, tuple(sorted(opened)))
+                done = answers.completed(frame.payload, ends, out, err, tuple(sorted(opened)))
+                if started_ns < done.ended_ns or not self._shares_clock:
+                    return done
+                # Both were read in one breath: this host's thread was late for the start. How long
+                # it took the agent knows, whose clock is ours; but not more than there was.
+                began_ns = max(asked_ns, done.ended_ns - round(done.duration_s * 1e9))
+                return replace(done, started_ns=began_ns)
 
     def serve(self, service: Service) -> Served:
         """Start a service that stays, and wait for its first answer.

@@ -33,8 +33,13 @@ def apart(work: Callable[[], Found], rows: int) -> Callable[[], Found]:
     system = multiprocessing.get_context("fork")
     here, there = system.Pipe(duplex=False)
     process = system.Process(target=_answer, args=(there, here, work), daemon=True)
-    process.start()
-    there.close()
+    try:
+        process.start()
+    except OSError:  # no room for one more
+        here.close()
+        return cache(work)
+    finally:
+        there.close()
 
     def result() -> Found:
         try:

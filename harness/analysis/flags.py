@@ -12,8 +12,8 @@ false-discovery rate over all series of the run, and each must be large enough t
   and the rest does not drift. The block that was discarded before is shown beside the measured
   ones (`discarded`), never used.
 
-Of a series of very many blocks every second, third, ... is looked at, so that about three thousand
-are: what matters here is seen in them, and the report of a million trials waits for no more.
+Of a series of more than three thousand blocks every second, third, ... is looked at, so that at
+most so many are: what matters is seen in them, and the report of a million trials is not held up.
 """
 
 from __future__ import annotations
@@ -43,9 +43,8 @@ _FALSE_FLAGS = 0.05
 _FIRST = 5
 """The blocks that may be a warm-up: a fifth of all, at least three, at most so many."""
 
-
 _MOST = 3000
-"""Of more blocks of a series than this, so many are looked at, evenly spaced."""
+"""Blocks of a series that are looked at, evenly spaced where there are more."""
 
 
 class Kind(StrEnum):
@@ -141,12 +140,11 @@ def _looked_at(
     series: Series, values: pd.Series[float]
 ) -> Iterator[tuple[Kind, float, Flag | None]]:
     """Each test that this series allows: its p, and the flag if it also matters."""
-    unit = series.unit
+    unit, some = series.unit, _thinned(values)
 
     def flag(kind: Kind, p: float, text: str) -> Flag:
         return Flag(kind, series.runtime, series.metric, series.dimensions, len(some), p, text)
 
-    some = _thinned(values)
     two = modes.two_modes(np.asarray(some, dtype=np.float64), 1 + MATTERS)
     if two is not None:
         text = say(

@@ -29,9 +29,9 @@ from harness.report.style import (
 
 Point = TypeVar("Point")
 
-MOST = 200
+MOST = 500
 """Points of one row that are drawn at most; the box and the median are always of all."""
-MOST_STROKES = 100
+MOST_STROKES = 200
 """The same where a chart has very many rows."""
 
 _MANY, _FEWEST = 60, 5

@@ -26,7 +26,7 @@ from harness.report.style import (
 
 Floats = npt.NDArray[np.float64]
 
-MOST = 500
+MOST = 1000
 """Steps of one curve that are drawn at most."""
 
 _CURVES_IN, _PANEL_IN, _LEAST_PANEL_IN = 2.1, 1.2, 0.5

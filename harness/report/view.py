@@ -63,18 +63,22 @@ class View:
         return (*self.charts.values(), *self.section_charts)
 
 
-def view(run: RunData) -> View:
-    """Work out everything; what a page carries, and its pictures, once they are asked for."""
+def view(run: RunData, page: bool = False) -> View:
+    """Work out everything; what a page carries, and its pictures, once they are asked for.
+
+    For a `page` of a very large run they are begun at once, beside the rest.
+    """
     rows = run.rows.length
+    early = rows if page else 0
     if rows >= WORTH:  # read here, and not by each process that follows
         run.rows.need(["value", "block"])
         _ = run.rows.index, run.tally
     flagged = apart(lambda: flags.flags(run), rows)
     summary = summarise(run)
     charts = draw_charts(run, summary)
-    pictures = begun(tuple(charts.values()), rows)
+    pictures = begun(tuple(charts.values()), early)
     found = sections(run, summary)
-    data = apart(lambda: carried(run), rows)  # reads every column: not before texts are parsed
+    data = apart(lambda: carried(run), early)  # reads every column: not before texts are parsed
     inflation = [tables.inflation(run, row) for row in summary.rows]
     return View(
         run=run,

@@ -42,7 +42,8 @@ def _build(
         raise UsageError(f"a report cannot be of the format {format!r}", "choose html or md")
     if not runs:
         raise UsageError("there is no run to report", "name a run folder")
-    views = [view(run) for run in runs]
+    # Where charts are files too, they are drawn for these, and a page shows the same.
+    views = [view(run, page=format == "html" and charts is None) for run in runs]
     folders = [_chart_folder(charts, v, len(views)) for v in views]
     for one, folder in zip(views, folders, strict=True):
         if folder is not None:
