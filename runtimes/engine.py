@@ -8,6 +8,7 @@ the way. An engine that runs already is used as it is; else the run starts one o
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -31,7 +32,7 @@ from harness.model import (
     Storage,
 )
 from harness.probes.cgroups import Group
-from harness.process import find_program
+from harness.process import find_program, wait_pidfd
 from harness.roots import Form, MadeRoot
 from harness.shipping import State
 from runtimes.box import SOCKET, AgentBox, Ending, listen
@@ -84,6 +85,11 @@ class EngineBox(AgentBox):
     ) -> None:
         super().__init__(agent, image, pid, storage, extra, sandbox=sandbox)
         self.container = container
+
+    @property
+    def monitors(self) -> Sequence[int]:
+        """What stands beside the box for as long as it runs."""
+        return self._extra
 
     def pause(self) -> None:
         api, name = self.container
@@ -181,8 +187,11 @@ class Engine:
             marks.at(Mark.READY, _wait_ready(api, listener, spec))
             box = self._box(api, listener, spec, storage)
             ending = stack.enter_context(Ending(box.pid))
+            monitors = stack.enter_context(_watched(self.clearing(box)))
             yield box
             ending.exit(box.agent, marks)
+            for monitor in monitors:
+                wait_pidfd(monitor, CALL_TIMEOUT_S)
             with asking("waiting for the container's end", LaunchFailed):
                 api.wait(spec.name, timeout=CALL_TIMEOUT_S)
             stack.close()
@@ -287,6 +296,12 @@ class Engine:
             agent, spec.image, pid, storage, _shim(pid), (api, spec.name), sandbox=sandbox
         )
 
+    def clearing(self, box: EngineBox) -> Sequence[int]:
+        """The processes that clear up behind a box, where they are to be awaited before the
+        engine is asked for its end."""
+        del box
+        return ()
+
     def group_left(self, api: Api, name: str) -> Group | None:
         """A control group of a container that the engine may leave behind, or None."""
         del api, name
@@ -355,6 +370,18 @@ def _remove(api: Api, name: str) -> None:
         with contextlib.suppress(NotThere), asking(f"waiting for the end of {name}", HarnessError):
             api.wait(name, timeout=CALL_TIMEOUT_S)
         remove()
+
+
+@contextlib.contextmanager
+def _watched(pids: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Descriptors of processes, by which their ends are awaited."""
+    with ExitStack() as stack:
+        found = list[int]()
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                found.append(os.pidfd_open(pid))
+                stack.callback(os.close, found[-1])
+        yield found
 
 
 def _shim(pid: int) -> Sequence[int]:

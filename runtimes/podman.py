@@ -22,7 +22,7 @@ from harness.process import run
 from runtimes import engine_runtimes
 from runtimes.box import check_parameters
 from runtimes.docker_api import Api, NobodyListens, asking, connect, require_local
-from runtimes.engine import ContainerCleaner, Engine, container_config
+from runtimes.engine import ContainerCleaner, Engine, EngineBox, container_config
 from runtimes.engine_runtimes import RUNTIME
 from runtimes.grouped import ALL_LIMITS
 from runtimes.podman_service import API_VERSION, PROGRAMS, PrivatePodman, chosen, require_startable
@@ -102,6 +102,11 @@ class Podman(Engine):
         if self._holds_private:
             body["HostConfig"]["CgroupParent"] = f"/{self._context.cgroup}"
         return body
+
+    def clearing(self, box: EngineBox) -> Sequence[int]:
+        """The monitor, which calls a Podman that clears up, and then ends. While it does, Podman's
+        answer to "wait" (4.3) asks itself without a pause, and keeps from its work who is at it."""
+        return box.monitors
 
     def group_left(self, api: Api, name: str) -> Group | None:
         """Podman cleans up behind a box when its monitor says so, and a monitor may be killed."""

@@ -124,7 +124,10 @@ def collect(parts: Set[int]) -> None:
     deadline, us = Deadline(EXIT_TIMEOUT_S), os.getpid()
     while ours := [pid for pid in children_of(us) if {pid, session_of(pid)} & parts]:
         for pid in ours:
-            pidfd = os.pidfd_open(pid)
+            try:
+                pidfd = os.pidfd_open(pid)
+            except ProcessLookupError:  # collected meanwhile, by whoever tears down another box
+                continue
             ended = wait_pidfd(pidfd, deadline.left_s())
             os.close(pidfd)
             if not ended:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
-from runtimes.runsc import default_platform, parse_flags, platforms, socket_flags
+from runtimes.runsc import collect, default_platform, parse_flags, platforms, socket_flags
 
 OLDEST = """  -fsgofer-host-uds
     \tallow the gofer to mount Unix Domain Sockets.
@@ -43,3 +46,15 @@ def test_flags_are_those_that_this_version_has(
     assert socket_flags(flags) == sockets
     assert platforms(flags) == known
     assert default_platform(flags) == own
+
+
+def test_two_that_collect_the_same_processes_do_not_stumble() -> None:
+    """Boxes are torn down in threads, and each waits for every child that it may have caused."""
+    for _ in range(20):
+        children = {os.posix_spawn("/bin/true", ["true"], {}) for _ in range(8)}
+        with ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(collect, children) for _ in range(4)]:
+                done.result()
+        for child in children:
+            with pytest.raises(ChildProcessError):
+                os.waitpid(child, os.WNOHANG)
