@@ -129,7 +129,7 @@ def test_pictures_are_there_and_small(text: Path) -> None:
     pictures = [base64.b64decode(data["image/png"]) for data in shown if "image/png" in data]
     assert len(pictures) >= 5
     assert all(picture.startswith(b"\x89PNG") for picture in pictures)
-    assert max(map(len, pictures)) < 120_000
+    assert max(map(len, pictures)) < 150_000  # a chart of seven tests, with every block
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
@@ -198,10 +198,10 @@ def test_what_the_lesson_before_the_first_says_is_true() -> None:
     computing = ratios(run, "cpu.events", test="sysbench cpu", threads="1")
     asking = ratios(run, "cpu.syscalls", test="stress-ng null", threads="1")
     for found in (computing, asking):
-        assert found["ratio"][containers].between(0.8, 1.25).all()
         assert found["high"]["qemu"] < 0.5 * found["low"][containers].min()
-    assert (computing["low"][containers] < 1.1).all()  # "not there"
-    assert (computing["high"][containers] > 0.9).all()
+        assert (found["low"][containers] < 1.1).all()  # "not there", "the same way as everybody"
+        assert (found["high"][containers] > 0.9).all()
+    assert computing["ratio"][containers].between(0.8, 1.25).all()
     weight = medians(demo("memory"), "memory.charged", state="idle")["median"]
     assert 10 * weight["crun"] < weight["docker"] < weight["qemu"] / 5
 
