@@ -87,9 +87,12 @@ def row(number: int, deltas: Sequence[int], pss_bytes: int | None) -> bytes:
     end = len(deltas)
     while end > 1 and deltas[end - 1] == 0:
         end -= 1
-    words = " ".join(map(str, deltas[:end]))
-    pss = "" if pss_bytes is None else f" P{pss_bytes}"
-    return f"{number} {words}{pss}\n".encode()
+    words = f"{number} {deltas[0]}"
+    for delta in deltas[1:end]:
+        words += f" {delta}"
+    if pss_bytes is not None:
+        words += f" P{pss_bytes}"
+    return f"{words}\n".encode()
 
 
 class Reader:

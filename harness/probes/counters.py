@@ -16,8 +16,9 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import psutil
 
@@ -27,7 +28,7 @@ from harness.probes.cgroups import UNIFIED, Layout, counting
 _DISK = ("read_bytes", "write_bytes")
 _NETWORK = ("receive_bytes", "transmit_bytes")
 BLKIO = "blkio.throttle.io_service_bytes_recursive"
-_SHORT, _SHORT_LIST, _LONG = 64, 512, 16384
+_SHORT, _SHORT_LIST, _LONG = 64, 256, 16384
 
 Parse = Callable[[bytes], Sequence[int]]
 
@@ -50,7 +51,7 @@ class Gone(Exception):
 
 
 class Gauge(Protocol):
-    """Something beside files of one group: how it is read, and what it tells."""
+    """Something that can be read of an instance: how, and what it tells."""
 
     names: tuple[str, ...]
 
@@ -58,58 +59,75 @@ class Gauge(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(slots=True)
+class _Part:
+    """One thing to look at: what it said last, and where that stands among the values."""
+
+    look: Callable[[], Any]
+    parse: Callable[[Any], Sequence[int]]
+    place: slice
+    if_it_ran: bool
+    said: Any = None
+
+
 class Counters:
     """Everything that is read of one instance. Close it when the instance goes.
 
-    Where the first counts CPU time and that stood still, the box has not run: it has read,
-    written and sent nothing, and only what is `idle` is looked at.
+    Where the first file counts CPU time and that stood still, the box has not run: it has read,
+    written and sent nothing, and only what is `idle` is looked at. Only a new text is parsed.
     """
 
     def __init__(self, sources: Sequence[Source], gauges: Sequence[Gauge] = ()) -> None:
-        self._files: list[tuple[int, int, Parse, bool, int]] = []
-        names: list[str] = []
+        self.names: tuple[str, ...] = ()
+        self._files: list[int] = []
+        self._gauges = tuple(gauges)
+        self._parts: list[_Part] = []
         for source in sources:
             with contextlib.suppress(FileNotFoundError, PermissionError):  # not on this host
-                file = os.open(source.path, os.O_RDONLY | os.O_CLOEXEC)
-                size = _SHORT if source.parse is number else _LONG
-                idle = source.idle or names[:1] != ["cpu_ns"]
-                self._files.append((file, size, source.parse, idle, len(names)))
-                names += source.counters
-        self._knows_when_it_ran = names[:1] == ["cpu_ns"]
-        self._gauges: list[tuple[Gauge, int]] = []
+                file, size = _opened(source.path), _SHORT if source.parse is number else _LONG
+                self._add(
+                    source.counters, partial(os.pread, file, size, 0), source.parse, source.idle
+                )
+                self._files.append(file)
         for gauge in gauges:
-            self._gauges.append((gauge, len(names)))
-            names += gauge.names
-        self.names = tuple(names)
-        self._values: list[int] = []
+            self._add(gauge.names, gauge.read, tuple)
+        self._values = [0] * len(self.names)
+
+    def _add(
+        self, names: tuple[str, ...], look: Callable[[], Any],
+        parse: Callable[[Any], Sequence[int]], idle: bool = False,
+    ) -> None:  # fmt: skip
+        knows_when_it_ran = bool(self._files) and self.names[0] == "cpu_ns"
+        place = slice(len(self.names), len(self.names) + len(names))
+        self._parts.append(_Part(look, parse, place, if_it_ran=knows_when_it_ran and not idle))
+        self.names += names
 
     def read(self) -> list[int]:
-        """One value a name. Raises Gone."""
-        values = self._values.copy() or [0] * len(self.names)
-        ran = not self._values
+        """One value a name; the list of the last time where nothing is new. Raises Gone."""
+        values, ran = self._values, False
         try:
-            for file, size, parse, idle, place in self._files:
-                if idle or ran or place == 0:
-                    found = parse(os.pread(file, size, 0))
-                    if place == 0:
-                        ran = ran or found[0] != values[0]
-                    values[place : place + len(found)] = found
-            if ran or not self._knows_when_it_ran:
-                for gauge, place in self._gauges:
-                    found = gauge.read()
-                    values[place : place + len(found)] = found
+            for part in self._parts:
+                if ran or not part.if_it_ran:
+                    look = part.look
+                    said = look()
+                    if said != part.said:
+                        ran = ran or part.place.start == 0
+                        if values is self._values:
+                            values = values.copy()
+                        values[part.place] = part.parse(said)
+                        part.said = said
         except (OSError, ValueError, LookupError, psutil.Error) as error:
             raise Gone from error
         self._values = values
         return values
 
     def close(self) -> None:
-        for file, *_ in self._files:
+        for file in self._files:
             os.close(file)
         self._files.clear()
-        for gauge, _ in self._gauges:
+        for gauge in self._gauges:
             gauge.close()
-        self._gauges.clear()
+        self._gauges, self._parts = (), []
 
 
 class ProcessTree:
@@ -154,23 +172,53 @@ class TreeIo:
     names: tuple[str, ...] = _DISK
 
     def __init__(self, pid: int) -> None:
-        self._files = [os.open(f"/proc/{pid}/io", os.O_RDONLY | os.O_CLOEXEC)]
+        self._pid = pid
+        self._io = _opened(f"/proc/{pid}/io")
+        self._children: int | None = None
         with contextlib.suppress(OSError):  # a kernel that does not list children
-            children = f"/proc/{pid}/task/{pid}/children"
-            self._files.append(os.open(children, os.O_RDONLY | os.O_CLOEXEC))
-        self._last = (0, 0)
+            self._children = _opened(f"/proc/{pid}/task/{pid}/children")
+        self._said, self._last = b"", (0, 0)
 
     def read(self) -> Sequence[int]:
         """Raises OSError when the root has ended."""
-        read, written = moved(os.pread(self._files[0], _SHORT_LIST, 0))
-        for children in self._files[1:]:
-            for word in os.pread(children, _LONG, 0).split():
-                for pid in (int(word), *descendants(int(word))):
-                    with contextlib.suppress(OSError):  # it has just ended
-                        more = moved(Path(f"/proc/{pid}/io").read_bytes())
-                        read, written = read + more[0], written + more[1]
+        said = os.pread(self._io, _SHORT_LIST, 0)
+        said = said[said.index(b"read_bytes:") :]  # what changes with every message stands before
+        has_children = self._children is not None and os.pread(self._children, 1, 0)
+        if said == self._said and not has_children:
+            return self._last
+        self._said = said
+        read, written = moved(said)
+        for pid in descendants(self._pid) if has_children else ():
+            with contextlib.suppress(OSError):  # it has just ended
+                more = moved(memory.kernel_text(f"/proc/{pid}/io"))
+                read, written = read + more[0], written + more[1]
         self._last = (max(read, self._last[0]), max(written, self._last[1]))
         return self._last
+
+    def close(self) -> None:
+        os.close(self._io)
+        if self._children is not None:
+            os.close(self._children)
+
+
+class Listed:
+    """Files in which the kernel lists things, a page a read: they stay open, and each is read to
+    its end."""
+
+    def __init__(
+        self, names: tuple[str, ...], parse: Callable[..., Sequence[int]], *paths: Path
+    ) -> None:
+        self.names = names
+        self._parse = parse
+        self._files = [_opened(path) for path in paths]
+        self._said: list[bytes] = []
+        self._values: Sequence[int] = ()
+
+    def read(self) -> Sequence[int]:
+        said = [memory.whole(file) for file in self._files]
+        if said != self._said:
+            self._said, self._values = said, self._parse(*said)
+        return self._values
 
     def close(self) -> None:
         for file in self._files:
@@ -178,18 +226,8 @@ class TreeIo:
         self._files.clear()
 
 
-class Devices:
-    """What the kernel lists by device, a page a read: it is read to its end, each time anew."""
-
-    def __init__(self, source: Source) -> None:
-        self.names = source.counters
-        self._source = source
-
-    def read(self) -> Sequence[int]:
-        return self._source.parse(self._source.path.read_bytes())
-
-    def close(self) -> None:
-        """Nothing is held."""
+def _opened(path: Path | str) -> int:
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def moved(data: bytes) -> tuple[int, int]:
@@ -204,7 +242,7 @@ def moved(data: bytes) -> tuple[int, int]:
 def descendants(pid: int) -> Iterator[int]:
     """Living children of all generations, where the kernel lists them (CONFIG_PROC_CHILDREN)."""
     try:
-        words = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        words = memory.kernel_text(f"/proc/{pid}/task/{pid}/children").split()
     except OSError:
         return
     for word in words:
@@ -333,22 +371,24 @@ def _has_own_network(pid: int) -> bool:
 def of_host() -> Counters:
     """The same of the whole host. `memory_bytes` is what is neither free nor reclaimable."""
     disks, interfaces = hardware(Path("/sys/block")), hardware(Path("/sys/class/net"))
-    lists = (
-        Source(Path("/proc/diskstats"), _DISK, lambda data: host_disks(data, disks)),
-        Source(Path("/proc/net/dev"), _NETWORK, lambda data: network(data, interfaces)),
-    )
     return Counters(
-        (
-            Source(Path("/proc/stat"), ("cpu_ns",), host_cpu),
-            Source(
-                Path("/proc/meminfo"),
-                ("memory_bytes",),
-                lambda data: host_memory(data, Path("/proc/zoneinfo").read_text()),
-                idle=True,
-            ),
-        ),
-        [Devices(each) for each in lists if os.access(each.path, os.R_OK)],
+        (),
+        [
+            *_of_proc(("cpu_ns",), host_cpu, "stat"),
+            *_of_proc(("memory_bytes",), host_memory, "meminfo", "zoneinfo"),
+            *_of_proc(_DISK, lambda data: host_disks(data, disks), "diskstats"),
+            *_of_proc(_NETWORK, lambda data: network(data, interfaces), "net/dev"),
+        ],
     )
+
+
+def _of_proc(
+    names: tuple[str, ...], parse: Callable[..., Sequence[int]], *files: str
+) -> Iterator[Listed]:
+    """What some files of /proc tell together, where all of them may be read."""
+    paths = [Path("/proc", file) for file in files]
+    if all(os.access(path, os.R_OK) for path in paths):
+        yield Listed(names, parse, *paths)
 
 
 def hardware(folder: Path) -> frozenset[str]:
@@ -364,10 +404,11 @@ def host_cpu(data: bytes) -> Sequence[int]:
     return (int(cpu.busy(cpu.parse_stat(data.decode())) * 1e9),)
 
 
-def host_memory(data: bytes, zoneinfo: str) -> Sequence[int]:
+def host_memory(meminfo: bytes, zoneinfo: bytes) -> Sequence[int]:
     """`/proc/meminfo` and `/proc/zoneinfo`: bytes in use, as the ledger counts them."""
-    found = memory.parse_kib(data.decode())
-    return (found["MemTotal"] - memory.available(found) - memory.free_lists_bytes(zoneinfo),)
+    found = memory.sizes(meminfo.decode(), ("MemTotal", "MemFree", "Cached", "SReclaimable"))
+    lists = memory.free_lists_bytes(zoneinfo.decode())
+    return (found["MemTotal"] - memory.available(found) - lists,)
 
 
 def host_disks(data: bytes, disks: frozenset[str]) -> Sequence[int]:

@@ -18,7 +18,7 @@ _BUSY = ("user", "nice", "system", "irq", "softirq")
 
 def parse_stat(text: str, ticks: int = _TICKS) -> dict[str, float]:
     """Seconds by kind, summed over all CPUs, from the first line of /proc/stat."""
-    words = text.splitlines()[0].split()[1:]
+    words = text.partition("\n")[0].split()[1:]
     return {name: int(word) / ticks for name, word in zip(_FIELDS, words, strict=False)}
 
 

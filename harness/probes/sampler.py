@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import heapq
 import json
 import os
 import resource
@@ -24,6 +25,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from operator import sub
 from pathlib import Path
 from typing import IO, Any
 
@@ -47,15 +49,22 @@ class Watched:
         self.number = number
         self.counters = counters
         self.pids = pids
-        self.pss_due_ns = 0
-        self._last = [0] * (1 + len(counters.names))
+        self.lives = True
+        self._read_ns = 0
+        self._values = [0] * len(counters.names)
 
     def row(self, pss_bytes: int | None) -> bytes:
         """Read the counters and say what has changed. Raises Gone."""
-        now = [time.monotonic_ns(), *self.counters.read()]
-        deltas = [new - old for new, old in zip(now, self._last, strict=True)]
-        self._last = now
-        return series.row(self.number, deltas, pss_bytes)
+        now_ns, values = time.monotonic_ns(), self.counters.read()
+        grown = () if values is self._values else map(sub, values, self._values)
+        row = series.row(self.number, [now_ns - self._read_ns, *grown], pss_bytes)
+        self._read_ns, self._values = now_ns, values
+        return row
+
+    def close(self) -> None:
+        """It is read no more."""
+        self.lives = False
+        self.counters.close()
 
     def pss_bytes(self) -> int | None:
         """PSS of every process of the box; None when one that was told has ended, or one may not
@@ -79,6 +88,8 @@ class Sampler:
         self._harness = harness
         self._layout = Layout.detect()
         self._watched: dict[str, Watched] = {}
+        self._turns: list[tuple[int, int, Watched]] = []
+        """When the PSS of which instance is due, the next first; heapq keeps the order."""
         self._trial = _NO_TRIAL
         self._numbers = 0
         self._active_since_ns = 0
@@ -117,7 +128,9 @@ class Sampler:
 
     def _watch(self, name: str, counters: Counters, pids: tuple[int, ...]) -> None:
         self._numbers += 1
-        self._watched[name] = Watched(self._numbers, counters, pids)
+        self._watched[name] = watched = Watched(self._numbers, counters, pids)
+        if pids:
+            heapq.heappush(self._turns, (0, watched.number, watched))
         said = {"n": self._numbers, "instance": name, "counters": counters.names}
         self._write(series.event("A", said))
         self._cost["instances"] = max(self._cost["instances"], len(self._watched) - 1)
@@ -125,7 +138,7 @@ class Sampler:
     def _drop(self, name: str) -> None:
         gone = self._watched.pop(name, None)
         if gone is not None:
-            gone.counters.close()
+            gone.close()
             self._write(series.event("R", gone.number))
 
     @property
@@ -161,12 +174,13 @@ class Sampler:
 
     def _whose_turn(self, now_ns: int) -> Watched | None:
         """The instance whose PSS is read in this round: one a round, each seldom enough."""
-        boxes = [watched for watched in self._watched.values() if watched.pids]
-        longest = min(boxes, key=lambda watched: watched.pss_due_ns, default=None)
-        if longest is None or now_ns < longest.pss_due_ns:
-            return None
-        longest.pss_due_ns = now_ns + int(PSS_EVERY_S * 1e9)
-        return longest
+        while self._turns and self._turns[0][0] <= now_ns:
+            _, number, watched = heapq.heappop(self._turns)
+            if watched.lives:
+                due_ns = now_ns + int(PSS_EVERY_S * 1e9)
+                heapq.heappush(self._turns, (due_ns, number, watched))
+                return watched
+        return None
 
     def _count_active(self) -> None:
         now_ns, cpu_ns = time.monotonic_ns(), time.process_time_ns()

@@ -11,7 +11,15 @@ import pytest
 
 from harness.probes import counters
 from harness.probes.cgroups import UNIFIED, Layout
-from harness.probes.counters import Counters, Gone, ProcessTree, Source, of_host, of_instance
+from harness.probes.counters import (
+    Counters,
+    Gone,
+    Listed,
+    ProcessTree,
+    Source,
+    of_host,
+    of_instance,
+)
 from harness.series import COUNTERS
 
 
@@ -59,6 +67,42 @@ def test_a_box_that_did_not_run_is_only_looked_at_for_cpu_and_memory(tmp_path: P
     assert found.read() == [6, 20, 2]
     found.close()
     assert Counters([Source(tmp_path / "none", ("cpu_ns",), counters.number)]).names == ()
+
+
+def test_only_a_new_text_is_parsed_and_an_empty_one_is_no_reading(tmp_path: Path) -> None:
+    parsed: list[bytes] = []
+
+    def parse(data: bytes) -> tuple[int]:
+        parsed.append(data)
+        return (int(data),)
+
+    file = tmp_path / "file"
+    file.write_text("1")
+    kept = Counters([Source(file, ("cpu_ns",), parse)])
+    first = kept.read()
+    assert first == [1]
+    assert kept.read() is first
+    file.write_text("2")
+    assert kept.read() == [2]
+    assert first == [1], "what was given out stays as it was"
+    assert parsed == [b"1", b"2"]
+    kept.close()
+    file.write_text("")
+    torn = Counters([Source(file, ("cpu_ns",), counters.number)])
+    with pytest.raises(Gone):
+        torn.read()
+    torn.close()
+
+
+def test_what_the_kernel_lists_is_read_to_its_end_each_time(tmp_path: Path) -> None:
+    file, other = tmp_path / "file", tmp_path / "other"
+    other.write_text("x")
+    file.write_text("a" * 100_000)
+    listed = Listed(("cpu_ns", "memory_bytes"), lambda *said: [*map(len, said)], file, other)
+    assert listed.read() == [100_000, 1]
+    file.write_text("b")
+    assert listed.read() == [1, 1]
+    listed.close()
 
 
 def test_own_groups_of_v2_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
