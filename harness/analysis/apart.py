@@ -8,6 +8,7 @@ already read in their memory, and send back what they made.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import sys
@@ -55,6 +56,7 @@ def apart(work: Callable[[], Found], rows: int) -> Callable[[], Found]:
 
 def _answer(there: Connection, here: Connection, work: Callable[[], object]) -> None:
     here.close()
+    gc.disable()  # it would touch, and so copy, all that the two share
     try:
         found = work()
     except Exception:

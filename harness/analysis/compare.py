@@ -237,14 +237,14 @@ def _of_fact(values: tuple[Values, Values], better: str) -> Judgement | None:
     if len(was) != 1 or len(now) != 1:
         return None
     if was == now:
-        return Judgement(None, None, None, None, Verdict.EQUIVALENT, "the same fact in both")
+        return Judgement(None, None, Verdict.EQUIVALENT, "the same fact in both")
     verdict = Verdict.BETTER if (max(now) > max(was)) == (better == "higher") else Verdict.WORSE
-    return Judgement(None, None, None, None, verdict, "a fact that differs")
+    return Judgement(None, None, verdict, "a fact that differs")
 
 
 def _nothing(ratio: Estimate | None) -> Judgement:
     """What is said of two series that are not judged."""
-    return Judgement(ratio, None, None, None, Verdict.NO_CONCLUSION, "")
+    return Judgement(ratio, None, Verdict.NO_CONCLUSION, "")
 
 
 def _refused(made: Comparison) -> Comparison:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ import pandas as pd
 
 from harness.analysis import statistics
 from harness.analysis.frames import NOT_RUN, RunData
+from harness.analysis.rows import Words
 from harness.analysis.units import MISSING, digits, percent, plural, times
 
 BLOCK, WARN, INFO = "block", "warn", "info"
@@ -165,51 +167,58 @@ def _changed(run: RunData) -> Iterator[Guard]:
             )  # fmt: skip
 
 
-_WEATHER = (
-    "load_before", "running_before", "trial_steal_s", "trial_pressure_cpu_s",
-    "trial_pressure_memory_s", "trial_pressure_io_s", "trial_swapped_pages", "trial_throttled",
+_MIDDLES = ("load_before", "running_before")
+_TOTALS = (
+    "trial_steal_s", "trial_pressure_cpu_s", "trial_pressure_memory_s", "trial_pressure_io_s",
+    "trial_swapped_pages", "trial_throttled",
 )  # fmt: skip
 
 
 def weather(run: RunData) -> Sequence[Weather]:
     """By runtime, in the order of the manifest; empty for a run that recorded none."""
-    told = {name: _told(run, name) for name in (*_WEATHER, "trial_busy_s")}
-    watched = np.zeros(len(run.kinds("runtime").codes), dtype=bool)
+    runtime = run.kinds("runtime")
+    watched = np.zeros(len(runtime.codes), dtype=bool)
     for name in ("load_before", "trial_busy_s"):
-        watched[told[name].index] = True
+        watched[_told(run, name).index] = True
+    trials = _totals(runtime, np.flatnonzero(watched), np.ones(int(watched.sum())))
+    middles = {name: _medians(runtime, _told(run, name)) for name in _MIDDLES}
+    totals, walls, wall_s = {}, {}, run.numbers("wall_s")
+    for name in _TOTALS:
+        values = _told(run, name)
+        totals[name] = _totals(runtime, values.index, values)
+        walls[name] = _totals(runtime, values.index, wall_s[values.index])
+
+    def share(of: str, name: str) -> float | None:
+        wall = walls[name].get(of)
+        return totals[name][of] / wall if wall else None
+
     return [
-        _weather(run, name, own, told)
-        for name in run.manifest.get("runtimes", {})
-        if (own := watched & run.kinds("runtime").among(name)).any()
-    ]
+        Weather(
+            runtime=of, trials=int(trials[of]),
+            load_before=middles["load_before"].get(of),
+            running_before=middles["running_before"].get(of),
+            steal=None if (steal := share(of, "trial_steal_s")) is None else steal / _cpus(run),
+            waited_cpu=share(of, "trial_pressure_cpu_s"),
+            waited_memory=share(of, "trial_pressure_memory_s"),
+            waited_io=share(of, "trial_pressure_io_s"),
+            swapped_pages=int(totals["trial_swapped_pages"].get(of, 0)),
+            throttled=int(totals["trial_throttled"].get(of, 0)),
+        )
+        for of in run.manifest.get("runtimes", {})
+        if of in trials
+    ]  # fmt: skip
 
 
-def _weather(
-    run: RunData,
-    runtime: str,
-    own: npt.NDArray[np.bool_],
-    told: Mapping[str, pd.Series[float]],
-) -> Weather:
-    known = {name: values[own[values.index]] for name, values in told.items()}
-    wall = run.numbers("wall_s")
+def _totals(runtime: Words, places: Any, values: Any) -> Mapping[str, float]:
+    """The sums of what trials told, by runtime."""
+    codes = runtime.codes[places]
+    sums = np.bincount(codes, weights=values, minlength=len(runtime.values))
+    return {runtime.values[code]: float(sums[code]) for code in np.unique(codes)}
 
-    def middle(name: str) -> float | None:
-        return float(known[name].median()) if len(known[name]) else None
 
-    def share(name: str) -> float | None:
-        total = float(wall[known[name].index].sum())
-        return float(known[name].sum()) / total if total else None
-
-    steal = share("trial_steal_s")
-    return Weather(
-        runtime=runtime, trials=int(own.sum()),
-        load_before=middle("load_before"), running_before=middle("running_before"),
-        steal=None if steal is None else steal / _cpus(run),
-        waited_cpu=share("trial_pressure_cpu_s"), waited_memory=share("trial_pressure_memory_s"),
-        waited_io=share("trial_pressure_io_s"),
-        swapped_pages=int(known["trial_swapped_pages"].sum()),
-        throttled=int(known["trial_throttled"].sum()),
-    )  # fmt: skip
+def _medians(runtime: Words, values: pd.Series[float]) -> Mapping[str, float]:
+    found = values.groupby(runtime.codes[values.index]).median()
+    return dict(zip([runtime.values[code] for code in found.index], found.tolist(), strict=True))
 
 
 def _plain(value: object) -> str:

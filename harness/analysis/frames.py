@@ -12,12 +12,12 @@ of exactly this journal, it is read in its place, because it is read by column.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +46,7 @@ from harness.analysis.tables import (
     planned,
     rows_of,
     samples_frame,
+    tally_frame,
     trials_frame,
 )
 from harness.analysis.told import Told
@@ -59,6 +60,7 @@ __all__ = [
 ]  # fmt: skip
 
 SAMPLES = "samples.parquet"
+Found = TypeVar("Found")
 
 _AT_ONCE = 4
 _EAGER = 200_000
@@ -131,23 +133,31 @@ class RunData:
         Only samples that have these `dimensions`, whatever others they have. A metric belongs
         to the experiment of its prefix, so warm-ups are never among them.
         """
-        key = "values", metric, runtime, *sorted(dimensions.items())
-        if key not in self._known:
-            at = self.rows.index.rows(metric, runtime, dimensions)
-            values, blocks = self.rows.numbers("value")[at], self.rows.numbers("block")[at]
-            self._known[key] = pd.Series(values, index=blocks)
-        found: pd.Series[float] = self._known[key]
-        return found.copy()
+        return self.once(
+            ("values", metric, runtime, *sorted(dimensions.items())),
+            lambda: self._values(self.rows.index.rows(metric, runtime, dimensions)),
+        ).copy()
+
+    def _values(self, at: Positions) -> pd.Series[float]:
+        self.rows.need(["value", "block"])
+        values, blocks = self.rows.numbers("value")[at], self.rows.numbers("block")[at]
+        return pd.Series(values, index=blocks, copy=False)
 
     @cached_property
     def _known(self) -> dict[tuple[Any, ...], Any]:
         """What was asked for once: the question's name, then what it was asked with."""
         return {}
 
+    def once(self, question: tuple[Any, ...], answer: Callable[[], Found]) -> Found:
+        """The answer to a question about this run, worked out when it is first asked; nobody may
+        change it."""
+        if question not in self._known:
+            self._known[question] = answer()
+        return cast(Found, self._known[question])
+
     def exactly(self, series: Series) -> pd.Series[float]:
         """The same of the samples that have the dimensions of a series, and no others."""
-        at = self.rows.index.exactly(series)
-        return pd.Series(self.rows.numbers("value")[at], index=self.rows.numbers("block")[at])
+        return self._values(self.rows.index.exactly(series))
 
     def by_trial(self, series: Series) -> pd.Series[float]:
         """The same by place in `trials`, for what is compared within a trial."""
@@ -167,13 +177,7 @@ class RunData:
         A row has experiment (as planned), runtime, runtime_class, accel, warmup, outcome,
         reason, and `count`.
         """
-        key: Any = np.zeros(len(self._kinds["runtime"].codes), dtype=np.int64)
-        for words in self._kinds.values():
-            key = pd.factorize(key * max(len(words.values), 1) + words.codes)[0]
-        first = np.flatnonzero(~pd.Series(key).duplicated().to_numpy())
-        columns = {name: words.at(first).pandas() for name, words in self._kinds.items()}
-        frame = pd.DataFrame({**columns, "count": np.bincount(key, minlength=len(first))})
-        return frame.assign(warmup=frame["warmup"] == "yes")
+        return tally_frame(self._kinds)
 
     def kinds(self, name: str) -> Words:
         """A column of `tally`, a value a trial; of `warmup`, "yes" or "no"."""
@@ -181,15 +185,14 @@ class RunData:
 
     def measured(self, experiment: str, runtime: str, warmup: bool = False) -> Positions:
         """The places in `trials` of an experiment's `ok` trials on a runtime."""
-        key = "measured", experiment, runtime, warmup
-        if key not in self._known:
-            self._known[key] = np.flatnonzero(
+        return self.once(
+            ("measured", experiment, runtime, warmup),
+            lambda: np.flatnonzero(
                 self.kinds("experiment").among(experiment) & self.kinds("runtime").among(runtime)
                 & self.kinds("outcome").among(Outcome.OK.value)
                 & self.kinds("warmup").among("yes" if warmup else "no")
-            )  # fmt: skip
-        found: Positions = self._known[key]
-        return found
+            ),
+        )  # fmt: skip
 
     @cached_property
     def classes(self) -> Mapping[str, tuple[str, str]]:
@@ -210,18 +213,19 @@ class RunData:
             return None
         return float(self.rows.numbers("value")[found[0]])
 
-    def trials_at(self, places: Positions | None) -> pd.DataFrame:
-        """These rows of `trials`, without making the others; all of them for None."""
+    def trials_at(self, places: Positions | None, told: Sequence[str] = STORED) -> pd.DataFrame:
+        """These rows of `trials`, without making the others; all of them for None. Of what they
+        tell (marks, identity, conditions) no more than is asked for need be among the columns."""
         if "trials" in self.__dict__:
             return self.trials if places is None else self.trials.iloc[places]
-        return trials_frame(self.rows, self._kinds, places)
+        return trials_frame(self.rows, self._kinds, places, told)
 
     def numbers(self, name: str) -> npt.NDArray[Any]:
         """`block`, `position` or `wall_s`, a value a trial."""
         if "trials" in self.__dict__:
             return self.trials[name].to_numpy()
-        found = self.rows.numbers("value" if name == "wall_s" else name)
-        return np.asarray(found[self.rows.wall])
+        column = "value" if name == "wall_s" else name
+        return self.once(("numbers", name), lambda: self.rows.numbers(column)[self.rows.wall])
 
     def told(self, column: str, key: str) -> pd.Series[Any]:
         """What trials say under a key of `marks`, `identity` or `conditions`, if it is a plain
@@ -232,10 +236,10 @@ class RunData:
 
     def told_of(self, column: str, key: str, runtime: str) -> Sequence[Any]:
         """The different values of `told` in a runtime's trials, in their order."""
-        known = "told of", column, key
-        if known not in self._known:
-            self._known[known] = told.by_word(self.told(column, key), self.kinds("runtime"))
-        found: Mapping[str, Sequence[Any]] = self._known[known]
+        found = self.once(
+            ("told of", column, key),
+            lambda: told.by_word(self.told(column, key), self.kinds("runtime")),
+        )
         return found.get(runtime, [])
 
     def keys(self, column: str) -> Sequence[str]:
@@ -278,7 +282,9 @@ class RunData:
         if "trials" in self.__dict__:
             frame = self.trials.assign(warmup=np.where(self.trials["warmup"], "yes", "no"))
             return {name: factorised(frame[name]) for name in PLANNED}
-        found = {n: self.rows.words(n).at(self.rows.wall) for n in PLANNED if n != "warmup"}
+        names = [name for name in PLANNED if name != "warmup"]
+        self.rows.need([*names, "warmup_of"])
+        found = {name: self.rows.words(name).at(self.rows.wall) for name in names}
         warm = found["experiment"].among(WARMUP)
         found["warmup"] = Words(warm.astype(np.uint8), ["no", "yes"])
         found["experiment"] = planned(
@@ -288,20 +294,14 @@ class RunData:
 
     def marks(self, name: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
         """A mark in nanoseconds, a value a trial, and which trials have it."""
-        if ("marks", name) not in self._known:
-            told = self.told("marks", name)
-            stamps = np.zeros(len(self.kinds("runtime").codes), dtype=np.int64)
-            there = np.zeros(len(stamps), dtype=bool)
-            stamps[told.index], there[told.index] = told.to_numpy(), True
-            self._known["marks", name] = stamps, there
-        found: tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]] = self._known["marks", name]
-        return found
+        return self.once(("marks", name), lambda: self._stamps(name))
 
-    def name(self, place: int) -> str:
-        """The trial at this place."""
-        if "trials" in self.__dict__:
-            return str(self.trials["trial"].iloc[place])
-        return str(self.rows.texts("trial", np.array([place]))[0])
+    def _stamps(self, mark: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        told = self.told("marks", mark)
+        stamps = np.zeros(len(self.kinds("runtime").codes), dtype=np.int64)
+        there = np.zeros(len(stamps), dtype=bool)
+        stamps[told.index], there[told.index] = told.to_numpy(), True
+        return stamps, there
 
     def told_at(self, column: str, place: int) -> Mapping[str, Any]:
         """All plain values that one trial tells, by key."""
@@ -314,15 +314,12 @@ class RunData:
         return found
 
     def _told(self, column: str, key: str | None) -> Mapping[str, pd.Series[Any]]:
-        known = "told", column, key
-        if known not in self._known:
-            if "trials" in self.__dict__:
-                texts = Told._from_sequence(self.trials[column].array).texts
-            else:
-                texts = self.rows.texts(column)
-            self._known[known] = told.column(texts, key)
-        found: Mapping[str, pd.Series[Any]] = self._known[known]
-        return found
+        return self.once(("told", column, key), lambda: told.column(self._texts(column), key))
+
+    def _texts(self, column: str) -> pa.ChunkedArray:
+        if "trials" in self.__dict__:
+            return Told._from_sequence(self.trials[column].array).texts
+        return self.rows.texts(column)
 
 
 def load_run(path: Path) -> RunData:
@@ -386,7 +383,7 @@ def _from_folder(folder: Path) -> RunData:
             f"{folder} is not a run: it has no {MANIFEST}",
             "`tarebench list runs` shows the runs that there are",
         )
-    data = (folder / MANIFEST).read_bytes()
+    data = manifests.contents(folder / MANIFEST)
     table, journal = _table_of(folder), folder / JOURNAL
     if table is not None:
         return _from_parquet(manifests.read(data, folder, long_plan=False), table, folder)

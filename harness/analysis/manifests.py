@@ -7,6 +7,8 @@ behind this module may rely on what is there.
 
 from __future__ import annotations
 
+import mmap
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +21,8 @@ from harness.model import SCHEMA_VERSION, Trial
 PLAN = "plan"
 LONG_PLAN = 2**20
 """Bytes. A longer plan is not read where a table has a row for every planned trial."""
+
+Contents = bytes | mmap.mmap
 
 _Facts = dict[str, Any]
 _KINDS: Mapping[tuple[str, ...], Any] = {
@@ -58,12 +62,20 @@ class Manifest(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def read(data: bytes, where: Path, long_plan: bool = True) -> Manifest:
+def contents(path: Path) -> Contents:
+    """The bytes of a manifest; those of one with a long plan are not copied into memory."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size <= LONG_PLAN:
+            return file.read()
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def read(data: Contents, where: Path, long_plan: bool = True) -> Manifest:
     """A manifest from its bytes. Raises UsageError when it is none, or of a newer schema."""
     try:
         parts = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
         plan = parts.get(PLAN)
-        if plan is not None and not long_plan and len(bytes(plan)) > LONG_PLAN:
+        if plan is not None and not long_plan and memoryview(plan).nbytes > LONG_PLAN:
             del parts[PLAN]
         found = {name: msgspec.json.decode(part) for name, part in parts.items()}
     except msgspec.ValidationError as error:

@@ -34,7 +34,6 @@ class Timeline:
     """The phases of the median trial of a runtime; `total` is exactly their sum."""
 
     runtime: str
-    trial: str
     trials: int
     phases: tuple[Phase, ...]
     instrumented: bool = False
@@ -47,12 +46,17 @@ class Timeline:
 
 def startup(run: RunData, runtime: str, experiment: str = "startup") -> Timeline | None:
     """From `request` to READY."""
-    return _timeline(run, runtime, experiment, Mark.REQUEST, Mark.READY)
+    return run.once(
+        ("start", runtime, experiment),
+        lambda: _timeline(run, runtime, experiment, Mark.REQUEST, Mark.READY),
+    )
 
 
 def teardown(run: RunData, runtime: str) -> Timeline | None:
     """From `stop` until nothing of the box is left."""
-    return _timeline(run, runtime, "startup", Mark.STOP, Mark.REMOVED)
+    return run.once(
+        ("end", runtime), lambda: _timeline(run, runtime, "startup", Mark.STOP, Mark.REMOVED)
+    )
 
 
 def between(marks: Mapping[str, int], first: str, last: str) -> tuple[Phase, ...]:
@@ -96,6 +100,4 @@ def _timeline(
     order = np.argsort(totals.to_numpy(), kind="stable")
     place = int(totals.index[order[(len(order) - 1) // 2]])
     phases = between(run.told_at("marks", place), first.value, last.value)
-    return Timeline(
-        runtime, run.name(place), len(places), phases, instrumented=experiment != "startup"
-    )
+    return Timeline(runtime, len(places), phases, instrumented=experiment != "startup")

@@ -11,9 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
-from harness.analysis import effects, statistics, verdicts
+from harness.analysis import statistics, verdicts
 from harness.analysis.frames import RunData
 from harness.analysis.language import say
 from harness.analysis.statistics import CONFIDENCE, Estimate
@@ -30,7 +31,7 @@ from harness.analysis.summary import (
     ran_something_else,
     threshold,
 )
-from harness.analysis.verdicts import Family, Judgement, Verdict
+from harness.analysis.verdicts import Family, Judgement, Pair, Verdict
 
 _COMPARED = re.compile(r"cpu\..*|io\.[a-z]+\.(iops|bandwidth)|io\.fsync\.latency|job\..*")
 
@@ -38,8 +39,7 @@ _COMPARED = re.compile(r"cpu\..*|io\.[a-z]+\.(iops|bandwidth)|io\.fsync\.latency
 @dataclass(frozen=True)
 class Relative:
     """One runtime in one metric. `dimensions` are those of its samples; the judgement is of its
-    values beside those of the base (bare metal, mostly), None for the base itself. `blocks` are
-    the ratios of single blocks, in those that have both."""
+    values beside those of the base (bare metal, mostly), None for the base itself."""
 
     row: RuntimeRow
     metric: str
@@ -48,7 +48,16 @@ class Relative:
     value: Estimate
     margin: float
     judgement: Judgement | None
-    blocks: tuple[float, ...] = ()
+
+    @cached_property
+    def blocks(self) -> tuple[float, ...]:
+        """The ratios of single blocks, in those that have both."""
+        pair = self.judgement.of if self.judgement else None
+        if pair is None:
+            return ()
+        below = statistics.by_block(pair.base)
+        ratios = statistics.by_block(pair.new) / below[below > 0]
+        return tuple(ratios.dropna().tolist())
 
     @property
     def ratio(self) -> Estimate | None:
@@ -101,11 +110,7 @@ def p_values(run: RunData, rows: Sequence[RuntimeRow]) -> Sequence[float]:
         return []
     fair = [row for row in rows if row.runtime != BARE and not unfair(run, row.runtime)]
     found = [
-        effects.p_value(
-            run.values(metric, BARE, **dimensions),
-            run.values(metric, row.runtime, **dimensions),
-            paired=True,
-        )
+        _pair(run, metric, dimensions, BARE, row.runtime).p
         for metric, dimensions, _ in series(run, compared(run))
         for row in fair
     ]
@@ -157,14 +162,23 @@ def _relative(
     made = Relative(row, metric, dimensions, unit, value, threshold(run, metric), None)
     if row.runtime == base:
         return made
-    measure = run.values(metric, base, **dimensions)
-    judgement = verdicts.judge(
-        measure, values, better=direction(run, metric), margin=made.margin, paired=True,
-        confidence=confidence, floor=floor_s(run, metric, row.runtime, base),
+    judgement = verdicts.judge_pair(
+        _pair(run, metric, dimensions, base, row.runtime), better=direction(run, metric),
+        margin=made.margin, confidence=confidence, floor=floor_s(run, metric, row.runtime, base),
     )  # fmt: skip
-    below = statistics.by_block(measure)
-    paired = (statistics.by_block(values) / below[below > 0]).dropna()
-    return replace(made, judgement=judgement, blocks=tuple(map(float, paired)))
+    return replace(made, judgement=judgement)
+
+
+def _pair(
+    run: RunData, metric: str, dimensions: Mapping[str, str], base: str, runtime: str
+) -> Pair:
+    return run.once(
+        ("pair", metric, base, runtime, *sorted(dimensions.items())),
+        lambda: Pair(
+            run.values(metric, base, **dimensions), run.values(metric, runtime, **dimensions),
+            paired=True,
+        ),
+    )  # fmt: skip
 
 
 def unfair(run: RunData, runtime: str) -> str:
@@ -177,12 +191,17 @@ def unfair(run: RunData, runtime: str) -> str:
     stopped: Sequence[Mapping[str, Any]] = blocking(run, machines=machine)
     if stopped:
         return str(stopped[0].get("text", ""))
-    differing = condition(run, runtime, "mitigations_differ")
+    # Told by trials of `cpu` alone; a very long run without them need not be searched for it.
+    differing = condition(run, runtime, "mitigations_differ") if _has(run, "cpu") else ""
     if differing:
         return say(
             "the guest's mitigations differ from the host's ({differing})", differing=differing
         )
     return ""
+
+
+def _has(run: RunData, experiment: str) -> bool:
+    return bool((run.tally["experiment"] == experiment).any())
 
 
 def _against(run: RunData, base: str) -> str:

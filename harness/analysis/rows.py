@@ -38,7 +38,10 @@ WORDS = (
 NUMBERS: Mapping[str, Any] = {"block": np.int64, "position": np.int64, "value": np.float64}
 TEXTS = ("trial", "marks", "identity", "conditions")
 """What is asked for a trial at a time: of the rows `trial.wall` alone."""
+REPEATED = "identity"
+"""The one of these whose long texts are mostly the same, and are kept once each."""
 
+_KEPT_ONCE = pa.dictionary(pa.int32(), pa.string())
 _SMALL = 2**16
 _STRETCH = 2**19
 _INDEXED = ("metric", "runtime", "dimensions", "outcome")
@@ -56,11 +59,14 @@ class Words:
     values: Sequence[str]
 
     def among(self, *wanted: str) -> npt.NDArray[np.bool_]:
-        """Which rows hold one of these words."""
-        known = np.array([value in wanted for value in self.values] or [False])
-        return np.asarray(known[self.codes])
+        """Which rows hold one of these words: few words of many, so each is looked for."""
+        found = np.zeros(len(self.codes), dtype=bool)
+        for code, value in enumerate(self.values):
+            if value in wanted:
+                found |= self.codes == code
+        return found
 
-    def at(self, rows: Positions) -> Words:
+    def at(self, rows: Positions | slice) -> Words:
         """The words of these rows."""
         return Words(self.codes[rows], self.values)
 
@@ -90,7 +96,7 @@ class Source(Protocol):
 
     def texts(self, name: str, wall: Positions, places: Positions | None) -> pa.ChunkedArray:
         """A column of texts, a value a trial: of all, or of those at these rising places.
-        `wall` are the rows of trials."""
+        `wall` are the rows of trials. Texts that repeat may come as Arrow's dictionaries."""
         ...
 
 
@@ -137,7 +143,8 @@ class Parquet:
         """A column of texts, one row group after the other."""
         rows = wall if places is None else wall[places]
         if name in self._lost:
-            return _chunked([pa.array([""] * len(rows), pa.string())])
+            return pa.chunked_array([pa.array([""] * len(rows), pa.string())])
+        kind = _KEPT_ONCE if name == REPEATED else pa.string()
         groups = np.unique(np.searchsorted(self._begins, rows, side="right") - 1)
 
         def part(group: int) -> Sequence[pa.Array]:
@@ -145,13 +152,14 @@ class Parquet:
             inside = rows[np.searchsorted(rows, begin) : np.searchsorted(rows, end)] - begin
             with self._open() as file:
                 column = file.read_row_group(group, columns=[name], use_threads=False).column(name)
-            chunks: Sequence[pa.Array] = column.take(pa.array(inside)).cast(pa.string()).chunks
+            chunks: Sequence[pa.Array] = _as(kind, column.take(pa.array(inside))).chunks
             return chunks
 
-        return _chunked([chunk for found in beside(part, groups.tolist()) for chunk in found])
+        found = beside(part, groups.tolist())
+        return pa.chunked_array([chunk for chunks in found for chunk in chunks], kind)
 
     def _open(self) -> Any:
-        words = [name for name in WORDS if name != "trial"]
+        words = [REPEATED, *(name for name in WORDS if name != "trial")]
         source = pa.BufferReader(self._source) if isinstance(self._source, bytes) else self._source
         try:
             return pq.ParquetFile(source, metadata=self._about, read_dictionary=words)
@@ -176,12 +184,13 @@ class Table:
         return texts if places is None else texts.take(pa.array(places))
 
 
-def beside(work: Callable[[int], Found], numbers: Sequence[int]) -> Iterable[Found]:
+def beside(work: Callable[[int], Found], numbers: Sequence[int]) -> Iterator[Found]:
     """The work for each number, on all processors: pyarrow and numpy do it without Python."""
     if len(numbers) < 2:
-        return [work(number) for number in numbers]
+        yield from map(work, numbers)
+        return
     with ThreadPoolExecutor(os.cpu_count()) as workers:
-        return list(workers.map(work, numbers))
+        yield from workers.map(work, numbers)
 
 
 class Rows:
@@ -198,15 +207,17 @@ class Rows:
         missing = [n for n in names if n not in self._words and n not in self._numbers]
         if not missing:
             return
+        numbers = {n: np.empty(self.length, NUMBERS[n]) for n in missing if n in NUMBERS}
+        words: dict[str, list[tuple[int, Words]]] = {n: [] for n in missing if n not in NUMBERS}
         with _damage_told():
-            parts = list(self._source.parts(missing))
-        for name in missing:
-            found: Any = [(begin, columns[name]) for begin, columns in parts]
-            if name in NUMBERS:
-                values = [each for _, each in found] or [np.empty(0, NUMBERS[name])]
-                self._numbers[name] = values[0] if len(values) == 1 else np.concatenate(values)
-            else:
-                self._words[name] = found[0][1] if len(found) == 1 else _joined(found, self.length)
+            for begin, columns in self._source.parts(missing):
+                for name, column in columns.items():
+                    if isinstance(column, Words):
+                        words[name].append((begin, column))
+                    else:
+                        numbers[name][begin : begin + len(column)] = column
+        self._numbers.update(numbers)
+        self._words.update((name, _joined(found, self.length)) for name, found in words.items())
 
     def words(self, name: str) -> Words:
         """A column of words."""
@@ -258,11 +269,11 @@ class Index:
     def __init__(self, rows: Rows) -> None:
         rows.need(_INDEXED)
         self._rows = rows
-        keys, numbers, shape = _keys(rows)
+        key, numbers, shape = _keys(rows)
         begins = range(0, rows.length, _STRETCH)
 
         def sort(begin: int) -> tuple[Codes, Positions]:
-            part = keys[begin : begin + _STRETCH]
+            part = key(slice(begin, begin + _STRETCH))
             counts = np.bincount(part, minlength=len(numbers) + 1)
             return np.argsort(part, kind="stable").astype(np.int32), np.cumsum([0, *counts])
 
@@ -325,28 +336,31 @@ def _in_order(found: Sequence[Positions]) -> Positions:
     return np.sort(np.concatenate([np.empty(0, np.int64), *found]))
 
 
-def _keys(rows: Rows) -> tuple[Codes, Positions, Sequence[int]]:
-    """Each row's series as a small number, what each number stands for, and the sizes of the
-    three words that make it. Rows that are not `ok` have the number after the last.
+def _keys(rows: Rows) -> tuple[Callable[[slice], Codes], Positions, Sequence[int]]:
+    """What tells each row's series as a small number, what each number stands for, and the sizes
+    of the three words that make it. Rows that are not `ok` have the number after the last.
 
     Numbers of 16 bits are sorted in linear time (numpy: radix sort), and nearly always do.
     """
     words = [rows.words(name) for name in _INDEXED[:3]]
     shape = [max(len(each.values), 1) for each in words]
-    bad = ~rows.words("outcome").among(Outcome.OK.value)
-    space = math.prod(shape)
-    if space < _SMALL:
-        key = words[0].codes.astype(np.uint16)
+    outcome, space = rows.words("outcome"), math.prod(shape)
+
+    def key(part: slice) -> Codes:
+        found = words[0].codes[part].astype(np.uint16)
         for each, size in zip(words[1:], shape[1:], strict=True):
-            key *= np.uint16(size)
-            key += each.codes.astype(np.uint16)
-        key[bad] = space
+            found *= np.uint16(size)
+            found += each.codes[part].astype(np.uint16)
+        np.putmask(found, ~outcome.at(part).among(Outcome.OK.value), space)
+        return found
+
+    if space < _SMALL:
         return key, np.arange(space), shape
     wide = np.ravel_multi_index([each.codes for each in words], shape)
     numbers, places = np.unique(wide, return_inverse=True)
-    places[bad] = len(numbers)
-    small: Any = np.uint16 if len(numbers) < _SMALL else np.int64
-    return places.astype(small), numbers, shape
+    places[~outcome.among(Outcome.OK.value)] = len(numbers)
+    few = places.astype(np.uint16 if len(numbers) < _SMALL else np.int64)
+    return lambda part: few[part], numbers, shape
 
 
 @contextmanager
@@ -371,11 +385,7 @@ def _columns(table: pa.Table, names: Sequence[str]) -> Mapping[str, Column]:
 
 
 def _codes(column: pa.ChunkedArray) -> Words:
-    if not pa.types.is_dictionary(column.type):
-        column = column.cast(pa.string()).dictionary_encode()
-    elif not pa.types.is_string(column.type.value_type):
-        column = column.cast(pa.dictionary(pa.int32(), pa.string()))
-    chunks = column.unify_dictionaries().chunks
+    chunks = _as(_KEPT_ONCE, column).unify_dictionaries().chunks
     values = [str(v or "") for v in chunks[0].dictionary.to_pylist()] if chunks else []
     missing = any(chunk.null_count for chunk in chunks)
     if missing and "" not in values:
@@ -395,10 +405,13 @@ def _joined(parts: Sequence[tuple[int, Words]], length: int) -> Words:
     for _, words in parts:
         for value in words.values:
             known.setdefault(value, len(known))
+    if len(parts) == 1:
+        return parts[0][1]
     codes = np.empty(length, _narrow(len(known)))
     for begin, words in parts:
         places = np.array([known[value] for value in words.values] or [0], codes.dtype)
-        np.take(places, words.codes, out=codes[begin : begin + len(words.codes)], mode="clip")
+        same = np.array_equal(places, np.arange(len(places)))
+        codes[begin : begin + len(words.codes)] = words.codes if same else places[words.codes]
     return Words(codes, list(known))
 
 
@@ -411,11 +424,14 @@ def _floats_or_ints(column: pa.ChunkedArray, kind: Any) -> npt.NDArray[Any]:
     column = column.cast(wanted)
     if column.null_count:
         column = pc.fill_null(column, pa.scalar(float("nan") if kind is np.float64 else 0, wanted))
-    return np.asarray(column.to_numpy())
+    return np.asarray(column.chunk(0) if column.num_chunks == 1 else column)
 
 
-def _chunked(parts: Sequence[pa.Array]) -> pa.ChunkedArray:
-    return pa.chunked_array(list(parts), pa.string())
+def _as(kind: pa.DataType, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of texts in another of the forms that texts have."""
+    if kind == _KEPT_ONCE and not pa.types.is_dictionary(column.type):
+        return column.cast(pa.string()).dictionary_encode()
+    return column if column.type == kind else column.cast(kind)
 
 
 def _mapping(text: str) -> Mapping[str, str]:

@@ -159,11 +159,13 @@ def combined(
 
 def in_common(*values: pd.Series[float]) -> tuple[Floats, ...]:
     """The values of each series, one a block, in the blocks that all of them have."""
-    blocks = [by_block(each) for each in values]
-    if not all(each.index.equals(blocks[0].index) for each in blocks):
-        table = pd.concat(blocks, axis=1, join="inner")
-        blocks = [table.iloc[:, number] for number in range(len(values))]
-    return tuple(_floats(each) for each in blocks)
+    first = by_block(values[0])
+    shared, found = first.index, [_floats(first)]
+    for each in map(by_block, values[1:]):
+        shared, earlier, own = shared.join(each.index, how="inner", return_indexers=True)
+        found = found if earlier is None else [known[earlier] for known in found]
+        found.append(_floats(each) if own is None else _floats(each)[own])
+    return tuple(found)
 
 
 def _jointly(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,9 @@ EXTRA = ("position", "warmup_of", "started_utc")
 STORED = ("marks", "identity", "conditions")
 """JSON columns that only `samples.parquet` has, filled on the rows `trial.wall`."""
 
+_LARGEST = 2**62
+"""What a number of 64 bits holds."""
+
 PLANNED = ("experiment", "runtime", "runtime_class", "accel", "warmup", "outcome", "reason")
 """The columns of `RunData.tally`."""
 
@@ -39,9 +42,12 @@ def samples_frame(rows: Rows) -> pd.DataFrame:
 
 
 def trials_frame(
-    rows: Rows, kinds: Mapping[str, Words], places: Positions | None = None
+    rows: Rows,
+    kinds: Mapping[str, Words],
+    places: Positions | None = None,
+    told: Sequence[str] = STORED,
 ) -> pd.DataFrame:
-    """`RunData.trials`, or its rows at these places."""
+    """`RunData.trials`, or its rows at these places, with these of the mappings."""
     at = np.arange(len(rows.wall)) if places is None else places
     wall = rows.wall[at]
     plain = {name: kinds[name].at(at).pandas() for name in PLANNED}
@@ -52,9 +58,27 @@ def trials_frame(
         "warmup": kinds["warmup"].at(at).among("yes"), "outcome": plain["outcome"],
         "reason": plain["reason"], "started_utc": rows.words("started_utc").at(wall).pandas(),
         "wall_s": rows.numbers("value")[wall],
-        **{name: Told(rows.texts(name, places)) for name in STORED},
+        **{name: Told(rows.texts(name, places)) for name in told},
     })  # fmt: skip
     return frame if places is None else frame.set_axis(places)
+
+
+def tally_frame(kinds: Mapping[str, Words]) -> pd.DataFrame:
+    """`RunData.tally`."""
+    key: Any = np.zeros(len(kinds["runtime"].codes), dtype=np.int64)
+    space = 1
+    for words in kinds.values():
+        size = max(len(words.values), 1)
+        if space * size > _LARGEST:
+            key, found = pd.factorize(key)
+            space = max(len(found), 1)
+        key, space = key * size + words.codes, space * size
+    key, found = pd.factorize(key)
+    first = np.empty(len(found), dtype=np.int64)
+    first[key[::-1]] = np.arange(len(key))[::-1]  # of the rows of a kind, the first is set last
+    columns = {name: words.at(first).pandas() for name, words in kinds.items()}
+    frame = pd.DataFrame({**columns, "count": np.bincount(key, minlength=len(first))})
+    return frame.assign(warmup=frame["warmup"] == "yes")
 
 
 def rows_of(trials: pd.DataFrame, samples: pd.DataFrame) -> Rows:

@@ -29,23 +29,27 @@ def thinned(run: RunData, most: int = MOST_SAMPLES, seed: int = 0) -> RunData:
     if run.rows.length <= most:
         return run
     blocks = run.rows.numbers("block")
-    chosen = np.flatnonzero(np.isin(blocks, _drawn(blocks, most, seed)))
-    rows = _part(run.rows, chosen)
-    there, kept = len(np.unique(blocks)), len(np.unique(blocks[chosen]))
+    begins = np.flatnonzero(np.append(True, blocks[1:] != blocks[:-1]))  # of rows of one block
+    sizes = np.diff(np.append(begins, len(blocks)))
+    there, drawn = _drawn(blocks[begins], sizes, most, seed)
+    rows = _part(run.rows, np.flatnonzero(np.repeat(np.isin(blocks[begins], drawn), sizes)))
     note = (
         f"{len(rows.wall)} of the run's {len(run.rows.wall)} trials are in this file, with all "
-        f"their samples: {kept} of {there} blocks, drawn at random (seed {seed})"
+        f"their samples: {len(drawn)} of {there} blocks, drawn at random (seed {seed})"
     )
     manifest: Mapping[str, Any] = {k: v for k, v in run.manifest.items() if k != "plan"}
     return RunData.of(manifest, rows, (*run.notes, note), run.folder)
 
 
-def _drawn(blocks: npt.NDArray[np.int64], most: int, seed: int) -> Positions:
-    """As many blocks as hold at most so many rows."""
-    found, counts = np.unique(blocks, return_counts=True)
+def _drawn(
+    blocks: npt.NDArray[np.int64], sizes: Positions, most: int, seed: int
+) -> tuple[int, Positions]:
+    """How many blocks there are, and of these as many as hold at most so many rows."""
+    found, of = np.unique(blocks, return_inverse=True)
+    counts = np.bincount(of, weights=sizes)
     order = np.random.default_rng(seed).permutation(len(found))
     fit = int(np.searchsorted(np.cumsum(counts[order]), most, side="right"))
-    return np.asarray(found[order[: max(fit, 1)]])
+    return len(found), np.asarray(found[order[: max(fit, 1)]])
 
 
 def _part(rows: Rows, chosen: Positions) -> Rows:

@@ -21,7 +21,9 @@ from pandas.api.extensions import ExtensionArray, ExtensionDtype, take
 
 from harness.analysis.rows import Words, beside
 
-_BATCH = 50_000
+_BATCH, _WHOLE = 50_000, 2**31
+"""Texts that are read at once; of a part of a column that keeps its distinct texts, all."""
+
 _FLAT = (
     pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_string,
     pa.types.is_null,
@@ -47,10 +49,9 @@ def column(texts: pa.ChunkedArray, key: str | None = None) -> Mapping[str, pd.Se
 
     Each series is indexed by the text's place and holds those texts that have the key.
     """
+    step = _WHOLE if pa.types.is_dictionary(texts.type) else _BATCH
     batches = [
-        chunk.slice(start, _BATCH)
-        for chunk in texts.chunks
-        for start in range(0, len(chunk), _BATCH)
+        chunk.slice(start, step) for chunk in texts.chunks for start in range(0, len(chunk), step)
     ]
     parts: dict[str, list[pd.Series[Any]]] = {}
     begin = 0
@@ -103,15 +104,16 @@ def _fast(batch: pa.Array) -> pa.Table | None:
 def _slow(batch: pa.Array, key: str | None) -> Iterator[tuple[str, pd.Series[Any]]]:
     """Each distinct text is parsed by itself."""
     distinct = batch.dictionary_encode()
-    codes = distinct.indices.to_numpy(zero_copy_only=False)
-    said = [decode(text) for text in distinct.dictionary.to_pylist()]
+    codes, used = pd.factorize(distinct.indices.to_numpy(zero_copy_only=False))
+    said = [decode(text) for text in distinct.dictionary.take(pa.array(used)).to_pylist()]
     keys = dict.fromkeys(name for each in said for name in each) if key is None else (key,)
     for name in keys:
         values = [each.get(name) for each in said]
-        plain = np.array([v is not None and not isinstance(v, (dict, list)) for v in values])
-        places = np.flatnonzero(plain[codes]) if len(codes) else codes
+        plain = np.array([v is not None and not isinstance(v, (dict, list)) for v in values], bool)
+        places = np.flatnonzero(plain[codes])
         if len(places):
-            yield name, pd.Series([values[code] for code in codes[places]], index=places)
+            known = pd.Series([v for v, told in zip(values, plain, strict=True) if told])
+            yield name, known.iloc[(np.cumsum(plain) - 1)[codes[places]]].set_axis(places)
 
 
 class ToldDtype(ExtensionDtype):

@@ -24,8 +24,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -56,22 +57,54 @@ class Verdict(StrEnum):
         return self in (Verdict.BETTER, Verdict.WORSE)
 
 
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two series of values that are compared, indexed by block; `paired`: both come from the
+    blocks of one run. What no confidence changes is worked out once, for all who judge them."""
+
+    base: pd.Series[float]
+    new: pd.Series[float]
+    paired: bool
+
+    @cached_property
+    def p(self) -> float | None:
+        """How likely chance alone sets two equal things this far apart."""
+        return effects.p_value(self.base, self.new, paired=self.paired)
+
+    @cached_property
+    def delta(self) -> float | None:
+        """Cliff's delta."""
+        return effects.cliffs_delta(self.base, self.new, paired=self.paired)
+
+
 @dataclass(frozen=True)
 class Judgement:
     """One comparison: new beside base.
 
-    `ratio` is the median of new over that of base; `p` the permutation test's; `shift` the
-    Hodges-Lehmann shift in the metric's unit; `delta` Cliff's, positive where new values are
-    mostly the larger. Each is None where the data do not give it. `why` says why there is no
-    conclusion, or what should be known beside a verdict; it may be empty.
+    `ratio` is the median of new over that of base, `p` the permutation test's; each is None where
+    the data do not give it. `why` says why there is no conclusion, or what should be known beside
+    a verdict; it may be empty. `of` is what was judged, if values were.
     """
 
     ratio: Estimate | None
     p: float | None
-    shift: Estimate | None
-    delta: float | None
     verdict: Verdict
     why: str
+    of: Pair | None = field(default=None, repr=False, compare=False)
+    confidence: float = CONFIDENCE
+
+    @cached_property
+    def shift(self) -> Estimate | None:
+        """The Hodges-Lehmann shift in the metric's unit; None where the data do not give it."""
+        if self.of is None:
+            return None
+        base, new, paired = self.of.base, self.of.new, self.of.paired
+        return effects.shift(base, new, paired=paired, confidence=self.confidence)
+
+    @property
+    def delta(self) -> float | None:
+        """Cliff's delta, positive where new values are mostly the larger; None likewise."""
+        return self.of.delta if self.of else None
 
     def refused(self, why: str) -> Judgement:
         """The same numbers with no verdict, for a condition that makes it unfair."""
@@ -88,27 +121,33 @@ def judge(
     confidence: float = CONFIDENCE,
     floor: float | None = None,
 ) -> Judgement:
-    """Compare two series of values that are indexed by block.
+    """Compare two series of values that are indexed by block: `judge_pair` of them."""
+    return judge_pair(
+        Pair(base, new, paired), better=better, margin=margin, confidence=confidence, floor=floor
+    )
+
+
+def judge_pair(
+    pair: Pair,
+    *,
+    better: str,
+    margin: float,
+    confidence: float = CONFIDENCE,
+    floor: float | None = None,
+) -> Judgement:
+    """Compare two series.
 
     `better` is "lower" or "higher"; with neither, nothing is better or worse. `margin` is the
-    smallest ratio that matters, 1 for none; `paired`: both come from the blocks of one run;
-    `floor` is the smallest difference, in the metric's unit, that the channel can tell. One
-    comparison of several goes through `control`.
+    smallest ratio that matters, 1 for none; `floor` is the smallest difference, in the metric's
+    unit, that the channel can tell. One comparison of several goes through `control`.
     """
-    ratio = statistics.ratio(new, base, confidence, paired=paired)
-    found = Judgement(
-        ratio=ratio,
-        p=effects.p_value(base, new, paired=paired),
-        shift=effects.shift(base, new, paired=paired, confidence=confidence),
-        delta=effects.cliffs_delta(base, new, paired=paired),
-        verdict=Verdict.NO_CONCLUSION,
-        why="",
-    )
+    ratio = statistics.ratio(pair.new, pair.base, confidence, paired=pair.paired)
+    found = Judgement(ratio, pair.p, Verdict.NO_CONCLUSION, "", pair, confidence)
     if ratio is None:
-        return found.refused(_no_ratio(base, new, paired))
+        return found.refused(_no_ratio(pair))
     verdict, why = decide(ratio, margin, better)
     found = replace(found, verdict=verdict, why=why)
-    if floor is not None and _is_below(floor, base, new, margin, verdict):
+    if floor is not None and _is_below(floor, pair, margin, verdict):
         return found.refused(say("the difference is below the channel's round trip"))
     if verdict.is_difference and (found.p is None or found.p > 1 - confidence):
         return found.refused(say("chance may explain it{p}", p=_told(found.p)))
@@ -177,20 +216,19 @@ def margin_text(margin: float) -> str:
     return percent(round(margin - 1, 4)).replace(".0 ", " ")
 
 
-def _is_below(
-    floor: float, base: pd.Series[float], new: pd.Series[float], margin: float, verdict: Verdict
-) -> bool:
+def _is_below(floor: float, pair: Pair, margin: float, verdict: Verdict) -> bool:
     """Whether the channel cannot tell the two apart, and so no difference can be seen; nor can
     an equivalence whose margin is itself below what the channel can tell."""
-    if abs(float(new.median() - base.median())) >= floor:
+    base, new = float(pair.base.median()), float(pair.new.median())
+    if abs(new - base) >= floor:
         return False
-    return verdict is not Verdict.EQUIVALENT or (margin - 1) * float(base.median()) < floor
+    return verdict is not Verdict.EQUIVALENT or (margin - 1) * base < floor
 
 
-def _no_ratio(base: pd.Series[float], new: pd.Series[float], paired: bool) -> str:
-    old, fresh = effects.samples(base, new, paired=paired)
+def _no_ratio(pair: Pair) -> str:
+    old, fresh = effects.samples(pair.base, pair.new, paired=pair.paired)
     if min(len(old), len(fresh)) == 0:
-        return say("no block has both") if paired else say("one of the two has no value")
+        return say("no block has both") if pair.paired else say("one of the two has no value")
     return say("a value is not positive, so there is no ratio")
 
 

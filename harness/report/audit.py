@@ -151,7 +151,7 @@ def failures(run: RunData) -> Table:
     """Each trial that did not succeed, with its reason."""
     failed = ~run.kinds("outcome").among(Outcome.OK.value) & ~run.kinds("reason").among(NOT_RUN)
     places = np.flatnonzero(failed)
-    bad = run.trials_at(places[:MOST_FAILURES])
+    bad = run.trials_at(places[:MOST_FAILURES], told=())
     rows = tuple(
         (
             str(t["trial"]),

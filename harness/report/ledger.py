@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
@@ -38,7 +39,8 @@ _LOOK: Mapping[str, tuple[str, str, float, float]] = {
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """One runtime's medians by metric, in bytes, and the values of single trials."""
+    """One runtime's medians by metric, in bytes, and the values of single trials of the two
+    totals."""
 
     subject: Subject
     estimates: Mapping[str, Estimate | None]
@@ -46,9 +48,16 @@ class LedgerRow:
 
     def drawn(self, metric: str) -> Sequence[float]:
         """The trials of one of the two totals that can be shown; PSS and RSS are medians alone."""
-        if metric not in TOTALS or self.hides(metric):
-            return ()
-        return drawn([value for value in self.trials.get(metric, ()) if value > 0], MOST_STROKES)
+        return self._drawn.get(metric, ())
+
+    @cached_property
+    def _drawn(self) -> Mapping[str, Sequence[float]]:
+        return {
+            metric: drawn([value for value in self.trials.get(metric, ()) if value > 0],
+                          MOST_STROKES)
+            for metric in TOTALS
+            if not self.hides(metric)
+        }  # fmt: skip
 
     def hides(self, metric: str) -> bool:
         """Too few trials told the host's fall from noise: those that did are the large ones."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +43,7 @@ class Curve:
     subject: Subject
     values: tuple[float, ...]
 
-    @property
+    @cached_property
     def steps(self) -> tuple[Floats, Floats]:
         """The values in order with the share that does not exceed each; of very many, those of
         evenly spaced ranks, the least and the largest among them."""

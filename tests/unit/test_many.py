@@ -12,10 +12,13 @@ from time import process_time
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
+from harness.analysis import tables
 from harness.analysis.export import samples_parquet, write_whole
 from harness.analysis.frames import RunData, load_run, load_runs
+from harness.analysis.rows import Positions, Rows
 from harness.analysis.summary import summarise
 from harness.analysis.thin import MOST_SAMPLES, thinned
 from harness.report import build
@@ -68,10 +71,40 @@ def test_it_says_what_pandas_says(folder: Path) -> None:
         assert run.exactly(each).median() == pytest.approx(found)
 
 
-def test_nothing_is_made_for_questions_that_nobody_asks(folder: Path) -> None:
+def test_nothing_is_made_for_questions_that_nobody_asks(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, texts = set[str](), Rows.texts
+
+    def told(rows: Rows, name: str, places: Positions | None = None) -> pa.ChunkedArray:
+        read.add(name)
+        return texts(rows, name, places)
+
+    monkeypatch.setattr(Rows, "texts", told)
     run = load_run(folder)
     summarise(run)
     assert not {"trials", "samples"} & set(vars(run))
+    assert read == {"identity"}  # which proves what may be compared; the rest would be parsed
+
+
+def test_kinds_of_trials_are_told_apart_however_many_there_may_be(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tally = load_run(folder).tally
+    assert tally["count"].sum() >= TRIALS
+    assert not tally.drop(columns="count").duplicated().any()
+    monkeypatch.setattr(tables, "_LARGEST", 1)
+    assert load_run(folder).tally.equals(tally)
+
+
+def test_texts_that_repeat_say_what_each_of_them_says(folder: Path) -> None:
+    run = load_run(folder)
+    places = np.arange(30_000, 30_020)
+    one_by_one = {
+        place: proof["identical"] for place, proof in run.trials_at(places)["identity"].items()
+    }
+    assert one_by_one == run.told("identity", "identical").iloc[places].to_dict()
+    assert len(run.told("identity", "identical")) == len(run.rows.wall)
 
 
 def test_a_part_is_whole_blocks_and_always_the_same(folder: Path) -> None:

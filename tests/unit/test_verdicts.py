@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -161,7 +160,7 @@ def test_a_difference_within_a_run_needs_seven_blocks(n: int, verdict: Verdict) 
 
 
 def judgement(p: float | None, verdict: Verdict = Verdict.WORSE) -> Judgement:
-    return Judgement(None, p, None, None, verdict, "")
+    return Judgement(None, p, verdict, "")
 
 
 def test_false_discoveries_are_controlled_over_all() -> None:
@@ -188,10 +187,11 @@ def test_cutoff_is_benjamini_and_hochbergs_by_hand() -> None:
 
 
 def test_refusing_keeps_the_numbers() -> None:
-    found = replace(judgement(0.01), delta=0.4).refused("unlike kernels")
-    assert (found.verdict, found.why, found.delta) == (
-        Verdict.NO_CONCLUSION, "unlike kernels", 0.4
-    )  # fmt: skip
+    was = judge(noisy(1), noisy(2, seed=2), better="lower", margin=1.1, paired=True)
+    found = was.refused("unlike kernels")
+    assert (was.verdict, found.verdict) == (Verdict.WORSE, Verdict.NO_CONCLUSION)
+    assert found.why == "unlike kernels"
+    assert (found.ratio, found.p, found.delta, found.shift) == (was.ratio, was.p, 1, was.shift)
 
 
 def test_p_is_the_exact_one_by_hand() -> None:

@@ -97,7 +97,7 @@ def _rates(run: RunData, summary: Summary) -> Chart | None:
             values = run.values(metric, row.runtime, depth=depth)
             if estimate := statistics.median(values):
                 label = say("depth {depth}", depth=depth)
-                lanes.append(Lane(label, {"median": estimate}, tuple(values)))
+                lanes.append(Lane(label, {"median": estimate}, tuple(values.tolist())))
         rows += [LevelRow(subject(row), tuple(lanes))] if lanes else []
     plot = LevelPlot(tuple(rows), ("median",), "1/s", "reads of 4 KiB a second, logarithmic scale")
     return lanes_chart("disk-rates", say("Random reads a second by runtime"), plot)
@@ -116,7 +116,7 @@ def _latency(run: RunData, summary: Summary, job: str) -> Chart | None:
                 ))
             }  # fmt: skip
             if "median" in levels:
-                values = run.values(metric, row.runtime, depth=depth, quantile="0.5")
+                values = run.values(metric, row.runtime, depth=depth, quantile="0.5").tolist()
                 lanes.append(Lane(say("depth {depth}", depth=depth), levels, tuple(values)))
         rows += [LevelRow(subject(row), tuple(lanes))] if lanes else []
     what = _TIMED[job]
