@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import FigureBase
 
@@ -21,7 +22,7 @@ from harness.analysis.language import later, say, strung
 from harness.analysis.phases import Timeline
 from harness.analysis.summary import CPU, IDLE, READY, RuntimeRow, Summary
 from harness.analysis.units import quantity
-from harness.report import ledger, lines
+from harness.report import ledger, lines, theme
 from harness.report.dots import DotPlot, DotRow, draw_dots, drawn
 from harness.report.images import image
 from harness.report.ledger import LedgerRow
@@ -80,6 +81,16 @@ class Chart:
         with settings():
             return image(self.draw(layout), "svg")
 
+    @cached_property
+    def themed(self) -> tuple[bytes, bytes]:
+        """Wide and narrow as a page shows them, which follow its reader's light or dark."""
+        return theme.themed(self.wide), theme.themed(self.narrow)
+
+    @cached_property
+    def csv(self) -> bytes:
+        """Its values, a row each."""
+        return self.numbers.csv()
+
     @property
     def title(self) -> str:
         """The first sentence of its words."""
@@ -93,7 +104,7 @@ class Chart:
             write_whole(folder / f"{self.name}.png", image(drawn, "png"))
         write_whole(folder / f"{self.name}.svg", self.wide)
         write_whole(folder / f"{self.name}-narrow.svg", self.narrow)
-        write_whole(folder / f"{self.name}.csv", self.numbers.csv())
+        write_whole(folder / f"{self.name}.csv", self.csv)
 
     def publish(self, folder: Path, conditions: Conditions) -> None:
         """Write it in each style that stands alone, as SVG, PNG and PDF.
@@ -119,15 +130,20 @@ class Chart:
 
 
 def begun(charts: Sequence[Chart], rows: int) -> Callable[[], None]:
-    """Begin to draw these in both forms, apart where a run has so many rows; what is returned
-    waits until they are drawn."""
-    both = apart(lambda: [(chart.wide, chart.narrow) for chart in charts], rows)
+    """Begin to make what a page shows of these, apart where a run has so many rows; what is
+    returned waits until it is there."""
+    made = apart(lambda: [shown(chart) for chart in charts], rows)
 
     def wait() -> None:
-        for chart, (wide, narrow) in zip(charts, both(), strict=True):
-            vars(chart).update(wide=wide, narrow=narrow)
+        for chart, forms in zip(charts, made(), strict=True):
+            vars(chart).update(forms)
 
     return wait
+
+
+def shown(chart: Chart) -> Mapping[str, Any]:
+    """What a page shows of a chart, made if it has not been yet."""
+    return {"themed": chart.themed, "csv": chart.csv}
 
 
 def draw_charts(run: RunData, summary: Summary) -> dict[str, Chart]:
@@ -171,7 +187,7 @@ def _startup(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made
     plot = DotPlot(
         tuple(
             DotRow(
-                subject(row), tuple(values),
+                subject(row), tuple(values.tolist()),
                 tuple(phases.spans(run, row.runtime, "request", "ready", warmup=True)),
                 statistics.median(values),
             )
@@ -197,7 +213,7 @@ def dot_rows(run: RunData, rows: Sequence[RuntimeRow], metric: str) -> tuple[Dot
     """A metric's trials as points, and their median: a row each runtime that has any."""
     found = [(row, run.values(metric, row.runtime)) for row in rows]
     return tuple(
-        DotRow(subject(row), tuple(values), (), statistics.median(values))
+        DotRow(subject(row), tuple(values.tolist()), (), statistics.median(values))
         for row, values in found
         if len(values)
     )
@@ -259,7 +275,7 @@ def _stack(name: str, bars: Sequence[Bar], title: str) -> Made:
 def _ecdf(run: RunData, rows: Sequence[RuntimeRow], summary: Summary) -> Made:
     del summary
     curves = tuple(
-        lines.Curve(subject(row), tuple(values))
+        lines.Curve(subject(row), tuple(values.tolist()))
         for row in rows
         if len(values := run.values(READY, row.runtime)) >= 2
     )
@@ -295,7 +311,7 @@ def _ledger_row(run: RunData, row: RuntimeRow) -> LedgerRow:
     return LedgerRow(
         subject(row),
         {metric: statistics.median(own) for metric, own in values.items()},
-        {metric: tuple(own) for metric, own in values.items()},
+        {metric: tuple(values[metric].tolist()) for metric in ledger.TOTALS},
     )
 
 

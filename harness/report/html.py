@@ -22,7 +22,6 @@ from harness.analysis import embedded
 from harness.analysis.language import LANGUAGES, recorded, say, spoken
 from harness.analysis.words import tip
 from harness.report.charts import Chart
-from harness.report.theme import themed
 from harness.report.view import View
 
 _CODE = re.compile(r"`([^`]+)`")
@@ -111,12 +110,12 @@ def picture(chart: Chart) -> Markup:
         '<picture><source media="(max-width: 640px)" srcset="{narrow}">'
         '<img src="{wide}" alt="{alt}"></picture>'
     ).format(
-        narrow=embedded.data_address("image/svg+xml", themed(chart.narrow)),
-        wide=embedded.data_address("image/svg+xml", themed(chart.wide)),
+        narrow=embedded.data_address("image/svg+xml", chart.themed[1]),
+        wide=embedded.data_address("image/svg+xml", chart.themed[0]),
         alt=chart.alt,
     )
 
 
 def numbers(chart: Chart) -> str:
     """The address of a chart's numbers as CSV."""
-    return embedded.text_address("text/csv", chart.numbers.csv())
+    return embedded.text_address("text/csv", chart.csv)

@@ -8,11 +8,13 @@ one scaling matrix, an enlarged SVG in a larger window on the same coordinates.
 from __future__ import annotations
 
 import re
-from io import BytesIO
+from io import BytesIO, StringIO
 from typing import Any
 
 from matplotlib.backends.backend_pdf import Op, PdfFile, PdfPages
 from matplotlib.figure import Figure, FigureBase
+
+from harness.report.svg import BACKEND
 
 _SIZE = re.compile(rb'(<svg [^>]*?)width="([0-9.]+)pt" height="([0-9.]+)pt"')
 
@@ -32,8 +34,10 @@ def image(figure: FigureBase, form: str, scale: float = 1.0, dpi: int = 200) -> 
         )  # fmt: skip
     else:
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(buffer, format="svg", metadata=nothing, facecolor="white")
-        return _enlarged(buffer.getvalue(), scale) if scale != 1 else buffer.getvalue()
+        text = StringIO()
+        figure.savefig(text, format="svg", metadata=nothing, facecolor="white", backend=BACKEND)
+        drawn = text.getvalue().encode()
+        return _enlarged(drawn, scale) if scale != 1 else drawn
     return buffer.getvalue()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
+from functools import lru_cache
 from io import StringIO
 
 from harness.analysis.export import harmless
@@ -44,4 +45,10 @@ def ends(estimate: Estimate | None) -> tuple[Cell, Cell, Cell]:
 def _plain(cell: Cell) -> str:
     if cell is None:
         return ""
-    return harmless(cell) if isinstance(cell, str) else f"{cell:.12g}"
+    return _word(cell) if isinstance(cell, str) else f"{cell:.12g}"
+
+
+@lru_cache(maxsize=1024)
+def _word(text: str) -> str:
+    """Nearly all rows have the same few words."""
+    return harmless(text)

@@ -51,8 +51,9 @@ _COLOUR = re.compile(r"#[0-9a-f]{6}(?![0-9a-zA-Z_-])")
 _NAMES = {light.lower(): f"--c{n}" for n, light in enumerate(DARK)}
 _VALUES = {_NAMES[light.lower()]: (light.lower(), dark) for light, dark in DARK.items()}
 _COMMENT = re.compile(r"<!--.*?-->\s*", re.S)
-_PLACES, _LONG = re.compile(r"(?<=\s[dxy]=\")[^\"]*"), re.compile(r"\d+\.\d{3,}")
-_POINT = re.compile(r"(<use [^>]*?)style=\"([^\"]*)\"")
+_PLACES = re.compile(r"(?<=\s[dxy]=\")[^\"]*?\.\d{3}[^\"]*")
+_LONG = re.compile(r"\d+\.\d{3,}")
+_POINT = re.compile(r'(<use [^>]*? x=")([^"]*)(" y=")([^"]*)" style="([^"]*)"')
 
 
 def themed(svg: bytes) -> bytes:
@@ -60,9 +61,15 @@ def themed(svg: bytes) -> bytes:
 
     Places are kept to a hundredth of a point, and the look of many points is said once.
     """
-    text = _PLACES.sub(_rounded, _COMMENT.sub("", svg.decode()))
     looks: dict[str, int] = {}
-    text = _POINT.sub(lambda m: f'{m[1]}class="p{looks.setdefault(m[2], len(looks))}"', text)
+
+    def point(found: re.Match[str]) -> str:
+        before, x, between, y, look = found.groups()
+        number = looks.setdefault(look, len(looks))
+        return f'{before}{_short(x)}{between}{_short(y)}" class="p{number}"'
+
+    text = _POINT.sub(point, _COMMENT.sub("", svg.decode()))
+    text = _PLACES.sub(_rounded, text)
     colours = _COLOUR.findall(" ".join([text, *looks]))
     used = sorted({_NAMES[c] for c in colours if c in _NAMES})
     text = _COLOUR.sub(_variable, text)
@@ -77,7 +84,12 @@ def themed(svg: bytes) -> bytes:
 
 
 def _rounded(found: re.Match[str]) -> str:
-    return _LONG.sub(lambda m: f"{float(m[0]):.2f}".rstrip("0").rstrip("."), found[0])
+    return _LONG.sub(lambda m: _short(m[0]), found[0])
+
+
+def _short(number: str) -> str:
+    _, _, places = number.partition(".")
+    return f"{float(number):.2f}".rstrip("0").rstrip(".") if len(places) > 2 else number
 
 
 def _variable(found: re.Match[str]) -> str:

@@ -11,7 +11,7 @@ from harness.analysis.language import speaking
 from harness.analysis.storing import store_data
 from harness.errors import UsageError
 from harness.report import audit, html, markdown
-from harness.report.charts import begun
+from harness.report.charts import begun, shown
 from harness.report.view import View, view
 
 
@@ -65,7 +65,7 @@ def _draw(one: View) -> None:
     last = begun(one.section_charts[::2], one.run.rows.length)
     one.drawn()
     for chart in one.section_charts[1::2]:
-        _ = chart.wide, chart.narrow
+        shown(chart)
     last()
 
 
