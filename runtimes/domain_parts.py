@@ -28,6 +28,8 @@ from harness.process import wait_pidfd
 T = TypeVar("T")
 
 _KILL_TIMEOUT_S = 5.0
+WHOLE_CPUS = "a fraction of a CPU cannot be limited: vCPUs are rounded up"
+"""What is noted of machines that no control group of ours holds."""
 INIT_SIGN, LOADER_SIGN = b"\x01", b"\x02"
 """What the agent as init, and GRUB before it, write to the debug port; no firmware's text
 holds them."""

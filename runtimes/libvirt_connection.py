@@ -32,6 +32,8 @@ EMBEDDED = "embed"
 _LOG_VARIABLE = "LIBVIRT_LOG_OUTPUTS"
 _REAP_EVERY_S = 0.05
 _KEEPALIVE_S, _KEEPALIVE_COUNT = 5, 3
+_KEEP_DOMAINS = frozenset({"Xen"})
+"""Drivers that know no flag by which a domain ends with the connection that made it."""
 _FIRST_ASKED_AFTER_S = 0.05
 """Longer than most ends take, so that a daemon is asked a few times at most."""
 _QEMU_CONF = """\
@@ -377,11 +379,14 @@ class Connection:
 
     @property
     def start_flags(self) -> int:
-        """A daemon ends our domains when we are gone; the embedded driver is gone with us.
+        """A daemon ends our domains when we are gone; the embedded driver is gone with us, and
+        Xen's refuses to be told so.
 
-        What it leaves then is found by the inventory (see `clean_domain`).
+        What those leave then is found by the inventory (see `DomainCleaner`).
         """
-        return 0 if self.root is not None else int(self.libvirt.VIR_DOMAIN_START_AUTODESTROY)
+        if self.root is not None or self.handle.getType() in _KEEP_DOMAINS:
+            return 0
+        return int(self.libvirt.VIR_DOMAIN_START_AUTODESTROY)
 
     def versions(self) -> dict[str, str]:
         """Of libvirt and of its hypervisor (`qemu`, `xen`); it looks at each QEMU once."""

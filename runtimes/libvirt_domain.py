@@ -59,6 +59,7 @@ from runtimes.domain_parts import (
     INIT_SIGN,
     KERNEL_SIGN,
     LOADER_SIGN,
+    WHOLE_CPUS,
     GroupedThread,
     SignPort,
     in_group,
@@ -172,7 +173,7 @@ class LibvirtDomain(DiskRoots):
         if self._far is not None:
             notes += self._far.notes()
         elif os.geteuid() != 0:
-            notes.append("a fraction of a CPU cannot be limited: vCPUs are rounded up")
+            notes.append(WHOLE_CPUS)
         return notes
 
     def prepare(self, image: Image) -> None:

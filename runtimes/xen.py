@@ -42,6 +42,7 @@ from harness.model import (
 )
 from runtimes.box import SOCKET, AgentBox, check_parameters, require_root
 from runtimes.capabilities import GuestKind, find_kind, guest_kinds
+from runtimes.domain_parts import WHOLE_CPUS
 from runtimes.guest_kernel_options import host_mitigations
 from runtimes.libvirt_connection import Connection
 from runtimes.libvirt_daemon import URI, Driver, find_daemon, require_startable
@@ -109,6 +110,7 @@ class Xen:
         notes = [
             f"guest mitigations: {self._mitigations}, as the host's",
             f"disk: {'raw' if self._raw else 'qcow2'}",
+            WHOLE_CPUS,
         ]
         versions = {}
         if self._daemon.shared:
@@ -179,7 +181,7 @@ class Xen:
             uuid=str(uuid.uuid4()),
             kind=self._kind,
             machine=offered.machines[0] if offered.machines else "",
-            emulator=offered.emulator,
+            emulator=_there(offered.emulator),
             vcpus=math.ceil(spec.limits.cpus or 1),
             memory_bytes=-(-wanted // MIB) * MIB,
             kernel=files.kernel.vmlinuz if self._kind == "hvm" else files.kernel.boot_file,
@@ -216,6 +218,15 @@ def require_hypervisor(type_file: Path = _TYPE_FILE, privileged: Path = _PRIVILE
             "this is a guest of Xen, and only its privileged domain makes guests",
             f"run it in dom0 (there, {privileged} says control_d: mount -t xenfs xenfs /proc/xen)",
         )
+
+
+def _there(emulator: str) -> str:
+    """The device model that the capabilities name, where it is; else libxl takes its own.
+
+    Debian's libvirt names the place where Xen itself would install one, and Debian has it
+    elsewhere, where its libxl looks for it.
+    """
+    return emulator if Path(emulator).is_file() else ""
 
 
 def _read(file: Path) -> str:

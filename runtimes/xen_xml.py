@@ -45,8 +45,13 @@ class XenMachine:
 
 
 def xen_command_line(mitigations: str) -> str:
-    """The guest kernel's command line; what stands behind `--` is for the agent."""
-    return " ".join(["quiet", "panic=-1", f"mitigations={mitigations}", "--", *WORDS])
+    """The guest kernel's command line; what stands behind `--` is for the agent.
+
+    `reboot=t` is for the kinds that would look for a keyboard's controller to end by; a
+    paravirtual one asks the hypervisor whatever it says.
+    """
+    words = ["quiet", "panic=-1", "reboot=t", f"mitigations={mitigations}", "--", *WORDS]
+    return " ".join(words)
 
 
 def xen_xml(machine: XenMachine) -> str:

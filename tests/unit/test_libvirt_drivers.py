@@ -14,7 +14,7 @@ from runtimes.capabilities import find_kind, guest_kinds
 from runtimes.container_xml import container_xml
 from runtimes.libvirt_daemon import daemon_config
 from runtimes.privileges import CAPABILITIES
-from runtimes.xen import require_hypervisor, require_kind
+from runtimes.xen import _there, require_hypervisor, require_kind
 from runtimes.xen_xml import xen_command_line
 from tests.domains import CONTAINER
 
@@ -82,6 +82,14 @@ def test_without_a_hypervisor_of_ours_the_reason_is_told(
     files[0].write_text("xen\n")
     files[1].write_text("control_d\n")
     require_hypervisor(*files)
+
+
+def test_a_device_model_that_is_elsewhere_is_left_to_libxl(tmp_path: Path) -> None:
+    named = tmp_path / "qemu-system-i386"
+    assert _there(str(named)) == ""
+    named.touch()
+    assert _there(str(named)) == str(named)
+    assert _there("") == ""
 
 
 def xen_capabilities(*kinds: tuple[str, str]) -> str:
