@@ -32,13 +32,13 @@ from harness.image.forms import ext4, initramfs
 from harness.image.guest import guest_kernel
 from harness.image.mmdebstrap import Progress, bootstrap
 from harness.lab import inherited, project
-from harness.lab.recipe import CACHE, PROJECT, Disk, files
+from harness.lab.recipe import CACHE, PROJECT, Disk, files, first_files
 from harness.model import Image
 
 NEEDED_BYTES = 12_000_000_000
 _ENVIRONMENT = (
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 "
-    "DEBIAN_FRONTEND=noninteractive YES=1"
+    "DEBIAN_FRONTEND=noninteractive PIP_NO_CACHE_DIR=1 YES=1"
 )
 _TEST_PACKAGES = ("hypothesis", "pytest", "pytest-benchmark", "pytest-timeout")
 
@@ -93,8 +93,10 @@ def prune(cache: Path) -> list[Path]:
 
 def build(cache: Path, disk: Disk, tell: Progress) -> Built:
     """The disk, built now unless it is there. Raises EnvironmentRefused, ImageError."""
-    image = build_image(cache, progress=tell)
     labs = labs_directory(cache)
+    if not any(labs.glob(f"{disk.name}-*")):
+        _require_host(cache)  # before the image is built for nothing
+    image = build_image(cache, progress=tell)
     entry = labs / _entry_name(disk, image)
     if entry.is_dir():
         return Built(entry)
@@ -112,7 +114,7 @@ def build(cache: Path, disk: Disk, tell: Progress) -> Built:
 
 
 def _entry_name(disk: Disk, image: Image) -> str:
-    parts = [disk, files("", ""), _hooks(Path(), disk, [])]
+    parts = [disk, disk.dpkg_options, first_files(), files("", ""), _hooks(Path(), disk, [])]
     if disk.set_up:
         parts += [project.set_up_digest(), image.digest]
     digest = hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
@@ -127,6 +129,7 @@ def _require_host(cache: Path) -> None:
             "a disk of the lab is built by root, who alone can give its files their owners",
             "sudo tarebench lab build; to run what is built takes no rights",
         )
+    cache.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(cache).free
     if free < NEEDED_BYTES:
         raise EnvironmentRefused(
@@ -139,24 +142,24 @@ def _require_host(cache: Path) -> None:
 def _build(partial: Path, cache: Path, disk: Disk, image: Image, tell: Progress) -> None:
     public, host_private = _make_keys(partial)
     texts = {**files(public, host_private), **inherited.files()}
+    (partial / "first.tar").write_bytes(project.archive_of(first_files()))
     (partial / "files.tar").write_bytes(project.archive_of(texts))
     (partial / "project.tar").write_bytes(project.archive())
-    kernel = guest_kernel(cache)
-    ext4(image)
-    initramfs(image, kernel)
     tree = partial / "tree"
     arguments = [
         "--format=directory", "--variant=minbase", "--architectures=amd64",
         f"--include={','.join((*disk.packages, disk.kernel))}",
         "--skip=cleanup/apt",  # the host's sources and settings are the lab's too
+        *(f"--dpkgopt={option}" for option in disk.dpkg_options),
+        f"--setup-hook=tar-in {shlex.quote(str(partial / 'first.tar'))} /",
         *(f"--customize-hook={line}" for line in _hooks(partial, disk, _copies(cache, image))),
     ]  # fmt: skip
     bootstrap(
         tree, arguments, disk.suite, disk.components, epoch=disk.epoch, mode="root", tell=tell
     )
     tell("making the disk")
-    (partial / "files.tar").unlink()
-    (partial / "project.tar").unlink()
+    for archive in partial.glob("*.tar"):
+        archive.unlink()
     for name, target in (("vmlinuz", "vmlinuz"), ("initrd.img", "initrd.img")):
         (newest,) = (tree / "boot").glob(f"{name}-*")
         shutil.copyfile(newest, partial / target)
@@ -171,7 +174,6 @@ def _hooks(partial: Path, disk: Disk, copies: Sequence[str]) -> Sequence[str]:
     inside = f'chroot "$1" env -i -C / {_ENVIRONMENT}'
     lines = [
         f"tar-in {shlex.quote(str(partial / 'files.tar'))} /",
-        'chroot "$1" update-initramfs -u -k all',
         'chroot "$1" systemctl --quiet enable systemd-networkd ssh',
         'chroot "$1" systemctl --quiet disable systemd-networkd-wait-online',
     ]
@@ -192,10 +194,13 @@ def _hooks(partial: Path, disk: Disk, copies: Sequence[str]) -> Sequence[str]:
 
 
 def _copies(cache: Path, image: Image) -> Sequence[str]:
-    """The host's image, its forms, kernel and agent, in the place of root's own cache."""
+    """The host's image, kernel and agent in the place of root's own cache. Of the image's forms
+    come those that guests of every kind boot from; what else is asked for is made inside."""
+    parts = [path for path in image.directory.iterdir() if path.name != "forms"]
+    own = [*parts, ext4(image), initramfs(image, guest_kernel(cache))]
     names = [
-        str(image.directory.relative_to(cache.resolve())), "images/by-recipe", "kernels",
-        "agent", "launcher",
+        *sorted(str(path.relative_to(cache.resolve())) for path in own), "images/by-recipe",
+        "kernels", "agent", "launcher",
     ]  # fmt: skip
     there = [name for name in names if (cache / name).exists()]
     return [

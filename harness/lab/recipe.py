@@ -42,6 +42,12 @@ _BASE = (
 _MAKE = ("git", "make", "python3", "python3-venv")
 
 
+_NOT_SAFE = "force-unsafe-io"
+"""What a disk that is still made is worth, should the power be lost, is nothing."""
+_UNREAD = tuple(f"path-exclude=/usr/share/{name}/*" for name in ("doc", "info", "locale", "man"))
+"""What nobody reads in a machine that is told its commands; a fresh Debian has it."""
+
+
 class Disk(Frozen, frozen=True):
     """One root filesystem: Debian packages, and whether our own set-up is run in it.
 
@@ -62,6 +68,11 @@ class Disk(Frozen, frozen=True):
     bytes: int = 16 * 1024 * MIB
     """The size that the machine sees; what is not written takes no room."""
 
+    @property
+    def dpkg_options(self) -> Sequence[str]:
+        """What dpkg is told, now and later."""
+        return (_NOT_SAFE, *(_UNREAD if self.set_up else ()))
+
 
 class Profile(Frozen, frozen=True):
     """A disk, how it is booted, and the commands whose output proves what ran inside."""
@@ -75,6 +86,8 @@ class Profile(Frozen, frozen=True):
     """Words that the processor must have inside."""
     hypervisor: str = ""
     """The words of a hypervisor that is booted first, with the kernel as its module."""
+    least_bytes: int = 1024 * MIB
+    """With less memory it does not come up."""
 
     @property
     def user(self) -> str:
@@ -152,7 +165,9 @@ _XEN_HOOK = f"""sed -i "/<feature name='vme'\\/>/d" "$1"{_XEN_CPU_MAP}"""
 processor and refuses to start its driver. A host with a true processor needs none of this."""
 
 XEN = Disk(
-    "xen", (*_BASE, *_MAKE, "libvirt-daemon-driver-xen", "xen-system-amd64"),
+    "xen",
+    # qemu-system-xen serves the guests' disks and channels; Xen only recommends it.
+    (*_BASE, *_MAKE, "libvirt-daemon-driver-xen", "qemu-system-xen", "xen-system-amd64"),
     kernel="linux-image-amd64",  # the cloud kernel cannot be a dom0
     customize=(_XEN_HOOK, *_QUIET),
 )  # fmt: skip
@@ -180,7 +195,7 @@ PROFILES: Mapping[str, Profile] = {
         ),
         Profile(
             "xen", "the Xen hypervisor with Debian 12 as its dom0",
-            XEN, 4096 * MIB, _XEN_PROOFS, hypervisor=_XEN_WORDS,
+            XEN, 4096 * MIB, _XEN_PROOFS, hypervisor=_XEN_WORDS, least_bytes=3072 * MIB,
         ),
         Profile(
             "fresh", "a pristine minimal Debian 12 with systemd, and an ordinary user with sudo",
@@ -206,10 +221,20 @@ def kernel_words(console: str = "ttyS0") -> Sequence[str]:
     )  # fmt: skip
 
 
-def files(public_key: str, host_key: str) -> Mapping[str, tuple[str, int]]:
-    """What is put into every disk: path, text and mode."""
+def first_files() -> Mapping[str, tuple[str, int]]:
+    """What lies there before the packages come, so that the initramfs is made once, and small."""
     return {
         "/etc/fstab": ("/dev/vda / ext4 defaults 0 1\n", 0o644),
+        "/etc/initramfs-tools/conf.d/lab": ("MODULES=list\nCOMPRESS=gzip\n", 0o644),
+        "/usr/share/initramfs-tools/modules.d/lab": (
+            "virtio_pci\nvirtio_blk\ncrc32c_generic\next4\n", 0o644,
+        ),
+    }  # fmt: skip
+
+
+def files(public_key: str, host_key: str) -> Mapping[str, tuple[str, int]]:
+    """What is put into every disk once its packages are there: path, text and mode."""
+    return {
         "/etc/hostname": ("lab\n", 0o644),
         "/etc/hosts": ("127.0.0.1 localhost lab\n", 0o644),
         "/etc/resolv.conf": ("nameserver 10.0.2.3\n", 0o644),
@@ -231,10 +256,6 @@ def files(public_key: str, host_key: str) -> Mapping[str, tuple[str, int]]:
             0o644,
         ),
         "/usr/local/sbin/lab-up": (_UP_SCRIPT, 0o755),
-        # What a disk that is still made is worth, should the power be lost, is nothing.
-        "/etc/dpkg/dpkg.cfg.d/lab": ("force-unsafe-io\n", 0o644),
-        "/etc/initramfs-tools/conf.d/lab": ("MODULES=list\nCOMPRESS=gzip\n", 0o644),
-        "/etc/initramfs-tools/modules": ("virtio_pci\nvirtio_blk\ncrc32c_generic\next4\n", 0o644),
         "/etc/ssh/ssh_host_ed25519_key": (host_key, 0o600),
         "/etc/ssh/sshd_config.d/lab.conf": (
             "HostKey /etc/ssh/ssh_host_ed25519_key\nPermitRootLogin prohibit-password\n"
