@@ -13,8 +13,6 @@ from harness.errors import UsageError
 if TYPE_CHECKING:
     from harness.lab.running import Wish
 
-LEAST_MEMORY_MIB = 1024
-
 lab_app = typer.Typer(
     help="A whole machine in software, in which KVM, Xen, systemd and pure control groups v2 "
     "really run. What is timed in it says nothing about hardware.",
@@ -44,8 +42,10 @@ def _wish(profile: str, memory: int | None, keep: Path | None, boot_limit: str) 
 
     found = find_profile(profile)
     size = found.memory_bytes if memory is None else memory * MIB
-    if size < LEAST_MEMORY_MIB * MIB:
-        raise UsageError(f"{memory} MiB are too few for a lab", f"{LEAST_MEMORY_MIB} or more")
+    if size < found.least_bytes:
+        raise UsageError(
+            f"{memory} MiB are too few for the lab {profile}", f"{found.least_bytes // MIB} or more"
+        )
     return Wish(found, size, keep, parse_duration(boot_limit), say)
 
 

@@ -132,10 +132,7 @@ class Machine:
         return words[1:]
 
     def _heard(self, deadline: Deadline) -> bytes:
-        waiting = select.poll()
-        waiting.register(self._up, select.POLLIN)
-        waiting.register(self.child.pidfd, select.POLLIN)
-        if not waiting.poll(deadline.left_s() * 1000):
+        if not self.wait(self._up.fileno(), deadline):
             raise DeadlineExceeded(
                 f"the lab was not up in time; its console ends: {self.console_end()}",
                 "a busy host needs a longer --boot-limit",
@@ -146,6 +143,32 @@ class Machine:
                 f"the lab's machine ended before it was up; its console ends: {self.console_end()}"
             )
         return chunk
+
+    def wait(self, descriptor: int, deadline: Deadline) -> bool:
+        """Until there is something at a descriptor, or the machine has ended; False when neither
+        was so in time. Raises LaunchFailed where its disk has no room: QEMU stops it then."""
+        waiting = select.poll()
+        for each in (descriptor, self.child.pidfd, self._monitor.fileno()):
+            waiting.register(each, select.POLLIN)
+        while True:
+            self._require_room()
+            ready = {each for each, _ in waiting.poll(deadline.left_s() * 1000)}
+            if not ready:
+                return False
+            if ready & {descriptor, self.child.pidfd}:
+                return True
+
+    def _require_room(self) -> None:
+        try:
+            told = self._monitor.told("BLOCK_IO_ERROR", Deadline(_ANSWER_S))
+        except CommandFailed:  # it is about to end
+            process.wait_pidfd(self.child.pidfd, _ANSWER_S)
+            return
+        if any(data["action"] == "stop" for data in told):
+            raise LaunchFailed(
+                f"the lab's machine was stopped: its disk cannot be written ({told[-1]['reason']})",
+                "make room where TAREBENCH_CACHE is, or the disk of --keep",
+            )
 
     def ssh_port(self) -> int:
         """The port of this host that leads to the machine's."""

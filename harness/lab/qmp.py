@@ -6,8 +6,9 @@ We listen and QEMU connects, so that there is nothing to poll for.
 from __future__ import annotations
 
 import json
+import select
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,16 @@ class Monitor:
                     self._events.clear()
                     return data
             self._events = [self._next(deadline)]
+
+    def fileno(self) -> int:
+        """For who waits until it has more to tell."""
+        return self._socket.fileno()
+
+    def told(self, event: str, deadline: Deadline) -> Sequence[dict[str, Any]]:
+        """The data of the events of a name that have come by now; they stay."""
+        while b"\n" in self._held or select.select([self._socket], [], [], 0)[0]:
+            self._events.append(self._next(deadline))
+        return [each.get("data", {}) for each in self._events if each["event"] == event]
 
     def _next(self, deadline: Deadline) -> dict[str, Any]:
         while b"\n" not in self._held:

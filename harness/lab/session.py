@@ -7,7 +7,6 @@ answers at the port, and nobody else who may ask.
 from __future__ import annotations
 
 import os
-import select
 import shlex
 import tarfile
 import tempfile
@@ -75,16 +74,12 @@ class Session:
             return child.wait()
 
     def _await(self, child: process.Process, deadline: Deadline, what: str) -> int:
-        waiting = select.poll()
-        waiting.register(child.pidfd, select.POLLIN)
-        waiting.register(self.machine.child.pidfd, select.POLLIN)
-        ready = [descriptor for descriptor, _ in waiting.poll(deadline.left_s() * 1000)]
-        if not ready:
+        if not self.machine.wait(child.pidfd, deadline):
             raise DeadlineExceeded(
                 f"{what} did not end in time; the lab's console ends: {self.machine.console_end()}",
                 "give it longer with --limit",
             )
-        if self.machine.child.pidfd not in ready:
+        if self.machine.child.is_running():
             status = child.wait()
             if status != _SSH_FAILED:
                 return status

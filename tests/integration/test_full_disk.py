@@ -15,8 +15,15 @@ from pathlib import Path
 import pytest
 
 from harness import paths
+from harness.clock import Deadline
+from harness.errors import LaunchFailed
+from harness.image.build import build
+from harness.image.forms import ext4, initramfs, overlay_disk
+from harness.image.guest import guest_kernel
 from harness.imagecheck import built
+from harness.inventory import Inventory
 from harness.journal import records
+from harness.lab.machine import Boot, Sockets, machines, start
 from harness.model import MIB, Outcome
 from tests.command import Place, finish, read_lines
 
@@ -25,6 +32,9 @@ pytestmark = [
     pytest.mark.skipif(built() is None, reason="the image is not built: tarebench image build"),
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk"),
 ]
+
+
+BOOT_S = 120.0
 
 
 @pytest.fixture
@@ -108,6 +118,32 @@ def test_boxes_without_room_for_their_layers_are_failed_trials(place: Place, sma
     assert place.left_behind(tokens) == []
     assert not any((small / "scratch").glob("*"))
     assert place.tarebench("clean", "--dry-run").out == ""
+
+
+def test_a_lab_is_not_built_where_it_has_no_room(place: Place, small: Path) -> None:
+    said = place.tarebench("lab", "build", env={"TAREBENCH_CACHE": str(small)})
+    assert said.status == 3, said.err
+    assert "MB free, and building a lab needs" in said.err
+    assert list(small.iterdir()) == []
+    assert place.to_clean() == []
+
+
+@pytest.mark.slow
+def test_a_lab_whose_disk_is_full_is_stopped_and_says_so(small: Path, tmp_path: Path) -> None:
+    """The guest is the image's: to mount its root is to write on it."""
+    image, kernel = build(paths.cache()), guest_kernel(paths.cache())
+    disk = small / "disk.qcow2"
+    overlay_disk(ext4(image), disk)
+    words = "console=ttyS0 panic=-1 -- virtio:nobody root:/dev/vda"
+    boot = Boot(kernel.vmlinuz, str(initramfs(image, kernel)), words, 256 * MIB, 1)
+    with (
+        Inventory("lab-full", tmp_path / "inventory") as inventory,
+        full(small),
+        start("full", boot, disk, Sockets(tmp_path), inventory) as machine,
+        pytest.raises(LaunchFailed, match=r"its disk cannot be written \(No space left"),
+    ):
+        machine.wait_up(Deadline(BOOT_S))
+    assert not machines.exists("full", {})
 
 
 def test_run_is_not_resumed_with_another_scenario(place: Place) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from harness.image.guest import GuestKernel, cached_kernel
 from harness.inventory import Inventory
 from harness.lab.machine import Boot, Sockets, machines, start
 from harness.model import MIB
+from harness.process import find_program
+from tests.command import PROGRAM, Place
 
 pytestmark = pytest.mark.integration
 
@@ -99,3 +103,21 @@ def test_too_little_memory_is_refused_before_anything_is_made(
     ):
         pytest.fail("it started")
     assert not list(tmp_path.glob("qmp"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide a program")
+def test_without_qemu_the_lab_says_what_to_install(tmp_path: Path) -> None:
+    """For its eyes alone something that cannot be executed lies over the program."""
+    qemu = find_program("qemu-system-x86_64")
+    assert qemu is not None
+    hidden = 'mount --bind /dev/null "$0" && exec "$@"'
+    place = Place(tmp_path)
+    done = subprocess.run(
+        ["unshare", "--mount", "--propagation", "private", "sh", "-c", hidden, qemu,
+         PROGRAM, "lab", "run", "--", "true"],
+        cwd=tmp_path, env=place.env, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    assert "qemu-system-x86_64 is not installed" in done.stderr
+    assert "apt-get install qemu-system-x86" in done.stderr
+    assert place.to_clean() == []

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from harness import process
+from harness.cli.laboratory import _wish
 from harness.errors import EnvironmentRefused, UsageError
 from harness.inventory import Inventory
 from harness.lab import build, inherited, machine, project, recipe
@@ -37,6 +38,13 @@ def test_a_profile_has_proofs_and_an_unknown_one_is_refused() -> None:
         assert profile.memory_bytes >= 1024 * MIB
     with pytest.raises(UsageError, match="no profile hyperv"):
         recipe.find_profile("hyperv")
+
+
+@pytest.mark.parametrize(("profile", "memory"), [("kvm", 512), ("xen", 2048)])
+def test_a_lab_with_too_little_memory_is_refused(profile: str, memory: int) -> None:
+    with pytest.raises(UsageError, match=f"{memory} MiB are too few for the lab {profile}"):
+        _wish(profile, memory, None, "10m")
+    assert _wish("xen", None, None, "10m").memory_bytes == 4096 * MIB
 
 
 def test_what_could_not_be_ended_stays_on_the_inventory(tmp_path: Path) -> None:
