@@ -1,8 +1,10 @@
 """The lab's own suite: `make test-lab`. Each test is a use of a machine in the lab.
 
 A use takes minutes, so what has passed on this very checkout is not done again: it is known by
-the digest of the checkout's files, and told in the table as it was. The table at the end has a
-row a profile: what passed, how many checks ran inside, and how long they took.
+the digest of the checkout's files, and told in the table as it was. Nothing begins, and no command
+goes on, when LAB_MINUTES (60) are over: the next `make test-lab` goes on with what is left. The
+table at the end has a row a profile: what passed, failed and is left, how many checks ran inside,
+and how long they took.
 """
 
 from __future__ import annotations
@@ -11,12 +13,14 @@ import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from harness.clock import Deadline
 from harness.journal import records
 from harness.lab import project
 from harness.lab.recipe import PROFILES
@@ -26,6 +30,11 @@ from tests.command import Place, Said
 KEPT = project.checkout() / "results" / "runs" / "lab.json"
 """What has passed: by the checkout's digest and the test, its seconds and its checks inside."""
 _PASSED = re.compile(r"\b(\d+) passed\b")
+_MINUTES = float(os.environ.get("LAB_MINUTES", "60"))
+_LEAST_S = 120.0
+"""With less time left nothing begins: a machine is hardly up by then."""
+_ENDING_S = 300.0
+"""What bringing runs back and ending a machine may take when a command's time is over."""
 
 
 @dataclass
@@ -34,6 +43,7 @@ class Lab:
 
     place: Place
     profile: str
+    deadline: Deadline
     checks: int = 0
 
     @property
@@ -43,9 +53,12 @@ class Lab:
 
     def run(self, *command: str, options: tuple[str, ...] = ()) -> Said:
         """A command inside, to its end; the tests that it says to have passed are counted."""
+        limit = f"{max(1.0, self.deadline.left_s()):.0f}s"
         said = self.place.tarebench(
-            "lab", "run", "--profile", self.profile, *options, "--", *command
+            "lab", "run", "--profile", self.profile, "--limit", limit, *options, "--", *command
         )
+        if said.status != 0 and self.deadline.over:
+            pytest.skip("its time was over: make test-lab begins it again")
         found = _PASSED.findall(said.out)
         self.checks += int(found[-1]) if found else 1
         return said
@@ -83,21 +96,49 @@ def check_complete(run: Path) -> None:
     assert not bad
 
 
+@pytest.fixture(scope="session")
+def table(request: pytest.FixtureRequest) -> Table:
+    """The one table, which also knows when the time is over."""
+    found = request.config.pluginmanager.get_plugin(_NAME)
+    assert isinstance(found, Table)
+    return found
+
+
+@pytest.fixture(scope="module")
+def profile(
+    request: pytest.FixtureRequest, table: Table, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """The profile that the module is named after, its disk built and its machine's state saved."""
+    name = _profile_of(request.path)
+    table.require_time()
+    place = Place(tmp_path_factory.mktemp(name), time_limit_s=table.deadline.left_s() + _ENDING_S)
+    begun = time.monotonic()
+    said = place.tarebench("lab", "build", "--profile", name, "--boot-limit", "20m")
+    table.built[name] = time.monotonic() - begun
+    assert said.status == 0, said.err[-6000:]
+    return name
+
+
 @pytest.fixture
-def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
-    """The lab of the profile that the test's module is named after."""
-    profile = request.module.__name__.rpartition("test_")[2]
-    place = Place(tmp_path, time_limit_s=3600.0, drawn=True)
-    made = Lab(place, profile)
+def lab(
+    request: pytest.FixtureRequest, table: Table, profile: str, tmp_path: Path
+) -> Iterator[Lab]:
+    """The lab of that profile."""
+    table.require_time()
+    place = Place(tmp_path, time_limit_s=table.deadline.left_s() + _ENDING_S, drawn=True)
+    made = Lab(place, profile, table.deadline)
     yield made
     request.node.user_properties.append(("checks", made.checks))
     assert place.tarebench("clean", "--dry-run").out == "", "something is left of the lab"
 
 
 class Table:
-    """What passed before, what passes now, and the table of both."""
+    """What passed before, what passes now, what is left, and the table of all."""
 
     def __init__(self) -> None:
+        self.deadline = Deadline(_MINUTES * 60 - _ENDING_S)
+        self.asked: list[str] = []
+        self.built: dict[str, float] = {}
         self.digest = hashlib.sha256(project.archive()).hexdigest()[:16]
         self.kept: dict[str, list[float]] = {}
         if KEPT.is_file():
@@ -107,40 +148,64 @@ class Table:
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Skip what has passed on this checkout; AGAIN=1 asks for all."""
+        order = {name: place for place, name in enumerate(PROFILES)}
+        items.sort(key=lambda item: order.get(_profile_of(item.path), len(order)))
+        self.asked = [item.nodeid for item in items]
         if not os.environ.get("AGAIN"):
             for item in items:
                 if item.nodeid in self.kept:
                     item.add_marker(pytest.mark.skip(reason="it passed on this very checkout"))
 
+    def require_time(self) -> None:
+        """Skip where hardly any is left."""
+        if self.deadline.left_s() < _LEAST_S:
+            pytest.skip(f"{_MINUTES:g} minutes are over: make test-lab goes on with it")
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep each that passes at once: the next may take this machine down."""
         if report.failed:
             self.failed[report.nodeid] = report.duration
-        elif report.when == "teardown" and report.nodeid not in self.failed:
-            checks = dict(report.user_properties).get("checks")
-            if isinstance(checks, int) and checks:
-                self.kept[report.nodeid] = [self._seconds.get(report.nodeid, 0.0), checks]
-                KEPT.parent.mkdir(parents=True, exist_ok=True)
-                KEPT.write_text(json.dumps({self.digest: self.kept}, indent=1))
-        if report.when == "call":
+            self.kept.pop(report.nodeid, None)
+        elif report.when == "call" and report.passed:
             self._seconds[report.nodeid] = report.duration
+        elif report.when == "teardown" and report.nodeid in self._seconds:
+            checks = dict(report.user_properties)["checks"]
+            assert isinstance(checks, int)
+            self.kept[report.nodeid] = [self._seconds[report.nodeid], checks]
+            KEPT.parent.mkdir(parents=True, exist_ok=True)
+            KEPT.write_text(json.dumps({self.digest: self.kept}, indent=1))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """One row a profile."""
         terminalreporter.section("the lab, on this checkout")
-        terminalreporter.write_line(
-            f"{'profile':<10}{'passed':>8}{'failed':>8}{'checks':>8}{'min':>8}"
-        )
+        for line in self.lines():
+            terminalreporter.write_line(line)
+
+    def lines(self) -> Iterator[str]:
+        """The table's: minutes are those of what has passed, and of the disk if it was made."""
+        names = ("passed", "failed", "left", "checks", "min")
+        yield f"{'profile':<10}" + "".join(f"{name:>8}" for name in names)
         for profile in PROFILES:
-            own = [told for name, told in self.kept.items() if f"/test_{profile}.py" in name]
-            bad = sum(f"/test_{profile}.py" in name for name in self.failed)
-            checks, minutes = sum(int(each[1]) for each in own), sum(each[0] for each in own) / 60
-            terminalreporter.write_line(
-                f"{profile:<10}{len(own):>8}{bad:>8}{checks:>8}{minutes:>8.1f}"
+            file = f"/test_{profile}.py::"
+            own = [told for name, told in self.kept.items() if file in name]
+            bad = sum(file in name for name in self.failed)
+            left = sum(
+                file in name and name not in self.kept and name not in self.failed
+                for name in self.asked
             )
+            checks = sum(int(each[1]) for each in own)
+            minutes = (sum(each[0] for each in own) + self.built.get(profile, 0.0)) / 60
+            yield f"{profile:<10}{len(own):>8}{bad:>8}{left:>8}{checks:>8}{minutes:>8.1f}"
+
+
+def _profile_of(module: Path) -> str:
+    return module.stem.removeprefix("test_")
+
+
+_NAME = "tarebench-lab-table"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Registers the table."""
     if not config.option.collectonly:
-        config.pluginmanager.register(Table())
+        config.pluginmanager.register(Table(), _NAME)

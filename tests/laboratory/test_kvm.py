@@ -7,9 +7,17 @@ import signal
 from pathlib import Path
 
 import psutil
+import pytest
 
+from harness import paths
 from harness.analysis.frames import load_run
+from harness.errors import EnvironmentRefused
+from harness.image.forms import overlay_disk
 from harness.journal import records
+from harness.lab import machine
+from harness.lab.build import build
+from harness.lab.recipe import find_profile
+from harness.lab.running import Wish, session
 from tests.command import finish, read_lines
 from tests.laboratory.conftest import Lab, check_complete, runtimes
 
@@ -78,6 +86,19 @@ def test_a_run_goes_on_after_the_power_was_lost(lab: Lab, tmp_path: Path) -> Non
     check_complete(run)
     assert "block 0" in resumed.err
     assert "warm-up" not in resumed.err, "a trial that was finished is done again"
+
+
+def test_a_processor_without_virtualization_is_refused(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is booted from a disk that is kept: no state of such a machine is worth saving."""
+    monkeypatch.setattr(machine, "CPU", machine.CPU.replace("+svm,+npt", "-svm,-npt"))
+    profile, disk = find_profile("kvm"), tmp_path / "disk.qcow2"
+    overlay_disk(build(paths.cache(), profile.disk, print).base, disk)
+    wish = Wish(profile, profile.memory_bytes, keep=disk)
+    with pytest.raises(EnvironmentRefused, match="lacks svm and npt"), session(wish):
+        pytest.fail("it is used")
+    lab.checks += 1
 
 
 def test_a_command_that_never_ends_is_given_up(lab: Lab) -> None:
