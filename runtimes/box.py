@@ -178,9 +178,10 @@ class Ending:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """On the way out of a failure the box is killed by its own pidfd, never by number."""
+        """On the way out of a failure the box is killed by its own pidfd, never by number. One that
+        is a daemon's, and not ours to kill, is ended by it."""
         if not self._ended:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
             if wait_pidfd(self.pidfd, EXIT_TIMEOUT_S):
                 self._collect()
