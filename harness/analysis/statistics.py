@@ -383,6 +383,7 @@ def _difference_of_medians(a: Floats, b: Floats, axis: int = -1) -> Floats:
     return np.asarray(median_of(a, axis) - median_of(b, axis))
 
 
+@functools.lru_cache(maxsize=4096)
 def _expanded(confidence: float, n: int) -> float:
     """The level whose percentiles, at n blocks, cover as much as is asked."""
     tail = stats.t.ppf((1 - confidence) / 2, n - 1) * math.sqrt(n / (n - 1))
