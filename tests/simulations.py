@@ -1,14 +1,15 @@
 """How often intervals and verdicts are right, on data whose truth is known.
 
-`python -m tests.simulations` prints the tables of docs/statistics.md (some minutes);
-tests/unit/test_simulations.py holds the same in small. Everything is drawn from seeded
-generators, and every decision is made by the code that judges real runs: the intervals by
-`statistics.bounds`, verdicts by `verdicts.judge` and `verdicts.control`, the end of a run that
-stops by itself by `harness.stopping`.
+`python -m tests.simulations` prints the tables of docs/statistics.md (some minutes), and with
+`power 300` that of the power alone, of 300 runs a row; tests/unit/test_simulations.py holds the
+same in small. Everything is drawn from seeded generators, and every decision is made by the code
+that judges real runs: the intervals by `statistics.bounds`, verdicts by `verdicts.judge` and
+`verdicts.control`, the end of a run that stops by itself by `harness.stopping`.
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,18 +20,25 @@ import pandas as pd
 from harness import stopping
 from harness.analysis import statistics, verdicts
 from harness.analysis.statistics import Floats
-from harness.analysis.verdicts import Judgement, Verdict
+from harness.analysis.verdicts import Judgement, Pair, Verdict
 
 SEED = 20261124
 NOISE = 0.12
 """From trial to trial, as a share of the value: that of a container's start in the reference
 runs is 8 to 13 %."""
 
-QUIET, DOCUMENTED_BLOCKS = 0.08, 20
-"""With this variation, so many blocks find a tenth in four of five runs (docs/statistics.md)."""
+QUIET = 0.08
+DOCUMENTED_BLOCKS: Mapping[int, int] = {1: 20, 4: 30, 8: 30}
+"""With this variation, so many blocks find a tenth in four of five runs, among so many
+comparisons of a report (docs/statistics.md)."""
 
 RESAMPLES = 1999
 """Where each interval is one of very many; a report draws five times as many."""
+
+_SIZES: Mapping[float, Sequence[int]] = {
+    0.05: (10, 12, 15, 20), 0.08: (20, 25, 30, 40), 0.12: (40, 50, 60, 80),
+}  # fmt: skip
+"""Blocks with which a tenth is looked for, by the variation from trial to trial."""
 
 _TOGETHER = 50
 """Runs whose intervals come from the same draws of the bootstrap; each such group has its own."""
@@ -144,12 +152,11 @@ def report(
     ratios: Sequence[float],
     *,
     noise: float = NOISE,
-    margin: float = 1.1,
     common: float = 0.5,
     paired: bool = True,
     shape: Draw | None = None,
-) -> tuple[Judgement, ...]:
-    """One report: as many comparisons as `ratios`, each of a runtime with the same base.
+) -> list[Pair]:
+    """What one report compares: as many pairs as `ratios`, each of a runtime with the same base.
 
     `common` is the share of the noise's variance that the metrics of one trial have in common:
     the marks of a start are parts of one another."""
@@ -164,26 +171,28 @@ def report(
             yield np.exp(noise * (np.sqrt(common) * shared + np.sqrt(1 - common) * own))
 
     base, new = list(trial()), list(trial())
-    return verdicts.control(
-        [
-            verdicts.judge(
-                pd.Series(a), pd.Series(b * ratio), better="lower", margin=margin, paired=paired
-            )
-            for a, b, ratio in zip(base, new, ratios, strict=True)
-        ]
-    )
+    return [
+        Pair(pd.Series(a), pd.Series(b * ratio), paired)
+        for a, b, ratio in zip(base, new, ratios, strict=True)
+    ]
+
+
+def judged(pair: Pair, margin: float = 1.1) -> Judgement:
+    """One comparison, before it must stand among the others of its report."""
+    return verdicts.judge_pair(pair, better="lower", margin=margin)
 
 
 def power(
-    n: int, reports: int, *, comparisons: int = 1, noise: float = NOISE, margin: float = 1.1,
-    ratio: float = 1.1, paired: bool = True,
+    n: int, reports: int, *, comparisons: int = 1, noise: float = NOISE, ratio: float = 1.1,
 ) -> float:  # fmt: skip
     """The share of reports that call the first of their comparisons worse; the others of the
     report are equal."""
     dice = np.random.default_rng([SEED, n, comparisons])
-    ratios = [ratio, *[1.0] * (comparisons - 1)]
-    found = [report(dice, n, ratios, noise=noise, margin=margin, paired=paired)[0].verdict
-             for _ in range(reports)]  # fmt: skip
+    found = []
+    for _ in range(reports):
+        first, *others = report(dice, n, [ratio, *[1.0] * (comparisons - 1)], noise=noise)
+        among = verdicts.family([pair.p for pair in (first, *others) if pair.p is not None])
+        found += [each.verdict for each in verdicts.control([judged(first)], among)]
     return found.count(Verdict.WORSE) / reports
 
 
@@ -196,8 +205,15 @@ def false_reports(
     return sum(
         any(
             each.verdict.is_difference
-            for each in report(
-                dice, n, [1.0] * comparisons, noise=noise, paired=paired, shape=shape
+            for each in verdicts.control(
+                list(
+                    map(
+                        judged,
+                        report(
+                            dice, n, [1.0] * comparisons, noise=noise, paired=paired, shape=shape
+                        ),
+                    )
+                )
             )
         )
         for _ in range(reports)
@@ -224,14 +240,15 @@ def _print_until(runs: int) -> None:
 
 
 def _print_power(reports: int) -> None:
-    sizes = (10, 15, 20, 30, 40, 60)
-    print("| variation | comparisons |", " | ".join(f"n = {n}" for n in sizes), "|")
-    print("|---" * (len(sizes) + 2) + "|")
-    for noise in (0.05, 0.08, 0.12):
-        for comparisons in (1, 8):
-            cells = [power(n, reports, comparisons=comparisons, noise=noise) for n in sizes]
-            print(f"| {noise:.0%} | {comparisons} |", " | ".join(f"{c:.0%}" for c in cells), "|",
-                  flush=True)  # fmt: skip
+    print("| variation | comparisons | blocks | found | 95 % |")
+    print("|---|---|---|---|---|")
+    for noise, sizes in _SIZES.items():
+        for comparisons, n in itertools.product((1, 4, 8), sizes):
+            share = power(n, reports, comparisons=comparisons, noise=noise)
+            rate = statistics.success_rate(round(share * reports), reports)
+            assert rate is not None
+            print(f"| {noise:.0%} | {comparisons} | {n} | {share:.0%} | "
+                  f"{rate.low:.0%} to {rate.high:.0%} |", flush=True)  # fmt: skip
 
 
 def _print_false(reports: int) -> None:
@@ -253,14 +270,23 @@ def _print_false(reports: int) -> None:
                   flush=True)  # fmt: skip
 
 
-def main(runs: int = 2000) -> None:
-    """All tables; `runs` simulated runs a row, fewer where each is judged one by one."""
+_TABLES: Mapping[str, tuple[Callable[[int], None], int]] = {
+    "coverage": (_print_coverage, 2000),
+    "until": (_print_until, 500),
+    "power": (_print_power, 500),
+    "false": (_print_false, 1000),
+}
+"""How each table is printed, and of how many simulated runs a row of it is."""
+
+
+def main(*arguments: str) -> None:
+    """The tables that are named, or all; a number is that of the runs of a row."""
     statistics.RESAMPLES = RESAMPLES
-    _print_coverage(runs)
-    _print_until(runs // 4)
-    _print_power(runs // 4)
-    _print_false(runs // 2)
+    runs = [int(each) for each in arguments if each.isdigit()]
+    for name in [each for each in arguments if not each.isdigit()] or _TABLES:
+        show, ordinary = _TABLES[name]
+        show(runs[0] if runs else ordinary)
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(*sys.argv[1:])
