@@ -35,7 +35,8 @@ pytestmark = pytest.mark.integration
 
 MACHINES = ("qemu", "qemu,machine=microvm")
 SLOWEST_VERDICT_S = 40.0
-KNOWN_VERDICT_S = 0.2
+KNOWN_VERDICT_S = 2.0
+"""Ten times what a busy host was seen to take; a boot that is given up takes ten times as long."""
 
 
 def machine(lab: Lab, name: str) -> LibvirtDomain:

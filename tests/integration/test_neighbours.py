@@ -48,7 +48,11 @@ def test_a_victim_is_timed_alone_and_beside_its_neighbour(tmp_path: Path) -> Non
 def test_a_neighbour_that_ends_by_itself_fails_the_trial(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    argv = [BUSYBOX, "sh", "-c", "n=0; while [ $n -lt 300000 ]; do n=$((n+1)); done"]
+    until_the_victim_runs = (
+        "while :; do for each in /proc/[0-9]*/cmdline; do "
+        "read -r words <$each; case $words in *sysben[c]h*) exit 0;; esac; done 2>/dev/null; done"
+    )
+    argv = [BUSYBOX, "sh", "-c", until_the_victim_runs]
     monkeypatch.setitem(loads.AGGRESSORS, "cpu", Aggressor(lambda workers, folder, seconds: argv))
     runtime_or_skip(lab, "bare")
     settings = Interference(victims=("cpu",), aggressors=("cpu",), limits=("off",), iterations=1000)
