@@ -30,7 +30,8 @@ from pathlib import Path
 from scipy import stats
 
 from harness import journal
-from harness.analysis.frames import load_run
+from harness.analysis.frames import RunData, load_run
+from harness.analysis.thin import MOST_SAMPLES
 from harness.model import MIB, Outcome
 from harness.paths import JOURNAL, MANIFEST
 from runtimes.daemon_parts import argv_of, children_of
@@ -248,9 +249,19 @@ def looked_at(run: Path, status: int, said: str) -> list[str]:
     report = run / "report.html"
     if not report.is_file() or "</html>" not in report.read_text()[-200:]:
         faults.append("the report is not whole")
-    elif len(load_run(report).trials) != len(planned):
-        faults.append("the report does not carry the whole run")
+    else:
+        faults += carried(load_run(report), data)
     return faults
+
+
+def carried(report: RunData, run: RunData) -> list[str]:
+    """What is wrong with what a report carries: all of a run, or of a very long one a part, and it
+    says so."""
+    if len(run.samples) <= MOST_SAMPLES and len(report.trials) != len(run.trials):
+        return ["the report does not carry the whole run"]
+    if len(report.trials) != len(run.trials) and not report.notes:
+        return ["the report carries a part of the run, and does not say so"]
+    return []
 
 
 def main() -> int:
