@@ -7,7 +7,6 @@ is only where their processes and files are.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
@@ -181,9 +180,14 @@ class Ending:
         """On the way out of a failure the box is killed by its own pidfd, never by number. One that
         is a daemon's, and not ours to kill, is ended by it."""
         if not self._ended:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
+            timeout_s = EXIT_TIMEOUT_S
+            try:
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
-            if wait_pidfd(self.pidfd, EXIT_TIMEOUT_S):
+            except ProcessLookupError:
+                pass
+            except PermissionError:  # its daemon is told to end it later, by who started it
+                timeout_s = 0.0
+            if wait_pidfd(self.pidfd, timeout_s):
                 self._collect()
         os.close(self.pidfd)
 

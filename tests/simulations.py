@@ -179,7 +179,7 @@ def report(
 
 def judged(pair: Pair, margin: float = 1.1) -> Judgement:
     """One comparison, before it must stand among the others of its report."""
-    return verdicts.judge_pair(pair, better="lower", margin=margin)
+    return verdicts.judge(pair, better="lower", margin=margin)
 
 
 def power(

@@ -30,7 +30,7 @@ from harness.analysis.statistics import CONFIDENCE, Estimate
 from harness.analysis.summary import round_trip_p99_s
 from harness.analysis.units import times
 from harness.analysis.unlike import Unlike
-from harness.analysis.verdicts import Judgement, Verdict
+from harness.analysis.verdicts import Judgement, Pair, Verdict
 from harness.errors import UsageError
 from harness.metrics import DECIDING, HEADLINES, METRICS
 from harness.model import Outcome
@@ -214,7 +214,7 @@ def _comparison(
     else:
         fact = _of_fact(values, better) if metric.startswith(_FACTS) else None
         judgement = fact or verdicts.judge(
-            *values, better=better or "lower", margin=margin, paired=False, floor=floor
+            Pair(*values, paired=False), better=better or "lower", margin=margin, floor=floor
         )
     if judgement.verdict.is_difference and not better:
         judgement = judgement.refused("which direction is better is not declared")

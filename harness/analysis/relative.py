@@ -162,7 +162,7 @@ def _relative(
     made = Relative(row, metric, dimensions, unit, value, threshold(run, metric), None)
     if row.runtime == base:
         return made
-    judgement = verdicts.judge_pair(
+    judgement = verdicts.judge(
         _pair(run, metric, dimensions, base, row.runtime), better=direction(run, metric),
         margin=made.margin, confidence=confidence, floor=floor_s(run, metric, row.runtime, base),
     )  # fmt: skip

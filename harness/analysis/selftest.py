@@ -26,7 +26,7 @@ from harness.analysis.frames import NOT_RUN, WALL, RunData
 from harness.analysis.relative import series
 from harness.analysis.statistics import Interval
 from harness.analysis.summary import READY, direction, floor_s, threshold
-from harness.analysis.verdicts import Judgement, Verdict
+from harness.analysis.verdicts import Judgement, Pair, Verdict
 
 Names = tuple[str, str]
 
@@ -175,7 +175,7 @@ def _judge(
     run: RunData, metric: str, names: Names, old: pd.Series[float], new: pd.Series[float]
 ) -> Judgement:
     return verdicts.judge(
-        old, new, better=direction(run, metric), margin=threshold(run, metric), paired=True,
+        Pair(old, new, paired=True), better=direction(run, metric), margin=threshold(run, metric),
         floor=floor_s(run, metric, *names),
     )  # fmt: skip
 

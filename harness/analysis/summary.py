@@ -23,7 +23,7 @@ from harness.analysis.frames import NOT_RUN, RunData
 from harness.analysis.language import say
 from harness.analysis.layers import Layers
 from harness.analysis.statistics import Estimate, Interval
-from harness.analysis.verdicts import Family, Judgement, Verdict
+from harness.analysis.verdicts import Family, Judgement, Pair, Verdict
 from harness.metrics import METRICS
 from harness.model import Outcome, RuntimeClass
 
@@ -374,8 +374,8 @@ def _controlled(
 
 def _judged(run: RunData, faster: str, slower: str, confidence: float) -> Judgement:
     return verdicts.judge(
-        run.values(READY, faster), run.values(READY, slower), better="lower",
-        margin=threshold(run, READY), paired=True, confidence=confidence,
+        Pair(run.values(READY, faster), run.values(READY, slower), paired=True), better="lower",
+        margin=threshold(run, READY), confidence=confidence,
         floor=floor_s(run, READY, faster, slower),
     )  # fmt: skip
 

@@ -112,22 +112,6 @@ class Judgement:
 
 
 def judge(
-    base: pd.Series[float],
-    new: pd.Series[float],
-    *,
-    better: str,
-    margin: float,
-    paired: bool,
-    confidence: float = CONFIDENCE,
-    floor: float | None = None,
-) -> Judgement:
-    """Compare two series of values that are indexed by block: `judge_pair` of them."""
-    return judge_pair(
-        Pair(base, new, paired), better=better, margin=margin, confidence=confidence, floor=floor
-    )
-
-
-def judge_pair(
     pair: Pair,
     *,
     better: str,
@@ -135,7 +119,7 @@ def judge_pair(
     confidence: float = CONFIDENCE,
     floor: float | None = None,
 ) -> Judgement:
-    """Compare two series.
+    """Compare two series of values.
 
     `better` is "lower" or "higher"; with neither, nothing is better or worse. `margin` is the
     smallest ratio that matters, 1 for none; `floor` is the smallest difference, in the metric's

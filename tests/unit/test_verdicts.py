@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,11 @@ from scipy import stats
 
 from harness.analysis import effects, verdicts
 from harness.analysis.statistics import Estimate, Interval
-from harness.analysis.verdicts import Family, Judgement, Verdict, control, decide, judge
+from harness.analysis.verdicts import Family, Judgement, Pair, Verdict, control, decide
+
+
+def judge(base: pd.Series[float], new: pd.Series[float], *, paired: bool, **how: Any) -> Judgement:
+    return verdicts.judge(Pair(base, new, paired), **how)
 
 
 def series(*values: float) -> pd.Series[float]:
