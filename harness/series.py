@@ -85,14 +85,11 @@ def event(letter: str, said: object) -> bytes:
 def row(number: int, deltas: Sequence[int], pss_bytes: int | None) -> bytes:
     """A reading: `deltas` are those of the time and of each counter."""
     end = len(deltas)
-    while end > 1 and deltas[end - 1] == 0:
+    while end > 1 and not deltas[end - 1]:
         end -= 1
-    words = f"{number} {deltas[0]}"
-    for delta in deltas[1:end]:
-        words += f" {delta}"
-    if pss_bytes is not None:
-        words += f" P{pss_bytes}"
-    return f"{words}\n".encode()
+    words = " ".join(map(str, deltas[:end]))
+    pss = "" if pss_bytes is None else f" P{pss_bytes}"
+    return f"{number} {words}{pss}\n".encode()
 
 
 class Reader:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,7 @@ import psutil
 from harness.probes import cpu, memory
 from harness.probes.cgroups import UNIFIED, Layout, counting
 
+_ALWAYS = ("cpu_ns", "memory_bytes")
 _DISK = ("read_bytes", "write_bytes")
 _NETWORK = ("receive_bytes", "transmit_bytes")
 BLKIO = "blkio.throttle.io_service_bytes_recursive"
@@ -37,13 +39,14 @@ Parse = Callable[[bytes], Sequence[int]]
 class Source:
     """A file, what it tells, and how to read it.
 
-    `idle` says that it changes also while the box does not run: memory is taken back from it.
+    `always` says that it is read each time: CPU time, which tells whether the box has run, and
+    what changes also while it does not, as memory that is taken back from it.
     """
 
     path: Path
     counters: tuple[str, ...]
     parse: Parse
-    idle: bool = False
+    always: bool = False
 
 
 class Gone(Exception):
@@ -51,75 +54,85 @@ class Gone(Exception):
 
 
 class Gauge(Protocol):
-    """Something that can be read of an instance: how, and what it tells."""
+    """Something that can be read of an instance: how, and what it tells; None for: ask again in
+    the next round, nothing new can be seen yet."""
 
     names: tuple[str, ...]
 
-    def read(self) -> Sequence[int]: ...
+    def read(self) -> Sequence[int] | None: ...
     def close(self) -> None: ...
 
 
 @dataclass(slots=True)
 class _Part:
-    """One thing to look at: what it said last, and where that stands among the values."""
+    """One thing to look at: what it said last, and where that stands among the other values."""
 
     look: Callable[[], Any]
     parse: Callable[[Any], Sequence[int]]
     place: slice
-    if_it_ran: bool
+    always: bool
+    due: bool = True
     said: Any = None
 
 
 class Counters:
     """Everything that is read of one instance. Close it when the instance goes.
 
-    Where the first file counts CPU time and that stood still, the box has not run: it has read,
-    written and sent nothing, and only what is `idle` is looked at. Only a new text is parsed.
+    Files of one number that are read each time are read in one tight loop: with fifty boxes
+    the caches are cold at each reading, and every object that is touched costs. Where CPU time
+    is counted by group and stood still, the box has not run: it has read, written and sent
+    nothing, and only what changes `always` is looked at. Of the others only a new text is
+    parsed.
     """
 
     def __init__(self, sources: Sequence[Source], gauges: Sequence[Gauge] = ()) -> None:
-        self.names: tuple[str, ...] = ()
-        self._files: list[int] = []
         self._gauges = tuple(gauges)
-        self._parts: list[_Part] = []
+        opened: list[tuple[Source, int]] = []
         for source in sources:
             with contextlib.suppress(FileNotFoundError, PermissionError):  # not on this host
-                file, size = _opened(source.path), _SHORT if source.parse is number else _LONG
-                self._add(
-                    source.counters, partial(os.pread, file, size, 0), source.parse, source.idle
-                )
-                self._files.append(file)
+                opened.append((source, _opened(source.path)))
+        self._files = [file for _, file in opened]
+        told = any("cpu_ns" in source.counters for source, _ in opened)
+        numbers = [each for each in opened if each[0].always and each[0].parse is number]
+        self._numbers = [file for _, file in numbers]
+        self.names = tuple(name for source, _ in numbers for name in source.counters)
+        self._cpu_is_first, self._ran_at = self.names[:1] == ("cpu_ns",), -1
+        self._parts: list[_Part] = []
+        self._others: list[int] = []
+        for source, file in opened:
+            if file not in self._numbers:
+                look = partial(os.pread, file, _LONG, 0)
+                self._add(source.counters, look, source.parse, source.always or not told)
         for gauge in gauges:
-            self._add(gauge.names, gauge.read, tuple)
-        self._values = [0] * len(self.names)
+            self._add(gauge.names, gauge.read, tuple, not told)
 
     def _add(
         self, names: tuple[str, ...], look: Callable[[], Any],
-        parse: Callable[[Any], Sequence[int]], idle: bool = False,
+        parse: Callable[[Any], Sequence[int]], always: bool,
     ) -> None:  # fmt: skip
-        knows_when_it_ran = bool(self._files) and self.names[0] == "cpu_ns"
-        place = slice(len(self.names), len(self.names) + len(names))
-        self._parts.append(_Part(look, parse, place, if_it_ran=knows_when_it_ran and not idle))
+        begin = len(self._others)
+        self._others += [0] * len(names)
+        self._parts.append(_Part(look, parse, slice(begin, len(self._others)), always))
         self.names += names
 
     def read(self) -> list[int]:
-        """One value a name; the list of the last time where nothing is new. Raises Gone."""
-        values, ran = self._values, False
+        """One value a name. Raises Gone."""
         try:
+            values = [int(os.pread(file, _SHORT, 0)) for file in self._numbers]
+            ran = self._cpu_is_first and values[0] != self._ran_at
+            if ran:
+                self._ran_at = values[0]
             for part in self._parts:
-                if ran or not part.if_it_ran:
-                    look = part.look
-                    said = look()
-                    if said != part.said:
-                        ran = ran or part.place.start == 0
-                        if values is self._values:
-                            values = values.copy()
-                        values[part.place] = part.parse(said)
+                if ran or part.due:
+                    said = part.look()
+                    part.due = part.always or said is None
+                    if said is not None and said != part.said:
+                        ran = True
+                        self._others[part.place] = part.parse(said)
                         part.said = said
         except (OSError, ValueError, LookupError, psutil.Error) as error:
             raise Gone from error
-        self._values = values
-        return values
+        return values + self._others
 
     def close(self) -> None:
         for file in self._files:
@@ -162,25 +175,81 @@ class ProcessTree:
         """Nothing is held."""
 
 
+class HostIo:
+    """Whether any process of the host has moved data since: one look for all instances.
+
+    What passes between memory and a disk and is counted in `/proc/PID/io` is counted in
+    /proc/vmstat by the same function (`submit_bio`, block/blk-core.c). Not so what is written
+    into the page cache or to a network's files, so that after a second the answer is always
+    yes: such bytes are seen that much later.
+    """
+
+    _FIELDS = (b"\npgpgin ", b"\npgpgout ")
+
+    def __init__(self) -> None:
+        self._file: int | None = None
+        with contextlib.suppress(OSError):
+            self._file = _opened("/proc/vmstat")
+        self._said: object = None
+        self._looked = False
+        self._times = 0
+
+    def begin_round(self) -> None:
+        """What is asked from now on is looked up anew, once."""
+        self._looked = False
+
+    def times(self) -> int:
+        """How often it was seen that data had moved; the same number again: none has."""
+        if self._looked:
+            return self._times
+        self._looked, said = True, self._look()
+        if said is None or said != self._said:
+            self._said = said
+            self._times += 1
+        return self._times
+
+    def _look(self) -> object:
+        """None where the kernel does not tell."""
+        if self._file is None:
+            return None
+        page = os.pread(self._file, _LONG, 0)
+        begins = [page.find(field) for field in self._FIELDS]
+        if min(begins) < 0:
+            return None
+        counts = [page[begin : page.find(b"\n", begin + 1)] for begin in begins]
+        return time.monotonic_ns() // 1_000_000_000, counts
+
+    def close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
 class TreeIo:
     """Bytes that a process and its descendants have moved from and to block devices.
 
     The kernel adds an ended child's to its parent's when that waits for it (and not before: in
-    between they are in neither, so the sum is kept from falling).
+    between they are in neither, so the sum is kept from falling). Nothing is read while no
+    process of the `host` has moved any.
     """
 
     names: tuple[str, ...] = _DISK
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, host: HostIo) -> None:
         self._pid = pid
+        self._host, self._times = host, 0
         self._io = _opened(f"/proc/{pid}/io")
         self._children: int | None = None
         with contextlib.suppress(OSError):  # a kernel that does not list children
             self._children = _opened(f"/proc/{pid}/task/{pid}/children")
         self._said, self._last = b"", (0, 0)
 
-    def read(self) -> Sequence[int]:
+    def read(self) -> Sequence[int] | None:
         """Raises OSError when the root has ended."""
+        times = self._host.times()
+        if times == self._times:
+            return None
+        self._times = times
         said = os.pread(self._io, _SHORT_LIST, 0)
         said = said[said.index(b"read_bytes:") :]  # what changes with every message stands before
         has_children = self._children is not None and os.pread(self._children, 1, 0)
@@ -250,10 +319,11 @@ def descendants(pid: int) -> Iterator[int]:
         yield from descendants(int(word))
 
 
-def of_instance(pids: Sequence[int], layout: Layout, harness: int) -> Counters:
+def of_instance(pids: Sequence[int], layout: Layout, harness: int, host: HostIo) -> Counters:
     """The counters of a box, given its processes, its init or VMM first. Raises Gone.
 
-    `harness` is the process whose groups a box without groups of its own shares.
+    `harness` is the process whose groups a box without groups of its own shares; `host` tells
+    all instances when there is something to be read of their disks.
     """
     try:
         shared, init = layout.memberships(harness), pids[0]
@@ -272,7 +342,7 @@ def of_instance(pids: Sequence[int], layout: Layout, harness: int) -> Counters:
         gauges: list[Gauge] = [ProcessTree(pids, missing)] if missing else []
         if "read_bytes" not in known:
             with contextlib.suppress(PermissionError):  # an ordinary user may not look
-                gauges.append(TreeIo(init))
+                gauges.append(TreeIo(init, host))
         return Counters(sources, gauges)
     except (OSError, psutil.Error, LookupError) as error:
         raise Gone from error
@@ -298,7 +368,7 @@ def _group_sources(groups: Mapping[str, Path]) -> Iterator[Source]:
                 controller == "cpu" and (path / "cpu.cfs_quota_us").read_text().startswith("-")
             )
         ):  # without a quota nothing holds the box back, and every file read costs
-            yield Source(path / name, counters, parse, idle=counters == ("memory_bytes",))
+            yield Source(path / name, counters, parse, always=counters[0] in _ALWAYS)
 
 
 def number(data: bytes) -> Sequence[int]:

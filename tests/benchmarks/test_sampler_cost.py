@@ -1,8 +1,13 @@
-"""What the sampler costs: at 10 Hz and with 50 real containers, under 2 % of a core."""
+"""What the sampler costs: at 10 Hz and with 50 real containers, under 2 % of a core.
+
+Where the boxes do nothing it reads ten times a second. Where each of them works between any two
+readings it may have to read more seldom, which `achieved_hz` tells.
+"""
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -53,12 +58,13 @@ def test_sampler_of_fifty_containers(
         shares=shares[1:], achieved_hz=cost.achieved_hz, tick_s_max=cost.tick_ns_max / 1e9,
         bytes_a_reading=bytes_ / max(1, cost.ticks) / BOXES,
     )  # fmt: skip
-    assert median_low(shares[1:]) < LIMIT < MOST_OF_A_CORE
+    assert median_low(shares[1:]) < LIMIT == MOST_OF_A_CORE
+    assert cost.achieved_hz > (8 if busy else 9.5)
 
 
 def share_of_a_second(pid: int, busy: Sequence[Instance]) -> float:
-    """The process's CPU seconds in a second, in which these boxes work ten times."""
-    before = cpu.process_s(pid)
+    """The process's share of a core over a second, in which these boxes work ten times."""
+    before, begin_s = cpu.process_s(pid), time.monotonic()
     for _ in range(10):
         for box in busy:
             box.round_trip_ns()
@@ -66,7 +72,7 @@ def share_of_a_second(pid: int, busy: Sequence[Instance]) -> float:
     after = cpu.process_s(pid)
     assert before is not None
     assert after is not None
-    return after - before
+    return (after - before) / (time.monotonic() - begin_s)
 
 
 def sampler_pid() -> int:

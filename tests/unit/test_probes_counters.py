@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -14,6 +15,7 @@ from harness.probes.cgroups import UNIFIED, Layout
 from harness.probes.counters import (
     Counters,
     Gone,
+    HostIo,
     Listed,
     ProcessTree,
     Source,
@@ -54,7 +56,7 @@ def test_a_box_that_did_not_run_is_only_looked_at_for_cpu_and_memory(tmp_path: P
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
     sources = [
-        Source(tmp_path / name, (names[name],), counters.number, idle=name == "memory")
+        Source(tmp_path / name, (names[name],), counters.number, always=name != "disk")
         for name in texts
     ]
     found = Counters(sources)
@@ -69,6 +71,26 @@ def test_a_box_that_did_not_run_is_only_looked_at_for_cpu_and_memory(tmp_path: P
     assert Counters([Source(tmp_path / "none", ("cpu_ns",), counters.number)]).names == ()
 
 
+def test_what_cannot_be_seen_yet_is_asked_again_though_the_box_has_not_run(tmp_path: Path) -> None:
+    class Slow:
+        names: tuple[str, ...] = ("write_bytes",)
+        answers: ClassVar[list[list[int] | None]] = [[1], None, None, [7], [8]]
+
+        def read(self) -> list[int] | None:
+            return self.answers.pop(0)
+
+        def close(self) -> None:
+            pass
+
+    used = tmp_path / "cpu"
+    used.write_text("5")
+    found = Counters([Source(used, ("cpu_ns",), counters.number, always=True)], [Slow()])
+    assert [found.read() for _ in range(2)] == [[5, 1], [5, 1]]
+    used.write_text("6")
+    assert [found.read() for _ in range(4)] == [[6, 1], [6, 1], [6, 7], [6, 7]]
+    found.close()
+
+
 def test_only_a_new_text_is_parsed_and_an_empty_one_is_no_reading(tmp_path: Path) -> None:
     parsed: list[bytes] = []
 
@@ -78,17 +100,16 @@ def test_only_a_new_text_is_parsed_and_an_empty_one_is_no_reading(tmp_path: Path
 
     file = tmp_path / "file"
     file.write_text("1")
-    kept = Counters([Source(file, ("cpu_ns",), parse)])
+    kept = Counters([Source(file, ("cpu_ns",), parse, always=True)])
     first = kept.read()
-    assert first == [1]
-    assert kept.read() is first
+    assert first == kept.read() == [1]
     file.write_text("2")
     assert kept.read() == [2]
     assert first == [1], "what was given out stays as it was"
     assert parsed == [b"1", b"2"]
     kept.close()
     file.write_text("")
-    torn = Counters([Source(file, ("cpu_ns",), counters.number)])
+    torn = Counters([Source(file, ("cpu_ns",), counters.number, always=True)])
     with pytest.raises(Gone):
         torn.read()
     torn.close()
@@ -115,7 +136,7 @@ def test_own_groups_of_v2_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     here = os.getpid()
     places = {here: {UNIFIED: box}, 1: {UNIFIED: ours}}
     monkeypatch.setattr(Layout, "memberships", lambda self, pid: places[pid])
-    found = of_instance([here], layout, 1)
+    found = of_instance([here], layout, 1, HostIo())
     assert dict(zip(found.names, found.read(), strict=True)) == {
         "cpu_ns": 7000, "throttled_ns": 1000, "memory_bytes": 4096,
         "read_bytes": 3, "write_bytes": 4,
@@ -131,7 +152,7 @@ def test_a_box_without_groups_is_read_by_its_processes() -> None:
         assert child.stdout is not None
         assert child.stdin is not None
         child.stdout.readline()
-        found = of_instance([child.pid], Layout.detect(), os.getpid())
+        found = of_instance([child.pid], Layout.detect(), os.getpid(), HostIo())
         said = dict(zip(found.names, found.read(), strict=True))
         assert set(said) <= set(COUNTERS)
         assert said["rss_bytes"] > 50 << 20
@@ -141,7 +162,7 @@ def test_a_box_without_groups_is_read_by_its_processes() -> None:
     with pytest.raises(Gone):
         found.read()
     with pytest.raises(Gone):
-        of_instance([child.pid], Layout.detect(), os.getpid())
+        of_instance([child.pid], Layout.detect(), os.getpid(), HostIo())
     found.close()
 
 
@@ -176,18 +197,23 @@ def test_what_a_box_writes_is_seen_also_where_its_group_does_not_count(tmp_path:
     ) as shell:
         assert shell.stdout is not None
         assert shell.stdin is not None
-        found = of_instance([shell.pid], Layout.detect(), os.getpid())
+        host = HostIo()
+        found = of_instance([shell.pid], Layout.detect(), os.getpid(), host)
         if "write_bytes" not in found.names:
             pytest.skip("the kernel does not tell what a process has written")
         at = found.names.index("write_bytes")
-        wrote = []
+        wrote: list[int] = []
         for word in ("one", "two"):
             while shell.stdout.readline().strip() != word:
                 pass
+            if wrote:
+                assert found.read()[at] == wrote[-1], "the host is looked at once a round"
+            host.begin_round()
             wrote.append(found.read()[at])
             shell.stdin.write("\n")
             shell.stdin.flush()
         found.close()
+        host.close()
     if not wrote[0]:
         pytest.skip("the temporary folder lies in memory")
     assert 2 << 20 <= wrote[0] < 3 << 20
