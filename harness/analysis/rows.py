@@ -159,7 +159,7 @@ class Parquet:
         return pa.chunked_array([chunk for chunks in found for chunk in chunks], kind)
 
     def _open(self) -> Any:
-        words = [REPEATED, *(name for name in WORDS if name != "trial")]
+        words = [REPEATED, *WORDS]
         source = pa.BufferReader(self._source) if isinstance(self._source, bytes) else self._source
         try:
             return pq.ParquetFile(source, metadata=self._about, read_dictionary=words)
