@@ -72,7 +72,7 @@ def view(run: RunData, page: bool = False) -> View:
     early = rows if page else 0
     if rows >= WORTH:  # read here, and not by each process that follows
         run.rows.need(["value", "block"])
-        _ = run.rows.index, run.tally
+        _ = run.rows.index
     flagged = apart(lambda: flags.flags(run), rows)
     summary = summarise(run)
     charts = draw_charts(run, summary)
