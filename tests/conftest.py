@@ -15,8 +15,9 @@ import pytest
 from harness import alone
 from harness.errors import RuntimeUnavailable
 from harness.model import Runtime
-from tests import ordinary
+from tests import budget, ordinary
 from tests.hoststate import of_any_run, settled
+from tests.kept import on_this_checkout
 from tests.lab import Lab, open_lab
 
 REQUIRED = frozenset(os.environ.get("TAREBENCH_REQUIRE_RUNTIMES", "").split(",")) - {""}
@@ -163,3 +164,5 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(SignOfLife())
     config.stash[_FIGURES] = Figures()
     config.pluginmanager.register(config.stash[_FIGURES])
+    if minutes := float(os.environ.get(budget.VARIABLE, "0")):
+        config.pluginmanager.register(budget.Budget(minutes, on_this_checkout("tests.json")))

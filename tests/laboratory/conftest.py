@@ -9,7 +9,6 @@ and how long they took.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -22,13 +21,11 @@ import pytest
 
 from harness.clock import Deadline
 from harness.journal import records
-from harness.lab import project
 from harness.lab.recipe import PROFILES
 from harness.model import Outcome
 from tests.command import Place, Said
+from tests.kept import on_this_checkout
 
-KEPT = project.checkout() / "results" / "runs" / "lab.json"
-"""What has passed: by the checkout's digest and the test, its seconds and its checks inside."""
 _PASSED = re.compile(r"\b(\d+) passed\b")
 _MINUTES = float(os.environ.get("LAB_MINUTES", "60"))
 _LEAST_S = 120.0
@@ -133,16 +130,15 @@ def lab(
 
 
 class Table:
-    """What passed before, what passes now, what is left, and the table of all."""
+    """What passed before (its seconds, and the checks inside), what passes now, what is left, and
+    the table of all."""
 
     def __init__(self) -> None:
         self.deadline = Deadline(_MINUTES * 60 - _ENDING_S)
         self.asked: list[str] = []
         self.built: dict[str, float] = {}
-        self.digest = hashlib.sha256(project.archive()).hexdigest()[:16]
-        self.kept: dict[str, list[float]] = {}
-        if KEPT.is_file():
-            self.kept = json.loads(KEPT.read_text()).get(self.digest, {})
+        self._kept = on_this_checkout("lab.json")
+        self.kept = self._kept.told
         self.failed: dict[str, float] = {}
         self._seconds: dict[str, float] = {}
 
@@ -162,7 +158,7 @@ class Table:
             pytest.skip(f"{_MINUTES:g} minutes are over: make test-lab goes on with it")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep each that passes at once: the next may take this machine down."""
+        """Keep each that passes."""
         if report.failed:
             self.failed[report.nodeid] = report.duration
             self.kept.pop(report.nodeid, None)
@@ -171,9 +167,7 @@ class Table:
         elif report.when == "teardown" and report.nodeid in self._seconds:
             checks = dict(report.user_properties)["checks"]
             assert isinstance(checks, int)
-            self.kept[report.nodeid] = [self._seconds[report.nodeid], checks]
-            KEPT.parent.mkdir(parents=True, exist_ok=True)
-            KEPT.write_text(json.dumps({self.digest: self.kept}, indent=1))
+            self._kept.keep(report.nodeid, [self._seconds[report.nodeid], checks])
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """One row a profile."""
