@@ -24,7 +24,7 @@ def test_the_doctor_names_the_hypervisor_and_what_is_below_it(lab: Lab) -> None:
 
 def test_quick_runs_all_three_kinds(lab: Lab) -> None:
     said = lab.run("tarebench", "run", "quick", "--repeat", "1", *runtimes(*KINDS, "bare"),
-                   "--set", "startup.ready_timeout_s=300")  # fmt: skip
+                   "--set", "experiments.startup.ready_timeout_s=300")  # fmt: skip
     assert said.status == 0, said.err
     run = lab.only_run()
     check_complete(run)
