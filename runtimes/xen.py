@@ -30,6 +30,7 @@ from harness.model import (
     Context,
     Image,
     InstanceSpec,
+    Ledger,
     LimitSupport,
     Mark,
     Marks,
@@ -55,6 +56,8 @@ _TYPE_FILE = Path("/sys/hypervisor/type")
 _PRIVILEGED_FILE = Path("/proc/xen/capabilities")
 _DEFAULT_MEMORY_BYTES = 128 * MIB
 _KIB = 1024
+LOGS = ("/var/log/xen/qemu-dm-{}.log", "/var/log/libvirt/libxl/{}.log")
+"""What a device model and libvirt say of a guest, by its name; neither is removed by them."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,7 @@ class Xen:
             stack.callback(machine.disk.unlink, missing_ok=True)
             make_disk = raw_disk if self._raw else overlay_disk
             make_disk(self._files[spec.image.digest].disk, machine.disk)
+            stack.enter_context(without_logs(machine.name, self._context.inventory))
             start = stack.enter_context(
                 Start(connection, self._context.inventory, machine.name, machine.uuid)
             )
@@ -203,6 +207,20 @@ class Xen:
             self._connection.close()
             self._connection = None
             self._daemon.release()
+
+
+@contextlib.contextmanager
+def without_logs(name: str, ledger: Ledger, patterns: Sequence[str] = LOGS) -> Iterator[None]:
+    """The logs of a guest of that name, which begins and ends meanwhile, go after it."""
+    logs = [Path(pattern.format(name)) for pattern in patterns]
+    for log in logs:
+        ledger.will_make("file", str(log))
+    try:
+        yield
+    finally:
+        for log in logs:
+            log.unlink(missing_ok=True)
+            ledger.removed("file", str(log))
 
 
 def require_hypervisor(type_file: Path = _TYPE_FILE, privileged: Path = _PRIVILEGED_FILE) -> None:

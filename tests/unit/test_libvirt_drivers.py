@@ -10,11 +10,12 @@ import pytest
 
 from harness.errors import RuntimeUnavailable
 from harness.image.guest import OPTIONAL_MODULES
+from harness.inventory import Inventory
 from runtimes.capabilities import find_kind, guest_kinds
 from runtimes.container_xml import container_xml
 from runtimes.libvirt_daemon import daemon_config
 from runtimes.privileges import CAPABILITIES
-from runtimes.xen import _there, require_hypervisor, require_kind
+from runtimes.xen import _there, require_hypervisor, require_kind, without_logs
 from runtimes.xen_xml import xen_command_line
 from tests.domains import CONTAINER
 
@@ -90,6 +91,19 @@ def test_a_device_model_that_is_elsewhere_is_left_to_libxl(tmp_path: Path) -> No
     named.touch()
     assert _there(str(named)) == str(named)
     assert _there("") == ""
+
+
+def test_the_logs_of_a_xen_guest_are_listed_before_it_and_go_after_it(tmp_path: Path) -> None:
+    patterns = [f"{tmp_path}/qemu-dm-{{}}.log", f"{tmp_path}/{{}}.log"]
+    other = tmp_path / "qemu-dm-other.log"
+    other.touch()
+    with Inventory("1", tmp_path / "inventory") as inventory:
+        with without_logs("guest", inventory, patterns):
+            listed = [entry.name for entry in inventory.entries()]
+            (tmp_path / "guest.log").touch()  # the other was never begun
+        assert sorted(listed) == [f"{tmp_path}/guest.log", f"{tmp_path}/qemu-dm-guest.log"]
+        assert inventory.entries() == []
+    assert [path for path in tmp_path.iterdir() if path.is_file()] == [other]
 
 
 def xen_capabilities(*kinds: tuple[str, str]) -> str:
