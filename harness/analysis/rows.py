@@ -385,7 +385,9 @@ def _columns(table: pa.Table, names: Sequence[str]) -> Mapping[str, Column]:
 
 
 def _codes(column: pa.ChunkedArray) -> Words:
-    chunks = _as(_KEPT_ONCE, column).unify_dictionaries().chunks
+    kept_once = _as(_KEPT_ONCE, column)
+    kept_once.validate(full=True)  # a damaged file may number texts that are not there
+    chunks = kept_once.unify_dictionaries().chunks
     values = [str(v or "") for v in chunks[0].dictionary.to_pylist()] if chunks else []
     missing = any(chunk.null_count for chunk in chunks)
     if missing and "" not in values:

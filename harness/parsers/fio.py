@@ -19,10 +19,10 @@ _DIRECTIONS = ("read", "write", "trim")
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """A distribution of times in nanoseconds; `percentile` maps `99.900000` to its value."""
+    """A distribution of times in nanoseconds; `percentile` maps 99.9 to its value."""
 
     mean: float = 0.0
-    percentile: dict[str, float] = {}
+    percentile: dict[float, float] = {}
 
 
 class Direction(msgspec.Struct, frozen=True):
@@ -70,7 +70,7 @@ def parse(output: bytes) -> FioReport:
         raise unreadable("fio printed no JSON", output)
     try:
         document, _ = json.JSONDecoder(parse_constant=_refuse).raw_decode(text, begin)
-        report = msgspec.convert(document, FioReport, strict=False)
+        report = msgspec.convert(document, FioReport, strict=False, str_keys=True)
     except (ValueError, RecursionError, msgspec.ValidationError) as error:
         raise unreadable(f"fio's JSON cannot be read ({error})", output) from error
     if not report.jobs:
@@ -85,8 +85,8 @@ def _refuse(constant: str) -> float:
 def latencies(spread: Spread, count: int) -> Mapping[str, float]:
     """Seconds by quantile (`0.5`, `0.999`), without those that `count` cannot support."""
     found: dict[str, float] = {}
-    for name, nanoseconds in spread.percentile.items():
-        quantile = round(float(name) / 100, 9)
+    for percent, nanoseconds in spread.percentile.items():
+        quantile = round(percent / 100, 9)
         if supported(quantile, count):
             found[f"{quantile:g}"] = nanoseconds / 1e9
     return found

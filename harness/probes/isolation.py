@@ -128,6 +128,8 @@ def read(output: bytes) -> Seen:
         name, equals, value = line.partition("=")
         if not equals:
             raise unreadable(f"{line!r} is no observation", output)
+        if name == "mount" and len(value.split(" ", 2)) < 3:
+            raise unreadable(f"{line!r} does not tell device, kind and place", output)
         if name.startswith("!"):
             absent[name[1:]] = value
         else:

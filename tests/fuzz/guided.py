@@ -10,14 +10,22 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["harness", "runtimes"]):
-    from tests.fuzz.promises import hold
+    from tests.fuzz.promises import Broken, hold
     from tests.fuzz.targets import targets
 
 
 def main() -> None:
     """Never returns: libFuzzer exits."""
     target = targets()[sys.argv.pop(1)]
-    atheris.Setup(sys.argv, lambda data: hold(target, data) and None)
+
+    def feed(data: bytes) -> None:
+        try:
+            hold(target, data)
+        except Broken as error:  # libFuzzer prints it where nobody reads
+            print(error, file=sys.stderr, flush=True)
+            raise
+
+    atheris.Setup(sys.argv, feed)
     atheris.Fuzz()
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from harness.analysis.export import write_samples
 from harness.analysis.frames import load_run
+from harness.analysis.rows import Rows, Table
 from harness.errors import UsageError
 from harness.model import Outcome
 from tests.synthetic import Plan, make_run
@@ -127,6 +129,14 @@ def test_damaged_manifest_is_refused(folder: Path, content: str) -> None:
     (folder / "manifest.json").write_text(content)
     with pytest.raises(UsageError):
         load_run(folder)
+
+
+def test_a_number_of_a_text_that_is_not_there_is_refused() -> None:
+    codes = pa.array([0, 1, 7], pa.int32())
+    column = pa.DictionaryArray.from_arrays(codes, pa.array(["bare", "runc"]), safe=False)
+    rows = Rows(Table(pa.table({"runtime": column}), {}))
+    with pytest.raises(UsageError, match="cannot be read"):
+        rows.words("runtime")
 
 
 def test_damaged_parquet_is_refused(folder: Path) -> None:

@@ -143,7 +143,10 @@ def test_what_could_not_be_observed_has_no_value_and_a_reason() -> None:
         assert (found[name].value, found[name].words) == (None, why)
 
 
-@pytest.mark.parametrize("output", ["uid=0\n", "", SHARED.replace("complete=1", "garbage")])
+@pytest.mark.parametrize(
+    "output",
+    ["uid=0\n", "", SHARED.replace("complete=1", "garbage"), f"mount=1ne\n{SHARED}"],
+)
 def test_a_probe_that_was_cut_off_is_refused(output: str) -> None:
     with pytest.raises(OutputUnreadable):
         isolation.read(output.encode())

@@ -64,7 +64,7 @@ def test_words_before_the_document_are_passed_over() -> None:
     "output",
     [b"", b"fio-3.33", b"{", RANDREAD[:200], b"[]", b'{"jobs": []}', b'{"jobs": 7}', b"{}",
      b'{"jobs": [{"jobname": "x"}]}', changed(iops="fast"), changed(io_bytes=None),
-     changed(iops=float("nan")),
+     changed(iops=float("nan")), changed(lat_ns={"mean": 1, "percentile": {"90.00'000": 7}}),
      b"\xff\xfe\0garbage \x1b[31m", b"[" * 100_000, b'\n{"jobs":' + b"[" * 100_000],
 )  # fmt: skip
 def test_what_is_no_report_is_refused_with_its_end(output: bytes) -> None:
