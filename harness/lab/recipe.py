@@ -171,9 +171,11 @@ XEN = Disk(
     kernel="linux-image-amd64",  # the cloud kernel cannot be a dom0
     customize=(_XEN_HOOK, *_QUIET),
 )  # fmt: skip
+# `eager-fpu`: else Xen hands the registers of SSE over by a trap, when they are first used, and
+# under this emulation programs of dom0 were seen with each other's once a guest ran.
 _XEN_WORDS = (
     "console=com1 com1=115200,8n1 dom0_mem=2048M,max:2048M dom0_max_vcpus=2 noreboot=0 "
-    "spec-ctrl=no xpti=no watchdog=0 ucode=no"
+    "spec-ctrl=no,eager-fpu xpti=no watchdog=0 ucode=no"
 )
 _XEN_PROOFS = (
     "xl info",
