@@ -44,8 +44,7 @@ test: setup-test ## Set up, then lint, unit, contract and integration tests
 
 test-all: setup-test ## Also slow tests and benchmarks, for 80 minutes; again goes on with the rest
 	@$(IMAGE)
-	@$(VENV)/python -c 'import atheris' 2>/dev/null || $(VENV)/python -m pip install -q \
-	    --progress-bar off -c constraints.txt -e '.[test,fuzz]' \
+	@$(VENV)/python -m pip install -q --progress-bar off -c constraints.txt atheris \
 	    || echo 'test-all: atheris was not installed: fuzzing led by coverage is skipped'
 	@echo 'test-all: unit, golden, contract, integration, slow tests and benchmarks'
 	@TEST_MINUTES=$(TEST_MINUTES) $(VENV)/python -m pytest $(PYTEST_ARGS)

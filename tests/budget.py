@@ -37,7 +37,7 @@ class Budget:
         self._kept = kept
         self._before = 0
         self._passed: dict[str, float] = {}
-        self._deep: set[str] = set()
+        self._to_do: set[str] = set()
         self._left: list[str] = []
 
     @pytest.hookimpl(trylast=True)
@@ -45,27 +45,31 @@ class Budget:
         """Deep tests last, those that passed on this checkout skipped."""
         deep = sorted(filter(is_deep, items), key=_turn)
         items[:] = [item for item in items if not is_deep(item)] + deep
-        self._deep = {item.nodeid for item in deep}
         for item in deep:
             if item.nodeid in self._kept.told and not os.environ.get("AGAIN"):
                 self._before += 1
                 item.add_marker(pytest.mark.skip(reason="it passed on this very checkout"))
+            else:
+                self._to_do.add(item.nodeid)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Nothing deep begins late."""
-        known = item.nodeid in self._kept.told
-        if item.nodeid in self._deep and not known and self._deadline.over:
+        if item.nodeid in self._to_do and self._deadline.over:
             self._left.append(item.nodeid)
             pytest.skip(f"{self._minutes:g} minutes are over: make test-all goes on with it")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep each deep test that passes, once it has cleaned up."""
-        if report.nodeid in self._deep and report.passed:
-            if report.when == "call":
-                self._passed[report.nodeid] = report.duration
-            elif report.when == "teardown" and report.nodeid in self._passed:
-                self._kept.keep(report.nodeid, [self._passed[report.nodeid]])
+        if report.nodeid not in self._to_do:
+            return
+        if report.failed:
+            self._passed.pop(report.nodeid, None)
+            self._kept.drop(report.nodeid)
+        elif report.passed and report.when == "call":
+            self._passed[report.nodeid] = report.duration
+        elif report.when == "teardown" and report.nodeid in self._passed:
+            self._kept.keep(report.nodeid, [self._passed[report.nodeid]])
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """What was done and what is left."""

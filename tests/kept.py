@@ -25,6 +25,14 @@ class Kept:
     def keep(self, test: str, figures: Sequence[float]) -> None:
         """Written at once: the next test may take this machine down."""
         self.told[test] = [*figures]
+        self._write()
+
+    def drop(self, test: str) -> None:
+        """What fails, where it passed before, has not passed."""
+        if self.told.pop(test, None) is not None:
+            self._write()
+
+    def _write(self) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         self._file.write_text(json.dumps({self._digest: self.told}, indent=1))
 

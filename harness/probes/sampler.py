@@ -114,7 +114,7 @@ class Sampler:
             self._add(str(said["add"]), tuple(said["pids"]))
         elif "gone" in said:
             self._drop(str(said["gone"]))
-        self._cpu_since_ns()
+        self._cpu_since_ns()  # that was once, and delays no reading
 
     def _begin(self, trial: Mapping[str, str]) -> None:
         for name in list(self._watched):

@@ -161,7 +161,7 @@ class Table:
         """Keep each that passes."""
         if report.failed:
             self.failed[report.nodeid] = report.duration
-            self.kept.pop(report.nodeid, None)
+            self._kept.drop(report.nodeid)
         elif report.when == "call" and report.passed:
             self._seconds[report.nodeid] = report.duration
         elif report.when == "teardown" and report.nodeid in self._seconds:

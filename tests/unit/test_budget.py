@@ -22,11 +22,13 @@ def pytest_configure(config):
     config.pluginmanager.register(Budget({seconds} / 60 + LONGEST_S / 60, kept))
 """
 _TESTS = """
+import os
+
 import pytest
 
 @pytest.mark.slow
 def test_deep():
-    pass
+    assert "LATER" not in os.environ
 
 @pytest.mark.benchmark
 def test_that_fails():
@@ -37,7 +39,7 @@ def test_plain():
 """
 
 
-def _session(folder: Path, seconds: float) -> list[str]:
+def _session(folder: Path, seconds: float, **told: str) -> list[str]:
     """What a session of its own prints: how each test ended, in order, and the summary's sum."""
     tests = folder / "tests" / "unit"
     tests.mkdir(parents=True, exist_ok=True)
@@ -50,7 +52,7 @@ def _session(folder: Path, seconds: float) -> list[str]:
         ],
         capture_output=True, text=True, check=False, timeout=120,
         cwd=Path(__file__).resolve().parents[2],
-        env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **told},
     )  # fmt: skip
     ends: list[str] = re.findall(r"test_it\.py::(\w+ (?:PASSED|FAILED|SKIPPED))", done.stdout)
     return ends + [line for line in done.stdout.splitlines() if " before, " in line]
@@ -71,3 +73,12 @@ def test_what_is_left_is_done_the_next_time(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert Kept(tmp_path / "kept.json", "one").told.keys() == {"tests/unit/test_it.py::test_deep"}
     assert not Kept(tmp_path / "kept.json", "another").told
+
+
+def test_one_that_fails_when_it_is_asked_for_again_has_not_passed(tmp_path: Path) -> None:
+    kept = Kept(tmp_path / "kept.json", "one")
+    kept.keep("tests/unit/test_it.py::test_deep", [1.0])
+    late = _session(tmp_path, 0, AGAIN="1")
+    assert late[-1] == "0 passed in 0 min, 0 before, 2 left"
+    assert "test_deep FAILED" in _session(tmp_path, 100, AGAIN="1", LATER="1")
+    assert not Kept(tmp_path / "kept.json", "one").told
