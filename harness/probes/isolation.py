@@ -43,6 +43,20 @@ _CALLS = re.compile(r"#define\s+__NR_(\w+)\s+(\d+)")
 _CALL_HEADERS = ("/usr/include/x86_64-linux-gnu/asm/unistd_64.h", "/usr/include/asm/unistd_64.h")
 _BOOT = "/proc/sys/kernel/random/boot_id"
 _MOST_WORDS = 4000
+_NUMBER, _MASK = r"[0-9]{1,20}", r"[0-9a-fA-F]{1,20}"
+_NUMBERS = rf"(?:{_NUMBER}(?:\s+|$))*"
+_FORMS: Mapping[str, re.Pattern[str]] = {
+    name: re.compile(form)
+    for names, form in (
+        (("no_new_privs", "seccomp", "processes"), _NUMBER),
+        (("caps.effective", "caps.bounding"), _MASK),
+        (("uid_map", "calls.answered", "calls.refused", "calls.missing", "calls.ended"), _NUMBERS),
+        (("mount",), r"\S+ \S+ .+"),
+        (("device",), r"\S+ \S+ \S+ .+"),
+    )
+    for name in names
+}
+"""Observations that are taken apart: what the agent writes (harness/image/isolation.c)."""
 
 GRANTED = "granted: "
 NO_ROOT = "nobody is root in this box"
@@ -128,8 +142,8 @@ def read(output: bytes) -> Seen:
         name, equals, value = line.partition("=")
         if not equals:
             raise unreadable(f"{line!r} is no observation", output)
-        if name == "mount" and len(value.split(" ", 2)) < 3:
-            raise unreadable(f"{line!r} does not tell device, kind and place", output)
+        if name in _FORMS and not _FORMS[name].fullmatch(value.strip()):
+            raise unreadable(f"{line!r} does not have the form of its kind", output)
         if name.startswith("!"):
             absent[name[1:]] = value
         else:

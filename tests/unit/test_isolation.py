@@ -145,9 +145,15 @@ def test_what_could_not_be_observed_has_no_value_and_a_reason() -> None:
 
 @pytest.mark.parametrize(
     "output",
-    ["uid=0\n", "", SHARED.replace("complete=1", "garbage"), f"mount=1ne\n{SHARED}"],
-)
-def test_a_probe_that_was_cut_off_is_refused(output: str) -> None:
+    [
+        "uid=0\n", "", SHARED.replace("complete=1", "garbage"),
+        *(f"{line}\n{SHARED}" for line in (
+            "mount=1ne", "device=rw c 8:1", "uid_map=0 many", "seccomp=", "processes=٣",
+            "caps.effective=7g", "calls.refused=1 x", "no_new_privs=" + "9" * 5000,
+        )),
+    ],
+)  # fmt: skip
+def test_a_probe_that_was_cut_off_or_garbled_is_refused(output: str) -> None:
     with pytest.raises(OutputUnreadable):
         isolation.read(output.encode())
 
