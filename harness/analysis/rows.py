@@ -181,7 +181,18 @@ class Table:
     def texts(self, name: str, wall: Positions, places: Positions | None) -> pa.ChunkedArray:
         """A column of texts, a value a trial."""
         texts = self._texts[name]
-        return texts if places is None else texts.take(pa.array(places))
+        return texts if places is None else _taken(texts, places)
+
+
+def _taken(texts: pa.ChunkedArray, places: Positions) -> pa.ChunkedArray:
+    """The texts at these rising places, chunk by chunk: Arrow would copy all into one first."""
+    ends = np.cumsum([0, *(len(chunk) for chunk in texts.chunks)])
+    inside = np.split(places, np.searchsorted(places, ends[1:]))
+    found = [
+        chunk.take(pa.array(here - begin))
+        for chunk, begin, here in zip(texts.chunks, ends, inside, strict=False)
+    ]
+    return pa.chunked_array(found, texts.type)
 
 
 def beside(work: Callable[[int], Found], numbers: Sequence[int]) -> Iterator[Found]:
@@ -200,6 +211,8 @@ class Rows:
         self._source = source
         self._words: dict[str, Words] = {}
         self._numbers: dict[str, npt.NDArray[Any]] = {}
+        self._kept_places = np.empty(0, np.int64)
+        self._kept: dict[str, pa.ChunkedArray] = {}
         self.length = source.length
 
     def need(self, names: Sequence[str]) -> None:
@@ -232,8 +245,18 @@ class Rows:
     def texts(self, name: str, places: Positions | None = None) -> pa.ChunkedArray:
         """One of `TEXTS`: a value a trial, in the order of the rows `trial.wall`; of all trials,
         or of those at these rising places."""
+        if places is not None and name in self._kept and np.array_equal(places, self._kept_places):
+            return self._kept[name]
         with _damage_told():
-            return self._source.texts(name, self.wall, places)
+            found = self._source.texts(name, self.wall, places)
+        if places is None and len(self._kept_places):
+            self._kept[name] = _taken(found, self._kept_places)
+        return found
+
+    def keep(self, places: Positions) -> None:
+        """From now on, when a column of texts is read, keep those at these rising places, which
+        will be asked for again: all of them would be too much to keep."""
+        self._kept_places, self._kept = places, {}
 
     @cached_property
     def wall(self) -> Positions:

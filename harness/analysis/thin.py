@@ -28,17 +28,34 @@ def thinned(run: RunData, most: int = MOST_SAMPLES, seed: int = 0) -> RunData:
     """
     if run.rows.length <= most:
         return run
-    blocks = run.rows.numbers("block")
-    begins = np.flatnonzero(np.append(True, blocks[1:] != blocks[:-1]))  # of rows of one block
-    sizes = np.diff(np.append(begins, len(blocks)))
-    there, drawn = _drawn(blocks[begins], sizes, most, seed)
-    rows = _part(run.rows, np.flatnonzero(np.repeat(np.isin(blocks[begins], drawn), sizes)))
+    there, drawn, chosen = _chosen(run, most, seed)
+    rows = _part(run.rows, chosen)
     note = (
         f"{len(rows.wall)} of the run's {len(run.rows.wall)} trials are in this file, with all "
-        f"their samples: {len(drawn)} of {there} blocks, drawn at random (seed {seed})"
+        f"their samples: {drawn} of {there} blocks, drawn at random (seed {seed})"
     )
     manifest: Mapping[str, Any] = {k: v for k, v in run.manifest.items() if k != "plan"}
     return RunData.of(manifest, rows, (*run.notes, note), run.folder)
+
+
+def keep_texts(run: RunData) -> None:
+    """Keep what the trials of that part tell when it is read, instead of reading it again."""
+    if run.rows.length > MOST_SAMPLES:
+        run.rows.keep(_trials(run.rows, _chosen(run, MOST_SAMPLES, 0)[2]))
+
+
+def _chosen(run: RunData, most: int, seed: int) -> tuple[int, int, Positions]:
+    """How many blocks there are, how many are drawn, and the rows of these."""
+
+    def draw() -> tuple[int, int, Positions]:
+        blocks = run.rows.numbers("block")
+        begins = np.flatnonzero(np.append(True, blocks[1:] != blocks[:-1]))  # of rows of one block
+        sizes = np.diff(np.append(begins, len(blocks)))
+        there, drawn = _drawn(blocks[begins], sizes, most, seed)
+        chosen = np.flatnonzero(np.repeat(np.isin(blocks[begins], drawn), sizes))
+        return there, len(drawn), chosen
+
+    return run.once(("chosen", most, seed), draw)
 
 
 def _drawn(
@@ -52,8 +69,12 @@ def _drawn(
     return len(found), np.asarray(found[order[: max(fit, 1)]])
 
 
+def _trials(rows: Rows, chosen: Positions) -> Positions:
+    return np.flatnonzero(np.isin(rows.wall, chosen))
+
+
 def _part(rows: Rows, chosen: Positions) -> Rows:
-    places = np.flatnonzero(np.isin(rows.wall, chosen))
+    places = _trials(rows, chosen)
     texts = {name: rows.texts(name, places) for name in ("trial", *STORED)}
     columns: dict[str, Any] = {}
     for name in (*CONTRACT, *EXTRA):

@@ -13,6 +13,7 @@ from harness.analysis.apart import WORTH, apart
 from harness.analysis.frames import NOT_RUN, RunData
 from harness.analysis.sentences import Sentence
 from harness.analysis.summary import Summary, summarise
+from harness.analysis.thin import keep_texts
 from harness.report import audit, flags, tables
 from harness.report.audit import Control
 from harness.report.carried import carried
@@ -73,6 +74,7 @@ def view(run: RunData, page: bool = False) -> View:
     if rows >= WORTH:  # read here, and not by each process that follows
         run.rows.need(["value", "block"])
         _ = run.rows.index
+        keep_texts(run)
     flagged = apart(lambda: flags.flags(run), rows)
     summary = summarise(run)
     charts = draw_charts(run, summary)

@@ -18,9 +18,9 @@ import pytest
 from harness.analysis import tables
 from harness.analysis.export import samples_parquet, write_whole
 from harness.analysis.frames import RunData, load_run, load_runs
-from harness.analysis.rows import Positions, Rows
+from harness.analysis.rows import Parquet, Positions, Rows
 from harness.analysis.summary import summarise
-from harness.analysis.thin import MOST_SAMPLES, thinned
+from harness.analysis.thin import MOST_SAMPLES, keep_texts, thinned
 from harness.report import build
 from tests.many import RUNTIMES, make_large_run, of_many_runs, trials_a_block
 
@@ -119,6 +119,26 @@ def test_a_part_is_whole_blocks_and_always_the_same(folder: Path) -> None:
     whole = run.values("startup.ready", "crun")
     assert part.values("startup.ready", "crun").equals(whole[whole.index.isin(sizes.index)])
     assert thinned(part) is part
+
+
+def test_what_a_part_tells_is_not_read_twice(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = thinned(load_run(folder)).table()
+    read, texts = list[str](), Parquet.texts
+
+    def told(
+        file: Parquet, name: str, wall: Positions, places: Positions | None
+    ) -> pa.ChunkedArray:
+        read.append(name)
+        return texts(file, name, wall, places)
+
+    monkeypatch.setattr(Parquet, "texts", told)
+    run = load_run(folder)
+    keep_texts(run)
+    assert len(run.told("conditions", "trial_steal_s"))
+    assert len(run.told("identity", "identical"))
+    assert thinned(run).table().equals(expected)
+    assert sorted(read) == ["conditions", "identity", "marks", "trial"]
+    assert run.rows.texts("conditions").length() == len(run.rows.wall)
 
 
 def test_the_page_of_a_large_run_is_small_and_says_what_it_holds(
