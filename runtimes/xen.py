@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.channel import Agent, Dialer
-from harness.errors import RuntimeUnavailable
+from harness.errors import LaunchFailed, RuntimeUnavailable
 from harness.image.forms import ext4, initramfs, overlay_disk, raw_disk
 from harness.image.guest import GuestKernel, guest_kernel
 from harness.model import (
@@ -58,6 +58,7 @@ _DEFAULT_MEMORY_BYTES = 128 * MIB
 _KIB = 1024
 LOGS = ("/var/log/xen/qemu-dm-{}.log", "/var/log/libvirt/libxl/{}.log")
 """What a device model and libvirt say of a guest, by its name; neither is removed by them."""
+_LIBXL_LOG = Path("/var/log/libvirt/libxl/libxl-driver.log")
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,8 @@ class Xen:
             start = stack.enter_context(
                 Start(connection, self._context.inventory, machine.name, machine.uuid)
             )
-            start.create(xen_xml(machine), marks, paused=True)
+            with explained():
+                start.create(xen_xml(machine), marks, paused=True)
             dialer.dial()
             start.resume(marks)
             start.wait_ready(dialer, spec.ready_timeout_s, marks)
@@ -221,6 +223,20 @@ def without_logs(name: str, ledger: Ledger, patterns: Sequence[str] = LOGS) -> I
         for log in logs:
             log.unlink(missing_ok=True)
             ledger.removed("file", str(log))
+
+
+@contextlib.contextmanager
+def explained(log: Path = _LIBXL_LOG) -> Iterator[None]:
+    """libvirt says no more than that libxl has failed; why is the first word of libxl's own log."""
+    before = log.stat().st_size if log.exists() else 0
+    try:
+        yield
+    except LaunchFailed as error:
+        said = log.read_bytes()[before:].splitlines() if log.exists() else []
+        if not said:
+            raise
+        reason = said[0].decode(errors="replace")
+        raise LaunchFailed(f"{error.message} ({reason})", error.hint) from error
 
 
 def require_hypervisor(type_file: Path = _TYPE_FILE, privileged: Path = _PRIVILEGED_FILE) -> None:

@@ -8,14 +8,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from harness.errors import RuntimeUnavailable
+from harness.errors import LaunchFailed, RuntimeUnavailable
 from harness.image.guest import OPTIONAL_MODULES
 from harness.inventory import Inventory
 from runtimes.capabilities import find_kind, guest_kinds
 from runtimes.container_xml import container_xml
 from runtimes.libvirt_daemon import daemon_config
 from runtimes.privileges import CAPABILITIES
-from runtimes.xen import _there, require_hypervisor, require_kind, without_logs
+from runtimes.xen import _there, explained, require_hypervisor, require_kind, without_logs
 from runtimes.xen_xml import xen_command_line
 from tests.domains import CONTAINER
 
@@ -104,6 +104,26 @@ def test_the_logs_of_a_xen_guest_are_listed_before_it_and_go_after_it(tmp_path: 
         assert sorted(listed) == [f"{tmp_path}/guest.log", f"{tmp_path}/qemu-dm-guest.log"]
         assert inventory.entries() == []
     assert [path for path in tmp_path.iterdir() if path.is_file()] == [other]
+
+
+def test_why_libxl_failed_is_told_by_its_own_log(tmp_path: Path) -> None:
+    log = tmp_path / "libxl-driver.log"
+
+    def fail(said: str) -> None:
+        if said:
+            with log.open("a") as file:
+                file.write(said)
+        raise LaunchFailed("libvirt could not start the domain")
+
+    def told(said: str) -> str:
+        with pytest.raises(LaunchFailed) as caught, explained(log):
+            fail(said)
+        return caught.value.message
+
+    assert told("") == "libvirt could not start the domain"
+    said = "libxl: Domain 4:device model did not start: -9"
+    assert told(f"{said}\nlibxl: what came of it\n").endswith(f"({said})")
+    assert told("libxl: another\n").endswith("(libxl: another)")
 
 
 def xen_capabilities(*kinds: tuple[str, str]) -> str:
