@@ -75,7 +75,7 @@ def thin_machine(folder: Path, image: Image, kernel: GuestKernel, module: str) -
     overlay_disk(base, disk)
     initrd.write_bytes(_initramfs(image, kernel, module))
     words = " ".join(kernel_words())
-    return Boot(kernel.vmlinuz, str(initrd), words, _MEMORY, min(2, os.cpu_count() or 1)), disk
+    return Boot(kernel.vmlinuz, str(initrd), words, _MEMORY, cpus=1), disk
 
 
 def _make_tree(tree: Path, image: Image, kernel: GuestKernel) -> None:
