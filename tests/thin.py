@@ -44,16 +44,16 @@ busybox mount -t proc proc /proc
 busybox --install -s /bin
 mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev
 for module in $(cat /order); do insmod /lib/$module; done
-mount -t ext4 /dev/vda /root
-for name in proc sys dev; do mount --bind /$name /root/$name; done
-mount -t tmpfs run /root/run; mount -t tmpfs tmp /root/tmp
-mount -t cgroup2 cgroup2 /root/sys/fs/cgroup
+mount -t ext4 /dev/vda /disk
+for name in proc sys dev; do mount --bind /$name /disk/$name; done
+mount -t tmpfs run /disk/run; mount -t tmpfs tmp /disk/tmp
+mount -t cgroup2 cgroup2 /disk/sys/fs/cgroup
 for port in /sys/class/virtio-ports/*; do
     [ "$(cat $port/name)" = {port} ] || continue
     echo {up} $(grep -m 1 ^flags /proc/cpuinfo | grep -o -w -E 'svm|npt') > /dev/${{port##*/}}
 done
 cd /
-env -i {environment} chroot /root {python} -m {module}
+env -i {environment} chroot /disk {python} -m {module}
 echo "its exit status: $?"
 dmesg | grep -i -E 'svm|kvm'
 poweroff -f
@@ -172,7 +172,7 @@ def _initramfs(image: Image, kernel: GuestKernel, module: str) -> bytes:
     busybox = (image.root / "usr/bin/busybox").read_bytes()
     return cpio.archive(
         [
-            *(cpio.directory(name) for name in ("bin", "dev", "lib", "proc", "root", "sys")),
+            *(cpio.directory(name) for name in ("bin", "dev", "disk", "lib", "proc", "sys")),
             cpio.character_device("dev/console", 5, 1),
             cpio.file("bin/busybox", busybox, 0o755),
             cpio.file("init", init.encode(), 0o755),
