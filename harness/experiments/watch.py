@@ -29,7 +29,6 @@ _SWAPPED_PAGES = 256
 _EMERGENCY = 0.5
 """The share of the reserve below which everything is ended at once."""
 
-_DISK_BYTES = 1024 * MIB
 _PIDS = 1000
 _DESCRIPTORS = 200
 _HASTE = 1.25
@@ -85,7 +84,8 @@ class Watch:
         kinds = [
             ("reserve", self.begin.available_bytes, room.available_bytes,
              self._bounds.reserve_bytes, first_bytes),
-            ("disk", self.begin.disk_free_bytes, room.disk_free_bytes, _DISK_BYTES, 0),
+            ("disk", self.begin.disk_free_bytes, room.disk_free_bytes,
+             room.disk_stays_bytes, 0),
             ("descriptors", self.begin.descriptors_free, room.descriptors_free, _DESCRIPTORS, 0),
         ]  # fmt: skip
         if room.pids_free is not None and self.begin.pids_free is not None:

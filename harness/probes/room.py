@@ -10,20 +10,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.model import MIB
 from harness.probes import cgroups, memory, pressure
+
+_STAYS_BYTES = 1024 * MIB
 
 
 @dataclass(frozen=True)
 class Room:
     """One look at the host. None where it does not tell.
 
-    `swapped_out` counts pages since boot; `stalled_s` is by resource (probes/pressure.py).
+    `swapped_out` counts pages since boot; `stalled_s` is by resource (probes/pressure.py). The
+    disk is the one with the least room beyond what is to stay of it, `disk_stays_bytes`.
     """
 
     available_bytes: int
     swapped_out: int | None
     stalled_s: Mapping[str, float]
     disk_free_bytes: int
+    disk_stays_bytes: int
     pids_free: int | None
     descriptors_free: int
 
@@ -31,14 +36,23 @@ class Room:
 def look(folders: Sequence[Path]) -> Room:
     """Look at the host; `folders` are where instances keep their things."""
     found = memory.host_memory()
+    disks = [shutil.disk_usage(folder) for folder in folders]
+    tightest = min(disks, key=lambda disk: disk.free - stays(disk.total))
     return Room(
         available_bytes=found.get("MemAvailable", memory.available(found)),
         swapped_out=_swapped_out(),
         stalled_s=pressure.stalled_s(),
-        disk_free_bytes=min(shutil.disk_usage(folder).free for folder in folders),
+        disk_free_bytes=tightest.free,
+        disk_stays_bytes=stays(tightest.total),
         pids_free=_pids_free(),
         descriptors_free=_descriptors_free(),
     )
+
+
+def stays(disk_bytes: int) -> int:
+    """What is to stay free of a file system: a quarter of a small one. /run lies in memory, and
+    systemd gives it a tenth of that."""
+    return min(_STAYS_BYTES, disk_bytes // 4)
 
 
 def _swapped_out(vmstat: Path = Path("/proc/vmstat")) -> int | None:

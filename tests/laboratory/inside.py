@@ -1,4 +1,4 @@
-"""What runs inside the lab: a run under KVM that is killed while a guest runs, and goes on.
+"""What runs inside the lab: a ramp of guests under KVM, killed while one runs, that goes on.
 
 `python -m tests.laboratory.inside`; it ends with an AssertionError where anything is not as it
 must be.
@@ -13,17 +13,22 @@ from pathlib import Path
 
 import psutil
 
+from harness.journal import records
 from tests.command import Place, read_lines
 from tests.laboratory.conftest import check_complete
 
 _GUEST_WITHIN_S = 600.0
+_GUESTS = 4
 
 
 def main() -> None:
     """Kill, clean, resume."""
     with tempfile.TemporaryDirectory() as folder:
         place, run = Place(Path(folder), time_limit_s=3600.0), Path(folder, "run")
-        command = ("run", "quick", "--repeat", "1", "--runtime", "kvm,machine=microvm")
+        command = (
+            "run", "density", "--repeat", "1", "--runtime", "kvm,machine=microvm",
+            "--set", f"max_instances={_GUESTS}", "--set", "reserve=256 MiB",
+        )  # fmt: skip
         with place.started(*command, "--out", run) as process:
             read_lines(process, until="block 0")
             guest = running_guest(process)
@@ -37,6 +42,9 @@ def main() -> None:
         said = place.tarebench("resume", run)
         assert said.status == 0, said.err
         check_complete(run)
+        ramp = next(each for each in records(run) if each.experiment == "density")
+        assert ramp.accel == "kvm"
+        assert {s.value for s in ramp.samples if s.metric == "density.instances"} == {_GUESTS}
         assert place.tarebench("clean", "--dry-run").out == ""
 
 

@@ -56,14 +56,7 @@ def test_the_contract_suite_passes_on_kvm(lab: Lab) -> None:
     lab.contract("kvm and not runsc", "kvm")
 
 
-def test_a_few_guests_at_once(lab: Lab) -> None:
-    few = ("--set", "max_instances=4", "--set", "reserve=256 MiB", "--repeat", "1")
-    said = lab.run("tarebench", "run", "density", *runtimes("kvm,machine=microvm"), *few)
-    assert said.status == 0, said.err
-    check_complete(lab.only_run())
-
-
-def test_a_run_that_is_killed_with_a_guest_is_cleaned_and_goes_on(lab: Lab) -> None:
+def test_a_ramp_of_guests_that_is_killed_is_cleaned_and_goes_on(lab: Lab) -> None:
     said = lab.run("python", "-m", "tests.laboratory.inside")
     assert said.status == 0, said.err[-6000:]
     assert "killed with a guest, and cleaned" in said.out

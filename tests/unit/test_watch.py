@@ -12,12 +12,12 @@ from harness.experiments import watch as watches
 from harness.experiments.watch import Bounds, Stop, Watch
 from harness.model import MIB
 from harness.probes import pressure
-from harness.probes.room import Room, look
+from harness.probes.room import Room, look, stays
 
 GIB = 1024 * MIB
 ROOMY = Room(
     available_bytes=8 * GIB, swapped_out=0, stalled_s={"memory": 1.0, "cpu": 1.0},
-    disk_free_bytes=100 * GIB, pids_free=30_000, descriptors_free=10_000,
+    disk_free_bytes=100 * GIB, disk_stays_bytes=GIB, pids_free=30_000, descriptors_free=10_000,
 )  # fmt: skip
 
 
@@ -81,6 +81,15 @@ def test_other_things_that_run_out(host: Host, change: dict[str, int], rule: str
     stop = watch.ahead(10, 1, 0)
     assert stop is not None
     assert stop.rule == rule
+
+
+@pytest.mark.parametrize(("free", "stops"), [(288 * MIB, False), (70 * MIB, True)])
+def test_a_small_file_system_is_used_but_for_a_quarter(host: Host, free: int, stops: bool) -> None:
+    """/run of a host of 3 GB of memory has 300 MB."""
+    small = stays(300 * MIB)
+    host.room = replace(ROOMY, disk_free_bytes=free, disk_stays_bytes=small)
+    assert (host.watch(Bounds(2 * GIB)).ahead(0, 1, 0) is not None) == stops
+    assert stays(100 * GIB) == GIB
 
 
 def test_stops_by_itself_when_the_reserve_is_touched(host: Host) -> None:
