@@ -130,6 +130,17 @@ def daemons(subject: Subject) -> Sequence[int]:
 
 def members(group: Path) -> set[int]:
     """Processes of a group and of those below it. One of threads cannot be asked (control groups
-    v2): whose threads they are, the group above says that counts them."""
+    v2): whose threads they are, the group above says that counts them. What the kernel itself does
+    there is no process: KVM has a thread of its own in each machine's group."""
     files = [file for file in group.rglob("cgroup.procs") if counting(file.parent) == file.parent]
-    return {int(pid) for file in files for pid in file.read_text().split()}
+    found = {int(pid) for file in files for pid in file.read_text().split()}
+    return {pid for pid in found if not of_the_kernel(pid)}
+
+
+def of_the_kernel(pid: int) -> bool:
+    """Whether it is a thread of the kernel (flag PF_KTHREAD; proc(5), stat), and not gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return bool(int(stat.rpartition(")")[2].split()[6]) & 0x0020_0000)
