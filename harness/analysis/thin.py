@@ -39,12 +39,14 @@ def thinned(run: RunData, most: int = MOST_SAMPLES, seed: int = 0) -> RunData:
 
 
 def keep_texts(run: RunData) -> None:
-    """Keep what the trials of that part tell when it is read, instead of reading it again."""
+    """From now on, what the trials of `thinned(run)` tell is kept when all of it is read, so that
+    it is not read a second time for them."""
     if run.rows.length > MOST_SAMPLES:
-        run.rows.keep(_trials(run.rows, _chosen(run, MOST_SAMPLES, 0)[2]))
+        _, _, chosen = _chosen(run)
+        run.rows.keep(_trials(run.rows, chosen))
 
 
-def _chosen(run: RunData, most: int, seed: int) -> tuple[int, int, Positions]:
+def _chosen(run: RunData, most: int = MOST_SAMPLES, seed: int = 0) -> tuple[int, int, Positions]:
     """How many blocks there are, how many are drawn, and the rows of these."""
 
     def draw() -> tuple[int, int, Positions]:

@@ -50,8 +50,8 @@ def look(folders: Sequence[Path]) -> Room:
 
 
 def stays(disk_bytes: int) -> int:
-    """What is to stay free of a file system: a quarter of a small one. /run lies in memory, and
-    systemd gives it a tenth of that."""
+    """What is to stay free of a file system: a quarter of a small one, such as /run, which lies in
+    memory and has a tenth of it on Debian."""
     return min(_STAYS_BYTES, disk_bytes // 4)
 
 

@@ -53,7 +53,8 @@ def test_quick_runs_under_kvm_and_proves_it(lab: Lab) -> None:
 
 
 def test_the_contract_suite_passes_on_kvm(lab: Lab) -> None:
-    lab.contract("kvm and not runsc", "kvm")
+    """But for the proof of a guest's whole image, minutes in software: `quick` makes it above."""
+    lab.contract("kvm and not runsc and not whole_image", "kvm")
 
 
 def test_a_ramp_of_guests_that_is_killed_is_cleaned_and_goes_on(lab: Lab) -> None:

@@ -37,4 +37,5 @@ def test_quick_runs_all_three_kinds(lab: Lab) -> None:
 
 @pytest.mark.parametrize("kind", ["xen and not type", "pvh"])
 def test_the_contract_suite_passes(lab: Lab, kind: str) -> None:
-    lab.contract(f"xen and ({kind})", "xen")
+    """But for the proof of a guest's whole image, minutes in software: `quick` makes it above."""
+    lab.contract(f"xen and ({kind}) and not whole_image", "xen")
