@@ -121,13 +121,17 @@ class Parquet:
 
     def lose_unreadable(self, names: Sequence[str]) -> Sequence[str]:
         """From now on, those of these columns that cannot be read are empty; returns them."""
-        for name in names:
-            try:
-                with self._open() as file:
-                    file.read(columns=[name])
-            except (OSError, ValueError, pa.ArrowException):
-                self._lost.add(name)
+        if not self._can_read(names):
+            self._lost = {name for name in names if not self._can_read([name])}
         return [name for name in names if name in self._lost]
+
+    def _can_read(self, names: Sequence[str]) -> bool:
+        try:
+            with self._open() as file:
+                file.read(columns=list(names))
+        except (OSError, ValueError, pa.ArrowException):
+            return False
+        return True
 
     def parts(self, names: Sequence[str]) -> Iterable[tuple[int, Mapping[str, Column]]]:
         """These columns, a row group a part, several at a time."""

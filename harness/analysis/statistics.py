@@ -10,6 +10,8 @@ The percentiles are therefore expanded as Hesterberg proposes, which brings ten 
 least what is asked (tests/unit/test_analysis_statistics.py measures it). No interval is given
 where even the whole range of n values cannot be that sure of the median, 2^(1-n) > 1 - c.
 
+The median of one series alone needs no draws: its resampled distribution is known (`exact`).
+
 Sources: Efron & Tibshirani, An Introduction to the Bootstrap (1993), ch. 13, for percentile
 intervals; Hesterberg, What Teachers Should Know About the Bootstrap, The American Statistician
 69 (2015) 371-386, sec. 4.4, for the expansion; Clopper & Pearson, Biometrika 26 (1934) 404-413;
@@ -29,7 +31,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from harness.analysis import large
+from harness.analysis import exact, large
 from harness.analysis.language import say
 from harness.stopping import fewest
 
@@ -213,8 +215,13 @@ def bounds(
 
     Blocks lie along the last axis of each array; for further axes (many runs at once, in a
     simulation) there are as many intervals, from the same draws. Not `paired`, each array is
-    resampled by itself. `resamples` is `RESAMPLES` if not given.
+    resampled by itself. `resamples` is `RESAMPLES` if not given; the median of one series needs
+    none (`exact`).
     """
+    level = _expanded(confidence, min(each.shape[-1] for each in data))
+    if statistic is median_of:
+        (own,) = data
+        return exact.percentiles(own, ((1 - level) / 2, (1 + level) / 2))
     result: Any = stats.bootstrap(
         data,
         statistic,
@@ -222,7 +229,7 @@ def bounds(
         vectorized=True,
         paired=paired,
         axis=-1,
-        confidence_level=_expanded(confidence, min(each.shape[-1] for each in data)),
+        confidence_level=level,
         method="percentile",
         rng=np.random.default_rng(seed),
     )
