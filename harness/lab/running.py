@@ -119,7 +119,7 @@ def boot_of(wish: Wish, built: Built) -> Boot:
     if wish.profile.hypervisor:  # a multiboot kernel, and a list of modules with their words
         kernel, initrd = built.hypervisor, f"{kernel} {words},{initrd}"
         words = wish.profile.hypervisor
-    return Boot(kernel, initrd, words, wish.memory_bytes, min(2, os.cpu_count() or 1))
+    return Boot(kernel, initrd, words, wish.memory_bytes, min(2, len(os.sched_getaffinity(0))))
 
 
 def _saved(
