@@ -229,15 +229,24 @@ class SharedLibvirt:
     shared = True
 
     def __init__(self, uri: str, driver: Driver) -> None:
-        self.uri = uri
+        self._asked, self._system = uri, driver.uri
         given = parse_qs(urlsplit(uri).query).get("socket", [])
         self._sockets = given or [
             f"/run/libvirt/{name}-sock" for name in (f"virt{driver.scheme}d", "libvirt")
         ]
 
+    @property
+    def uri(self) -> str:
+        """With the socket at which it answers, if it is asked for by this alone: in a process that
+        holds a driver of its own (qemu:///embed), libvirt looks for those of modular daemons."""
+        answered = self._answering()
+        if answered is None or self._asked != self._system:
+            return self._asked
+        return f"{self._asked}?socket={quote(answered[0])}"
+
     def answers(self) -> bool:
         """Whether a process listens at one of its sockets."""
-        return bool(self.processes())
+        return self._answering() is not None
 
     def acquire(self) -> None:
         """Raises RuntimeUnavailable where nobody listens."""
@@ -252,6 +261,11 @@ class SharedLibvirt:
 
     def processes(self) -> Sequence[int]:
         """Who listens: the daemon, or the service manager that would start it."""
+        found = self._answering()
+        return [] if found is None else [found[1]]
+
+    def _answering(self) -> tuple[str, int] | None:
+        """The first of its sockets at which a process listens, and that process."""
         for path in self._sockets:
             with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as asking:
                 asking.settimeout(_ANSWER_TIMEOUT_S)
@@ -259,8 +273,8 @@ class SharedLibvirt:
                 told = asking.getsockopt(
                     socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")
                 )
-                return [struct.unpack("3i", told)[0]]
-        return []
+                return path, struct.unpack("3i", told)[0]
+        return None
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ def test_every_container_runtime_passes_the_contract(lab: Lab) -> None:
 def test_the_ledger_and_the_sampler_have_their_figures(lab: Lab) -> None:
     said = lab.run(
         "tarebench", "run", "quick", "--repeat", "1", "--runtime", "class:container",
-        "--set", "sampler.hz=2", "--set", "memory.instances=2",
+        "--set", "sampler.hz=2", "--set", "experiments.memory.instances=2",
     )  # fmt: skip
     assert said.status == 0, said.err
     run = lab.only_run()
