@@ -23,6 +23,7 @@ _LISTS = Path("/var/lib/apt/lists")
 _STALE_AFTER_S = 24 * 3600
 _SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 _DOCKER_SOCKETS = ("/run/docker.sock", "/var/run/docker.sock")
+_APPARMOR = Path("/sys/module/apparmor/parameters/enabled")
 UEFI_FIRMWARE = Path("/usr/share/qemu/firmware")
 """Where the firmware of machines is registered (docs/interop/firmware.json of QEMU)."""
 
@@ -75,6 +76,12 @@ def docker_engine() -> bool:
         or any(Path(socket).exists() for socket in _DOCKER_SOCKETS)
         or bool(os.environ.get("DOCKER_HOST"))
     )
+
+
+def apparmor() -> bool:
+    """Whether profiles can be loaded; without that Docker starts nothing where a kernel has them."""
+    told = _APPARMOR.read_text().strip() if _APPARMOR.exists() else "N"
+    return told != "Y" or program("apparmor_parser")
 
 
 def netavark() -> bool:
@@ -155,6 +162,7 @@ NEEDS: tuple[Need, ...] = (
     ),
     Need("systemd-container", "containers of systemd-nspawn", lambda: program("systemd-nspawn")),
     Need("docker.io", "containers of Docker Engine; none is here", docker_engine),
+    Need("apparmor", "containers of Docker: this kernel has AppArmor on", apparmor),
     Need(
         "docker-registry",
         "a registry to push images to",

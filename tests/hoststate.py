@@ -41,6 +41,13 @@ _SETTLE_S = 20.0
 _LOOK_EVERY_S = 0.05
 
 
+def all_groups() -> Iterator[Path]:
+    """Every control group of the host, of every hierarchy."""
+    for root in Layout.detect().mounts:
+        for folder, _, _ in os.walk(root):
+            yield Path(folder)
+
+
 @dataclass(frozen=True)
 class Process:
     """A process: its number alone may be given to another."""
@@ -116,10 +123,7 @@ class Ours:
 
     def groups(self) -> Iterator[Path]:
         """Control groups that name us, of every hierarchy."""
-        for root in Layout.detect().mounts:
-            for folder, _, _ in os.walk(root):
-                if any(token in folder for token in self.tokens):
-                    yield Path(folder)
+        return (group for group in all_groups() if any(t in str(group) for t in self.tokens))
 
     def _names(self, text: str) -> bool:
         return any(word in text for word in (*self.tokens, *map(str, self.folders)))

@@ -39,7 +39,8 @@ _BASE = (
     "ca-certificates", "dbus", "initramfs-tools", "iproute2", "kmod", "openssh-server",
     "systemd-sysv", "udev",
 )  # fmt: skip
-_MAKE = ("git", "make", "python3", "python3-venv")
+# The kernel that boots it has AppArmor on, and Docker then needs it; the host's may not.
+_MAKE = ("apparmor", "git", "make", "python3", "python3-venv")
 
 
 _NOT_SAFE = "force-unsafe-io"

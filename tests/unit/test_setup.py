@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import bootstrap
@@ -66,6 +67,21 @@ def test_objections_are_read_from_a_simulation(
 def test_an_engine_is_never_installed_where_one_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere")
     assert host.docker_engine()
+
+
+@pytest.mark.parametrize(
+    ("told", "there", "met"),
+    [("Y\n", False, False), ("Y\n", True, True), ("N\n", False, True), (None, False, True)],
+)
+def test_profiles_are_needed_where_the_kernel_has_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, told: str | None, there: bool, met: bool
+) -> None:
+    enabled = tmp_path / "enabled"
+    if told is not None:
+        enabled.write_text(told)
+    monkeypatch.setattr(host, "_APPARMOR", enabled)
+    monkeypatch.setattr(host, "program", lambda name: there and name == "apparmor_parser")
+    assert host.apparmor() is met
 
 
 def test_without_rights_the_command_is_printed(
