@@ -79,7 +79,7 @@ def docker_engine() -> bool:
 
 
 def apparmor() -> bool:
-    """Whether profiles can be loaded; without that Docker starts nothing where a kernel has them."""
+    """Whether profiles can be loaded: Docker starts nothing without, where the kernel has them."""
     told = _APPARMOR.read_text().strip() if _APPARMOR.exists() else "N"
     return told != "Y" or program("apparmor_parser")
 
