@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -13,7 +15,7 @@ from harness.image.guest import OPTIONAL_MODULES
 from harness.inventory import Inventory
 from runtimes.capabilities import find_kind, guest_kinds
 from runtimes.container_xml import container_xml
-from runtimes.libvirt_daemon import daemon_config
+from runtimes.libvirt_daemon import Driver, SharedLibvirt, daemon_config
 from runtimes.privileges import CAPABILITIES
 from runtimes.xen import _there, explained, require_hypervisor, require_kind, without_logs
 from runtimes.xen_xml import xen_command_line
@@ -147,3 +149,20 @@ def test_a_xen_without_hardware_support_offers_pv_alone() -> None:
     assert require_kind(every, "hvm").emulator.endswith("qemu-system-i386")
     with pytest.raises(RuntimeUnavailable, match="none at all"):
         require_kind(xen_capabilities(), "pv")
+
+
+def test_the_hosts_daemon_is_told_by_the_socket_at_which_it_answers(tmp_path: Path) -> None:
+    """libvirt's client, in a process that has a driver of its own, looks for others by itself."""
+    driver = Driver("lxc", "lxc", "any", "lxc:///system")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "libvirt sock"))
+        listening.listen()
+        shared = SharedLibvirt("lxc:///system", driver)
+        shared._sockets = [str(tmp_path / "nobody"), str(tmp_path / "libvirt sock")]
+        assert shared.uri == f"lxc:///system?socket={tmp_path}/libvirt%20sock"
+        assert shared.processes() == [os.getpid()]
+        own = SharedLibvirt(f"lxc:///system?socket={tmp_path}/libvirt%20sock", driver)
+        assert own.answers()
+        assert own.uri == f"lxc:///system?socket={tmp_path}/libvirt%20sock"
+    assert not shared.answers()
+    assert shared.uri == "lxc:///system"
