@@ -46,7 +46,11 @@ KIND = "libvirt-daemon"
 _DAEMON = "libvirtd"
 _COVERED = (
     "/run/libvirt", "/var/lib/libvirt", "/var/log/libvirt", "/var/cache/libvirt", "/etc/libvirt",
+    "/run/dbus",
 )  # fmt: skip
+"""The last for the controllers of containers, who would ask systemd for groups by themselves."""
+_SYSTEMD = Path("/run/systemd/system")
+"""It is there where systemd has booted the host (sd_booted(3))."""
 _OURS = frozenset({"tini", _DAEMON})
 _DRIVERS = ("/usr/lib", "/usr/lib64")
 _START_TIMEOUT_S = 30.0
@@ -61,15 +65,16 @@ URI = Parameter(AUTO, (), "auto (the host's daemon, else a private one), or a li
 class Driver:
     """One of libvirt's drivers that work in a daemon only.
 
-    `module` is its file's name, `uri` where the host's own daemon has it. `hybrid` tells
-    whether it works where control groups are hybrid.
+    `module` is its file's name, `uri` where the host's own daemon has it. `groups` tells whether
+    its boxes are to be in control groups of the run: the host's daemon cannot do that where groups
+    are hybrid, nor where systemd makes them.
     """
 
     scheme: str
     module: str
     package: str
     uri: str
-    hybrid: bool = False
+    groups: bool = True
     conf: str = ""
 
 
@@ -78,7 +83,8 @@ def find_daemon(context: Context, driver: Driver, uri: str) -> PrivateLibvirt | 
     if uri != AUTO:
         return SharedLibvirt(uri, driver)
     shared = SharedLibvirt(driver.uri, driver)
-    if shared.answers() and (driver.hybrid or Layout.detect().version != "hybrid"):
+    elsewhere = Layout.detect().version == "hybrid" or _SYSTEMD.is_dir()
+    if shared.answers() and not (driver.groups and elsewhere):
         return shared
     return PrivateLibvirt(context, driver)
 

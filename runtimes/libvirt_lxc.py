@@ -220,6 +220,9 @@ def _make_partition(group: Group) -> None:
 
     A new group of processors has none before it is given its parent's.
     """
+    if group.layout.version == "v2":
+        group.create()
+        return
     for mount in group.layout.mounts:
         if mount == group.layout.v2:
             continue

@@ -51,7 +51,7 @@ from runtimes.libvirt_start import Start
 from runtimes.storage import LAYER_PATH
 from runtimes.xen_xml import OS_TYPES, XenMachine, xen_command_line, xen_xml
 
-DRIVER = Driver("xen", "libxl", "libvirt-daemon-driver-xen", "xen:///system", hybrid=True)
+DRIVER = Driver("xen", "libxl", "libvirt-daemon-driver-xen", "xen:///system", groups=False)
 _TYPE_FILE = Path("/sys/hypervisor/type")
 _PRIVILEGED_FILE = Path("/proc/xen/capabilities")
 _DEFAULT_MEMORY_BYTES = 128 * MIB
