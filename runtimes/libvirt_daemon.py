@@ -58,7 +58,9 @@ _ANSWER_TIMEOUT_S = 5.0
 _LOG_CHARACTERS = 800
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 AUTO = "auto"
-URI = Parameter(AUTO, (), "auto (the host's daemon, else a private one), or a libvirt URI")
+URI = Parameter(
+    AUTO, (), "auto (the host's daemon where it serves, else a private one), or a libvirt URI"
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ class Driver:
 
 
 def find_daemon(context: Context, driver: Driver, uri: str) -> PrivateLibvirt | SharedLibvirt:
-    """The daemon that is asked for; by `auto` the host's if it answers, else a private one."""
+    """The daemon that is asked for; by `auto` the host's if it answers and can do what the driver
+    needs, else a private one."""
     if uri != AUTO:
         return SharedLibvirt(uri, driver)
     shared = SharedLibvirt(driver.uri, driver)

@@ -1,9 +1,9 @@
 """Containers by libvirt's LXC driver, which makes them itself and does not use liblxc.
 
-The driver works in a daemon only. The host's is used where it answers; else a private one is
-started for the run (see libvirt_daemon). The writable layer is mounted where that daemon
-looks, which is a namespace of its own if it is private. One call is timed, `createXML`,
-which both makes and starts the domain.
+The driver works in a daemon only. The host's is used where it answers and can make the run's
+control groups; else a private one is started for the run (see libvirt_daemon). The writable
+layer is mounted where that daemon looks, which is a namespace of its own if it is private. One
+call is timed, `createXML`, which both makes and starts the domain.
 
 The driver enforces memory and CPU time; it knows no limit of processes. Of control groups it
 shows a container the host's whole tree, so that what holds for the container is not to be

@@ -44,8 +44,16 @@ def test_instance_that_breaks_inside_is_torn_down(subject: Subject, lab: Lab) ->
 
     with pytest.raises(RuntimeError, match="on purpose"):
         break_inside()
-    # It is dead; when PID 1 reaps what has no parent any more is its own affair.
+    assert not any(map(runs, pids))  # at once; what has no parent any more is reaped by PID 1
     assert settled(lambda: [str(pid) for pid in pids if psutil.pid_exists(pid)]) == []
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there and not dead."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_kill_from_outside_is_a_failed_record_and_the_run_goes_on(
