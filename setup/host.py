@@ -24,6 +24,7 @@ _STALE_AFTER_S = 24 * 3600
 _SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 _DOCKER_SOCKETS = ("/run/docker.sock", "/var/run/docker.sock")
 _APPARMOR = Path("/sys/module/apparmor/parameters/enabled")
+_DEBIAN_KEYRINGS = Path("/usr/share/keyrings")
 UEFI_FIRMWARE = Path("/usr/share/qemu/firmware")
 """Where the firmware of machines is registered (docs/interop/firmware.json of QEMU)."""
 
@@ -82,6 +83,11 @@ def apparmor() -> bool:
     """Whether profiles can be loaded: Docker starts nothing without, where the kernel has them."""
     told = _APPARMOR.read_text().strip() if _APPARMOR.exists() else "N"
     return told != "Y" or program("apparmor_parser")
+
+
+def debian_keyring() -> bool:
+    """Whether Debian's signatures can be verified: Ubuntu's apt does without these keys."""
+    return any(_DEBIAN_KEYRINGS.glob("debian-archive-keyring.*"))
 
 
 def netavark() -> bool:
@@ -147,6 +153,7 @@ NEEDS: tuple[Need, ...] = (
     ),
     Need("ovmf", "machines with UEFI", lambda: any(UEFI_FIRMWARE.glob("*x86_64*.json"))),
     Need("mmdebstrap", "the image", lambda: program("mmdebstrap")),
+    Need("debian-archive-keyring", "the image, whose packages Debian signs", debian_keyring),
     Need("uidmap", "the image, built by an ordinary user", lambda: program("newuidmap")),
     Need("iproute2", "networks of boxes", lambda: program("ip")),
     Need("runc", "containers without a daemon", lambda: program("runc")),

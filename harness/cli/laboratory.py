@@ -21,7 +21,10 @@ lab_app = typer.Typer(
 app.add_typer(lab_app, name="lab")
 
 ProfileName = Annotated[
-    str, typer.Option("--profile", help="kvm, cgroup2, fresh, fresh13 or xen (docs/lab.md).")
+    str,
+    typer.Option(
+        "--profile", help="kvm, cgroup2, fresh, fresh13, ubuntulike or xen (docs/lab.md)."
+    ),
 ]
 Memory = Annotated[int | None, typer.Option(help="MiB of memory, instead of the profile's.")]
 Keep = Annotated[

@@ -9,7 +9,7 @@ The packages that tarebench itself needs are not listed here: its own set-up, th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import msgspec
 
@@ -137,6 +137,12 @@ _ORDINARY = (
 FRESH = Disk("fresh", (*_BASE, "git", "make", "python3", "sudo"), customize=_ORDINARY, set_up=False)
 FRESH_13 = msgspec.structs.replace(FRESH, name="fresh13", suite="trixie")
 
+_LIKE_UBUNTU = Path(__file__).with_name("like_ubuntu.sh").read_text()
+LIKE_UBUNTU = Disk(
+    "ubuntulike", (*_BASE, "git", "make", "python3", "sudo-rs", "apparmor", "apparmor-profiles"),
+    suite="trixie", customize=(*_ORDINARY, _LIKE_UBUNTU), set_up=False,
+)  # fmt: skip
+
 _CGROUP_PROOFS = (
     "findmnt --noheadings --output TARGET,FSTYPE,OPTIONS /sys/fs/cgroup",
     "cat /sys/fs/cgroup/cgroup.controllers",
@@ -206,6 +212,10 @@ PROFILES: Mapping[str, Profile] = {
             FRESH, 3072 * MIB, _FRESH_PROOFS,
         ),
         Profile("fresh13", "the same of Debian 13", FRESH_13, 3072 * MIB, _FRESH_PROOFS),
+        Profile(
+            "ubuntulike", "the same with what Ubuntu does otherwise and Debian's packages can show",
+            LIKE_UBUNTU, 3072 * MIB, _FRESH_PROOFS,
+        ),
     )
 }  # fmt: skip
 

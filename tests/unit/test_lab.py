@@ -80,6 +80,7 @@ def test_an_ordinary_user_begins_at_home_without_a_checkout() -> None:
     assert str(kvm.runs) == "/srv/tarebench/results/runs"
     assert not {"python3-venv", "libvirt-daemon-system"} & set(fresh.disk.packages)
     assert recipe.find_profile("fresh13").disk.suite == "trixie"
+    assert any("ID=ubuntu" in line for line in recipe.find_profile("ubuntulike").disk.customize)
 
 
 def test_a_report_is_drawn_where_the_run_went_on_since(tmp_path: Path) -> None:

@@ -84,6 +84,16 @@ def test_profiles_are_needed_where_the_kernel_has_them(
     assert host.apparmor() is met
 
 
+def test_debians_keys_are_needed_where_apt_does_without(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(host, "_DEBIAN_KEYRINGS", tmp_path)
+    (tmp_path / "ubuntu-archive-keyring.gpg").touch()
+    assert not host.debian_keyring()
+    (tmp_path / "debian-archive-keyring.gpg").touch()
+    assert host.debian_keyring()
+
+
 def test_without_rights_the_command_is_printed(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
