@@ -49,11 +49,9 @@ test-all: setup-test ## Also slow tests and benchmarks, for 80 minutes; again go
 	@echo 'test-all: unit, golden, contract, integration, slow tests and benchmarks'
 	@TEST_MINUTES=$(TEST_MINUTES) $(VENV)/python -m pytest $(PYTEST_ARGS)
 
-test-lab: setup-test ## An hour of KVM, Xen and systemd in emulated machines, or PROFILE=kvm of it
+test-lab: setup-test ## KVM, Xen and systemd in emulated machines, an hour at most; PROFILE=kvm
 	@$(IMAGE)
-	@LAB_MINUTES=$(LAB_MINUTES) $(VENV)/python -m pytest \
-	    $(if $(PROFILE),tests/laboratory/test_$(PROFILE).py,tests/laboratory) \
-	    --timeout $$(($(LAB_MINUTES) * 60 + 900)) $(PYTEST_ARGS)
+	@LAB_MINUTES=$(LAB_MINUTES) $(VENV)/python -m tests.laboratory $(PROFILE) -- $(PYTEST_ARGS)
 
 soak: setup-test ## Two hours and 5,000 trials, watched: nothing may grow, nothing may be left
 	@$(IMAGE)

@@ -28,8 +28,15 @@ rm "$1"/etc/apt/sources.list
 chmod 600 "$1"/boot/vmlinuz-* "$1"/boot/System.map-*
 echo kernel.apparmor_restrict_unprivileged_unconfined=1 > "$1"/etc/sysctl.d/10-apparmor.conf
 
-# sudo is the one that is written in Rust.
+# sudo is the one that is written in Rust, whose package has no rules.
 ln -s sudo-rs "$1"/usr/bin/sudo
+cat > "$1"/etc/sudoers <<EOF
+Defaults secure_path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+root ALL=(ALL:ALL) ALL
+%sudo ALL=(ALL:ALL) ALL
+@includedir /etc/sudoers.d
+EOF
+chmod 440 "$1"/etc/sudoers
 
 cat > "$1"/usr/lib/os-release <<EOF
 PRETTY_NAME="Debian GNU/Linux 13, like Ubuntu"

@@ -137,8 +137,7 @@ class Table:
         self.deadline = Deadline(_MINUTES * 60 - _ENDING_S)
         self.asked: list[str] = []
         self.built: dict[str, float] = {}
-        self._kept = on_this_checkout("lab.json")
-        self.kept = self._kept.told
+        self._kept = {name: on_this_checkout(f"lab-{name}.json") for name in PROFILES}
         self.failed: dict[str, float] = {}
         self._seconds: dict[str, float] = {}
 
@@ -149,7 +148,7 @@ class Table:
         self.asked = [item.nodeid for item in items]
         if not os.environ.get("AGAIN"):
             for item in items:
-                if item.nodeid in self.kept:
+                if item.nodeid in self._kept[_profile_of(item.path)].told:
                     item.add_marker(pytest.mark.skip(reason="it passed on this very checkout"))
 
     def require_time(self) -> None:
@@ -159,18 +158,19 @@ class Table:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep each that passes."""
+        kept = self._kept[_profile_of(Path(report.fspath))]
         if report.failed:
             self.failed[report.nodeid] = report.duration
-            self._kept.drop(report.nodeid)
+            kept.drop(report.nodeid)
         elif report.when == "call" and report.passed:
             self._seconds[report.nodeid] = report.duration
         elif report.when == "teardown" and report.nodeid in self._seconds:
             checks = dict(report.user_properties)["checks"]
             assert isinstance(checks, int)
-            self._kept.keep(report.nodeid, [self._seconds[report.nodeid], checks])
+            kept.keep(report.nodeid, [self._seconds[report.nodeid], checks])
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """One row a profile."""
+        """One row a profile that was asked for."""
         terminalreporter.section("the lab, on this checkout")
         for line in self.lines():
             terminalreporter.write_line(line)
@@ -179,14 +179,13 @@ class Table:
         """The table's: minutes are those of what has passed, and of the disk if it was made."""
         names = ("passed", "failed", "left", "checks", "min")
         yield f"{'profile':<10}" + "".join(f"{name:>8}" for name in names)
-        for profile in PROFILES:
-            file = f"/test_{profile}.py::"
-            own = [told for name, told in self.kept.items() if file in name]
-            bad = sum(file in name for name in self.failed)
-            left = sum(
-                file in name and name not in self.kept and name not in self.failed
-                for name in self.asked
-            )
+        for profile, kept in self._kept.items():
+            asked = [name for name in self.asked if f"/test_{profile}.py::" in name]
+            if not asked:
+                continue
+            own = [*kept.told.values()]
+            bad = sum(name in self.failed for name in asked)
+            left = sum(name not in kept.told and name not in self.failed for name in asked)
             checks = sum(int(each[1]) for each in own)
             minutes = (sum(each[0] for each in own) + self.built.get(profile, 0.0)) / 60
             yield f"{profile:<10}{len(own):>8}{bad:>8}{left:>8}{checks:>8}{minutes:>8.1f}"

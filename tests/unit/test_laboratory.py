@@ -1,0 +1,42 @@
+"""The suite of the lab: its lanes, and its table, without time for a machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from harness.lab.recipe import PROFILES
+from tests.laboratory.__main__ import LONGEST_FIRST, main, processors
+
+
+def test_profiles_go_beside_each_other_and_their_rows_come_together() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.laboratory", "kvm", "xen", "--", "-p", "no:cacheprovider"],
+        capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+        env={**os.environ, "LAB_MINUTES": "0", "AGAIN": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    *said, head, kvm, xen = done.stdout.splitlines()
+    assert head.split() == ["profile", "passed", "failed", "left", "checks", "min"]
+    for name, row, least in (("kvm", kvm, 8), ("xen", xen, 6)):
+        profile, passed, failed, left, *_ = row.split()
+        assert (profile, failed) == (name, "0")
+        assert int(passed) + int(left) == least
+        assert any(
+            line.startswith(f"{name} ") and line.endswith("make test-lab goes on with it")
+            for line in said
+        )
+
+
+def test_a_profile_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["hyperv", "--", "-v"]) == 2
+    assert "the lab has no profile hyperv: one of kvm, " in capsys.readouterr().out
+
+
+def test_each_has_its_place_in_the_order_and_a_lane_its_processor() -> None:
+    assert sorted(LONGEST_FIRST) == sorted(PROFILES)
+    assert set(processors()) <= os.sched_getaffinity(0)
+    assert processors()
