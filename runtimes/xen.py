@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness import process
 from harness.channel import Agent, Dialer
 from harness.errors import LaunchFailed, RuntimeUnavailable
 from harness.image.forms import ext4, initramfs, overlay_disk, raw_disk
@@ -58,6 +59,9 @@ _DEFAULT_MEMORY_BYTES = 128 * MIB
 _KIB = 1024
 LOGS = ("/var/log/xen/qemu-dm-{}.log", "/var/log/libvirt/libxl/{}.log")
 """What a device model and libvirt say of a guest, by its name; neither is removed by them."""
+_DEVICE_MODEL = "/usr/libexec/xen-qemu-system-i386"
+"""Where Debian's libxl has its own."""
+_PROFILES = Path("/sys/kernel/security/apparmor/profiles")
 _LIBXL_LOG = Path("/var/log/libvirt/libxl/libxl-driver.log")
 
 
@@ -111,6 +115,7 @@ class Xen:
         """Connects to a daemon that is there, but starts none."""
         require_hypervisor()
         require_root(self.name)
+        require_allowed(_DEVICE_MODEL)
         notes = [
             f"guest mitigations: {self._mitigations}, as the host's",
             f"disk: {'raw' if self._raw else 'qcow2'}",
@@ -251,6 +256,26 @@ def require_hypervisor(type_file: Path = _TYPE_FILE, privileged: Path = _PRIVILE
         raise RuntimeUnavailable(
             "this is a guest of Xen, and only its privileged domain makes guests",
             f"run it in dom0 (there, {privileged} says control_d: mount -t xenfs xenfs /proc/xen)",
+        )
+
+
+def require_allowed(program: str, profiles: Path = _PROFILES) -> None:
+    """Raise RuntimeUnavailable where AppArmor forbids libvirtd a program: no guest would start.
+
+    Debian's profile of libvirtd does, and libvirt then says only that the spawn has failed. So
+    aa-exec puts that profile on and starts the program, as libvirtd would.
+    """
+    aa_exec = process.find_program("aa-exec")
+    enforced = "libvirtd (enforce)" in _read(profiles).splitlines()
+    if not (aa_exec and enforced and Path(program).is_file()):
+        return
+    argv = [aa_exec, "--immediate", "--profile", "libvirtd", "--", program, "--version"]
+    said = process.run(argv, check=False, env={**os.environ, "LC_ALL": "C"}).stderr
+    if b"Permission denied" in said:
+        raise RuntimeUnavailable(
+            f"AppArmor's profile of libvirtd forbids it to start {program}",
+            f"echo '{program} PUx,' >> /etc/apparmor.d/local/usr.sbin.libvirtd && "
+            "apparmor_parser --replace /etc/apparmor.d/usr.sbin.libvirtd",
         )
 
 

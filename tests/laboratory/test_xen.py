@@ -22,6 +22,28 @@ def test_the_doctor_names_the_hypervisor_and_what_is_below_it(lab: Lab) -> None:
     assert (xen["status"], xen["accel"]) == ("ready", "xen"), xen
 
 
+FORBIDDEN = """
+set -e
+{ apt-get update; apt-get install --yes --no-install-recommends apparmor; } >&2
+systemctl start apparmor
+tarebench doctor --runtime xen --json > before
+python -c "import json; print(json.load(open('before'))['runtimes'][0]['remedy'])" > remedy
+sh -e remedy
+tarebench doctor --runtime xen --json > after
+echo [; cat before; echo ,; cat after; echo ]
+"""
+
+
+def test_the_doctor_knows_what_apparmor_forbids_and_its_remedy_helps(lab: Lab) -> None:
+    """The lab's dom0 goes without AppArmor; one that Debian's installer makes has it."""
+    said = lab.run("sh", "-c", FORBIDDEN)
+    assert said.status == 0, said.out + said.err
+    before, after = (found["runtimes"][0] for found in json.loads(said.out))
+    assert before["status"] == "unavailable"
+    assert "forbids it to start /usr/libexec/xen-qemu-system-i386" in before["reason"]
+    assert after["status"] == "ready", after
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_quick_runs_each_kind(lab: Lab, kind: str) -> None:
     """Without a warm-up block: a guest's start takes minutes in software."""

@@ -17,7 +17,14 @@ from runtimes.capabilities import find_kind, guest_kinds
 from runtimes.container_xml import container_xml
 from runtimes.libvirt_daemon import Driver, SharedLibvirt, daemon_config
 from runtimes.privileges import CAPABILITIES
-from runtimes.xen import _there, explained, require_hypervisor, require_kind, without_logs
+from runtimes.xen import (
+    _there,
+    explained,
+    require_allowed,
+    require_hypervisor,
+    require_kind,
+    without_logs,
+)
 from runtimes.xen_xml import xen_command_line
 from tests.domains import CONTAINER
 
@@ -85,6 +92,29 @@ def test_without_a_hypervisor_of_ours_the_reason_is_told(
     files[0].write_text("xen\n")
     files[1].write_text("control_d\n")
     require_hypervisor(*files)
+
+
+@pytest.mark.parametrize(
+    "profile", ["libvirtd (enforce)", "libvirtd (complain)", "dhclient (enforce)"]
+)
+def test_a_device_model_that_apparmor_forbids_is_told_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: str
+) -> None:
+    """By an aa-exec that says what Debian's says; the lab's suite asks Debian's own."""
+    profiles, model, aa_exec = (tmp_path / name for name in ("profiles", "model", "aa-exec"))
+    profiles.write_text(f"docker-default (enforce)\n{profile}\n")
+    model.touch()
+    aa_exec.write_text('#!/bin/sh\necho "aa-exec: Failed to execute $5: Permission denied" >&2\n')
+    aa_exec.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    if profile != "libvirtd (enforce)":
+        require_allowed(str(model), profiles)
+        return
+    with pytest.raises(RuntimeUnavailable, match=f"forbids it to start {model}") as caught:
+        require_allowed(str(model), profiles)
+    assert f"'{model} PUx,'" in caught.value.hint
+    require_allowed(str(tmp_path / "elsewhere"), profiles)
+    require_allowed(str(model), tmp_path / "no AppArmor")
 
 
 def test_a_device_model_that_is_elsewhere_is_left_to_libxl(tmp_path: Path) -> None:
