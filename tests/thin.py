@@ -176,7 +176,7 @@ def _initramfs(image: Image, kernel: GuestKernel, module: str) -> bytes:
             cpio.character_device("dev/console", 5, 1),
             cpio.file("bin/busybox", busybox, 0o755),
             cpio.file("init", init.encode(), 0o755),
-            cpio.file("order", "".join(f"{path.name}\n" for path in order).encode()),
-            *(cpio.file(f"lib/{path.name}", path.read_bytes()) for path in order),
+            cpio.file("order", "".join(f"{each.name}\n" for each in order).encode()),
+            *(cpio.file(f"lib/{each.name}", each.data) for each in order),
         ]
     )

@@ -19,7 +19,13 @@ from harness import process
 from harness.errors import ImageError
 from harness.image import cpio
 from harness.image.cache import locked, partial_file, sha256_of
-from harness.image.guest import MODULES, OPTIONAL_MODULES, GuestKernel, required_modules
+from harness.image.guest import (
+    MODULES,
+    OPTIONAL_MODULES,
+    GuestKernel,
+    Module,
+    required_modules,
+)
 from harness.image.manifest import ManifestEntry, parse_manifest
 from harness.image.store import read_record
 from harness.model import AGENT_PATH, MIB, Image
@@ -111,10 +117,10 @@ def _make_initramfs(image: Image, kernel: GuestKernel, target: Path) -> None:
 
 
 def _initramfs_nodes(
-    agent: bytes, always: Sequence[Path], optional: Mapping[str, Sequence[Path]]
+    agent: bytes, always: Sequence[Module], optional: Mapping[str, Sequence[Module]]
 ) -> list[cpio.Node]:
-    def listed(modules: Sequence[Path]) -> bytes:
-        return "".join(f"/lib/{path.name}\n" for path in modules).encode()
+    def listed(modules: Sequence[Module]) -> bytes:
+        return "".join(f"/lib/{module.name}\n" for module in modules).encode()
 
     every = dict.fromkeys([*always, *itertools.chain.from_iterable(optional.values())])
     return [
@@ -124,7 +130,7 @@ def _initramfs_nodes(
         cpio.file("init", agent, 0o755),
         cpio.file("modules", listed(always)),
         *(cpio.file(f"modules-{word}", listed(modules)) for word, modules in optional.items()),
-        *(cpio.file(f"lib/{path.name}", path.read_bytes()) for path in every),
+        *(cpio.file(f"lib/{module.name}", module.data) for module in every),
     ]
 
 

@@ -9,6 +9,7 @@ that reach the disk and the channel.
 from __future__ import annotations
 
 import contextlib
+import lzma
 import platform
 import re
 from collections.abc import Mapping, Sequence
@@ -56,8 +57,17 @@ class GuestKernel:
 
     @property
     def modules_directory(self) -> Path:
-        """The folder of the kernel's modules."""
-        return self.directory / "root" / "lib" / "modules" / self.version
+        """The folder of the kernel's modules: since Debian 13 the package has it below /usr."""
+        root, inside = self.directory / "root", Path("lib", "modules", self.version)
+        return root / "usr" / inside if (root / "usr" / inside).is_dir() else root / inside
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module as the kernel takes it: the name of its file, and the file unpacked."""
+
+    name: str
+    data: bytes
 
 
 def guest_kernel(cache: Path, *, refresh: bool = False) -> GuestKernel:
@@ -111,8 +121,8 @@ def load_kernel(directory: Path) -> GuestKernel:
     )
 
 
-def required_modules(kernel: GuestKernel, names: Sequence[str] = MODULES) -> list[Path]:
-    """The module files to load, each after those that it needs; built-in ones are left out.
+def required_modules(kernel: GuestKernel, names: Sequence[str] = MODULES) -> list[Module]:
+    """The modules to load, each after those that it needs; built-in ones are left out.
 
     What a module needs is read from the module itself: the lists that depmod writes are not
     in the package, and depmod need not be on this host.
@@ -120,22 +130,32 @@ def required_modules(kernel: GuestKernel, names: Sequence[str] = MODULES) -> lis
     builtin = _builtin_names(kernel.modules_directory)
     files = {
         _module_name(path): path
-        for path in sorted(kernel.modules_directory.rglob("*.ko"), reverse=True)
+        for path in sorted(kernel.modules_directory.rglob("*.ko*"), reverse=True)
     }
-    ordered: dict[str, Path] = {}
+    ordered: dict[str, Module] = {}
 
     def visit(name: str) -> None:
         if name in ordered or name in builtin:
             return
         if name not in files:
             raise ImageError(f"the kernel {kernel.version} has no module {name}", _HINT)
-        for needed in module_needs(files[name].read_bytes()):
+        module = _unpacked(files[name])
+        for needed in module_needs(module.data):
             visit(needed)
-        ordered[name] = files[name]
+        ordered[name] = module
 
     for name in names:
         visit(name)
     return list(ordered.values())
+
+
+def _unpacked(file: Path) -> Module:
+    """Debian packs modules since its release 13, and a guest's /init hands over what it has."""
+    try:
+        data = lzma.decompress(file.read_bytes()) if file.suffix == ".xz" else file.read_bytes()
+    except lzma.LZMAError as error:
+        raise ImageError(f"{file} cannot be unpacked: {error}", _HINT) from error
+    return Module(file.name.removesuffix(".xz"), data)
 
 
 def module_needs(module: bytes) -> list[str]:
@@ -151,7 +171,7 @@ def _builtin_names(directory: Path) -> set[str]:
 
 
 def _module_name(path: Path) -> str:
-    return path.name.removesuffix(".ko").replace("-", "_")
+    return path.name.partition(".ko")[0].replace("-", "_")
 
 
 def _newest_package() -> str:

@@ -88,10 +88,26 @@ def test_modules_come_after_what_they_need(tmp_path: Path) -> None:
     module(drivers / "b", "virtio", "")
     module(drivers / "b", "virtio_ring", "virtio,crc32c")
     (kernel.modules_directory / "modules.builtin").write_text("kernel/lib/crc32c.ko\n")
-    names = [path.name for path in required_modules(kernel, ("virtio_blk", "virtio"))]
+    names = [module.name for module in required_modules(kernel, ("virtio_blk", "virtio"))]
     assert names == ["virtio.ko", "virtio_ring.ko", "virtio-blk.ko"]
     with pytest.raises(ImageError, match="no module missing"):
         required_modules(kernel, ("missing",))
+
+
+def test_modules_of_debian_13_are_below_usr_and_packed(tmp_path: Path) -> None:
+    drivers = tmp_path / "root" / "usr" / "lib" / "modules" / "1.0" / "kernel"
+    kernel = GuestKernel("1.0", "1.0-1", tmp_path, None, tmp_path)
+    module(drivers, "virtio-blk", "virtio")
+    module(drivers, "virtio", "")
+    (kernel.modules_directory / "modules.builtin").touch()
+    plain = required_modules(kernel, ("virtio_blk",))
+    for file in drivers.iterdir():
+        file.with_name(f"{file.name}.xz").write_bytes(lzma.compress(file.read_bytes()))
+        file.unlink()
+    assert required_modules(kernel, ("virtio_blk",)) == plain
+    (drivers / "virtio.ko.xz").write_bytes(b"no archive")
+    with pytest.raises(ImageError, match=r"virtio\.ko\.xz cannot be unpacked"):
+        required_modules(kernel, ("virtio_blk",))
 
 
 def test_names_are_written_one_way() -> None:
