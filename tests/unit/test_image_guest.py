@@ -7,6 +7,7 @@ import lzma
 import struct
 from pathlib import Path
 
+import pyarrow
 import pytest
 
 from harness.errors import ImageError
@@ -42,7 +43,12 @@ def lz4_legacy(*blocks: bytes) -> bytes:
     return b"\x02\x21\x4c\x18" + frames + bytes(4)
 
 
-@pytest.mark.parametrize("pack", [lambda data: data, gzip.compress, lzma.compress])
+def zstd(data: bytes) -> bytes:
+    packed = pyarrow.compress(data, codec="zstd", asbytes=True)
+    return bytes(packed) + struct.pack("<I", len(data))
+
+
+@pytest.mark.parametrize("pack", [lambda data: data, gzip.compress, lzma.compress, zstd])
 def test_known_packings(pack: object) -> None:
     assert callable(pack)
     assert extract_vmlinux(bzimage(pack(ELF))) == ELF
@@ -61,7 +67,10 @@ def test_lz4_with_overlapping_matches_and_two_blocks() -> None:
     [
         b"",
         b"no kernel" * 1000,
-        bzimage(b"\x28\xb5\x2f\xfd an unknown packing"),
+        bzimage(b"\x28\xb5\x2f\xfd of 1.7 GB: king"),
+        bzimage(b"\x28\xb5\x2f\xfd no such frame\xff\xff\0\0"),
+        bzimage(zstd(ELF)[:-8] + struct.pack("<I", len(ELF))),
+        bzimage(b"\x89LZO is not known"),
         bzimage(gzip.compress(b"not an ELF file")),
         bzimage(b"\x02\x21\x4c\x18\xff\xff\xff\xff\xf0"),
         bzimage(ELF)[:-500],
