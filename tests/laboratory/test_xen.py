@@ -13,7 +13,7 @@ KINDS = ("xen", "xen,type=pvh", "xen,type=hvm")
 
 
 def test_the_doctor_names_the_hypervisor_and_what_is_below_it(lab: Lab) -> None:
-    said = lab.run("tarebench", "doctor", "--json")
+    said = lab.run("tarebench", "doctor", "--runtime", "xen", "--json")
     assert said.status == 0, said.err
     found = json.loads(said.out)
     assert found["host"]["virtualization"] == "Xen on QEMU TCG"
