@@ -45,7 +45,18 @@ def test_instance_that_breaks_inside_is_torn_down(subject: Subject, lab: Lab) ->
     with pytest.raises(RuntimeError, match="on purpose"):
         break_inside()
     assert not any(map(runs, pids))  # at once; what has no parent any more is reaped by PID 1
-    assert settled(lambda: [str(pid) for pid in pids if psutil.pid_exists(pid)]) == []
+    assert settled(lambda: [told for pid in pids if (told := seen(pid))]) == []
+
+
+def seen(pid: int) -> str:
+    """What a process is and whose; empty when there is none."""
+    try:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            parent = psutil.Process(process.ppid())
+            return f"{pid} {process.name()}, {process.status()}, of {parent}"
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def runs(pid: int) -> bool:
