@@ -38,7 +38,7 @@ from harness.model import (
 )
 from harness.probes import criu
 from harness.probes.cgroups import Group, Layout
-from harness.process import Process, find_program, run, spawn
+from harness.process import Process, find_program, reap, run, spawn
 from runtimes import checkpoint
 from runtimes.box import (
     SOCKET,
@@ -157,7 +157,10 @@ class Oci(OnLayers):
 
     @contextlib.contextmanager
     def launch(self, spec: InstanceSpec, marks: Marks) -> Iterator[AgentBox]:
-        with ExitStack() as stack:
+        with ExitStack() as at_last, ExitStack() as stack:
+            # crun leaves a child that it does not wait for, which on a slow processor may be the
+            # parent of the box's init longer than the box lives.
+            at_last.callback(collect_orphans)
             listener = stack.enter_context(listen(spec))
             errors = stack.enter_context(tempfile.TemporaryFile())
             mounts, storage = stack.enter_context(self._bundle(spec))
@@ -169,6 +172,7 @@ class Oci(OnLayers):
             marks.at(Mark.READY, ready_ns)
             agent = Agent(listener, shares_clock=self.runtime_class.shares_kernel)
             assert listener.peer_pid is not None
+            at_last.callback(reap, listener.peer_pid)
             box = self._box(agent, spec, listener.peer_pid, storage)
             box.call = lambda word: mounts.call(run, self._call(word, spec.name))
             ending = stack.enter_context(Ending(box.pid))
@@ -176,7 +180,6 @@ class Oci(OnLayers):
             ending.exit(agent, marks)
             stack.close()
             marks.stamp(Mark.REMOVED)
-            collect_orphans()  # crun leaves a child that it does not wait for
 
     @contextlib.contextmanager
     def checkpointable(self, spec: InstanceSpec) -> Iterator[checkpoint.Container]:
