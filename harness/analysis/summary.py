@@ -240,8 +240,11 @@ def class_rank(runtime_class: str) -> int:
 
 def is_emulated(run: RunData, runtime: str) -> bool:
     """Whether this runtime's processor was software: its own, or that of the whole host."""
-    if run.manifest.get("host", {}).get("emulated"):
-        return True
+    return bool(run.manifest.get("host", {}).get("emulated")) or _is_translated(run, runtime)
+
+
+def _is_translated(run: RunData, runtime: str) -> bool:
+    """Whether it is a machine without hardware virtualization, on whatever host."""
     runtime_class, accel = class_of(run, runtime)
     machine = runtime_class in MACHINES
     return machine and (runtime_class == RuntimeClass.EMULATED.value or accel == "tcg")
@@ -400,7 +403,7 @@ def _undecided(run: RunData, classes: Mapping[str, tuple[str, str]]) -> Undecide
     started = set(run.tally.loc[run.tally["experiment"] == "startup", "runtime"])
     silent = tuple(n for n in machines if n in started and not len(run.values(READY, n)))
     machines = [n for n in machines if n not in silent]
-    emulated = tuple(n for n in machines if is_emulated(run, n))
+    emulated = tuple(n for n in machines if _is_translated(run, n))
     rest = [n for n in machines if n not in emulated]
     return Undecided(
         emulated=emulated,

@@ -166,6 +166,14 @@ _FRESH_PROOFS = (
     "dpkg --list | grep -c ^ii",
 )
 
+_LIKE_UBUNTU_PROOFS = (
+    *_FRESH_PROOFS,
+    "ls /etc/apt/sources.list.d",
+    "sudo --version",
+    "stat -c '%a %n' /boot/vmlinuz-*",
+    "sysctl kernel.apparmor_restrict_unprivileged_unconfined",
+)
+
 _XEN_CPU_MAP = "/usr/share/libvirt/cpu_map/x86_486.xml"
 _XEN_HOOK = f"""sed -i "/<feature name='vme'\\/>/d" "$1"{_XEN_CPU_MAP}"""
 """Xen's capabilities under this emulation lack VME, and libvirtd then finds no model of the
@@ -214,7 +222,7 @@ PROFILES: Mapping[str, Profile] = {
         Profile("fresh13", "the same of Debian 13", FRESH_13, 3072 * MIB, _FRESH_PROOFS),
         Profile(
             "ubuntulike", "the same with what Ubuntu does otherwise and Debian's packages can show",
-            LIKE_UBUNTU, 3072 * MIB, _FRESH_PROOFS,
+            LIKE_UBUNTU, 3072 * MIB, _LIKE_UBUNTU_PROOFS,
         ),
     )
 }  # fmt: skip

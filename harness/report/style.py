@@ -92,6 +92,8 @@ class Subject:
     @property
     def kind(self) -> str:
         """Its class in words, with the accelerator where there is one."""
+        if self.emulated and self.accel == "none":  # no machine, but of an emulated host
+            return say("emulated in software")
         if self.emulated:
             return say("emulated in software ({accel})", accel=self.accel.upper() or "TCG")
         kind = say(self.runtime_class)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from harness.analysis.summary import summarise
 from harness.analysis.verdicts import Verdict
 from harness.probes.guards import View, judge
 from harness.report import build
+from harness.report.style import Subject
 from tests.synthetic import Plan, make_run
 
 
@@ -41,6 +43,22 @@ def test_every_box_is_marked_and_kept_out_of_verdicts(run: RunData) -> None:
     verdicts = {each.row.runtime: each.judgement.verdict for each in found if each.judgement}
     assert "docker" in verdicts
     assert set(verdicts.values()) == {Verdict.NO_CONCLUSION}
+
+
+def test_what_kvm_ran_there_was_not_translated_itself(tmp_path: Path, run: RunData) -> None:
+    folder = make_run(tmp_path / "run", Plan(runtimes=("bare", "runc", "qemu", "kvm"), blocks=6))
+    manifest = {**load_run(folder).manifest, "guards": run.manifest["guards"]}
+    manifest["host"] = {**manifest["host"], "emulated": True}
+    found = summarise(replace(load_run(folder), manifest=manifest)).undecided
+    assert found is not None
+    assert found.emulated == ("qemu",)
+    assert any("emulated host" in text for text in found.guards)
+
+
+def test_what_has_no_accelerator_is_not_said_to_have_one() -> None:
+    assert Subject("runc", "container", "none", True).kind == "emulated in software"
+    assert Subject("kvm", "vm", "kvm", True).kind == "emulated in software (KVM)"
+    assert Subject("qemu", "vm", "", True).kind == "emulated in software (TCG)"
 
 
 @pytest.mark.parametrize(("lang", "word"), [("en", "emulated host"), ("zh", "模拟的宿主机")])
