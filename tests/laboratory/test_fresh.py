@@ -10,7 +10,7 @@ from harness.lab.recipe import REPOSITORY
 from tests.laboratory.conftest import Lab, check_complete, runtimes
 
 README = Path(__file__).parents[2] / "README.md"
-BOXES = ("bare", "chroot", "runc", "crun", "docker", "kvm,machine=microvm")
+BOXES = ("bare", "chroot", "runc", "crun", "docker", "podman", "kvm,machine=microvm")
 RELEASES = {
     "fresh": "Debian GNU/Linux 12 ",
     "fresh13": "Debian GNU/Linux 13 ",
