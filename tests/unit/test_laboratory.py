@@ -24,7 +24,7 @@ def test_profiles_go_beside_each_other_and_their_rows_come_together() -> None:
     for name, row, least in (("kvm", kvm, 8), ("xen", xen, 6)):
         profile, passed, failed, left, *_ = row.split()
         assert (profile, failed) == (name, "0")
-        assert int(passed) + int(left) == least
+        assert int(passed) + int(left) >= least
         assert any(
             line.startswith(f"{name} ") and line.endswith("make test-lab goes on with it")
             for line in said
