@@ -375,11 +375,11 @@ with socket.socket(socket.AF_UNIX) as server:
     while True:
         connection, _ = server.accept()
         connection.recv(100)
-        silent = os.path.exists("silent")
+        silent, gone = os.path.exists("silent"), os.path.exists("gone")
         connection.sendall(b"" if silent else b"half and half" if os.path.exists("odd") else b"pid")
         silent and connection.recv(1)  # until the other side has lost its patience
         connection.close()
-        os.path.exists("gone") and os._exit(0)
+        gone and os._exit(0)
 """
 
 
