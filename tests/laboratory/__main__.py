@@ -13,6 +13,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 
@@ -41,17 +42,14 @@ class Lanes:
 
     def run(self, processors: Sequence[int]) -> None:
         """Every profile, at most as many at once as there are processors."""
-        threads = [threading.Thread(target=self._lane, args=(each,)) for each in processors]
-        for thread in threads:
-            thread.start()
-        try:
-            for thread in threads:
-                thread.join()
-        except KeyboardInterrupt:  # the sessions have it too, and end what they started
-            self._left.clear()
-            for thread in threads:
-                thread.join()
-            raise
+        with ThreadPoolExecutor(len(processors)) as pool:
+            lanes = [pool.submit(self._lane, each) for each in processors]
+            try:
+                for lane in lanes:
+                    lane.result()
+            except KeyboardInterrupt:  # the sessions have it too, and are waited for
+                self._left.clear()
+                raise
 
     def _lane(self, processor: int) -> None:
         os.sched_setaffinity(threading.get_native_id(), {processor})  # its children inherit it

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from harness.lab.recipe import PROFILES
-from tests.laboratory.__main__ import LONGEST_FIRST, main, processors
+from tests.laboratory.__main__ import LONGEST_FIRST, Lanes, main, processors
 
 
 def test_profiles_go_beside_each_other_and_their_rows_come_together() -> None:
@@ -29,6 +31,23 @@ def test_profiles_go_beside_each_other_and_their_rows_come_together() -> None:
             line.startswith(f"{name} ") and line.endswith("make test-lab goes on with it")
             for line in said
         )
+
+
+class Interrupted(Lanes):
+    """Ctrl-C comes in the first session, which takes a while to end what it has started."""
+
+    def _session(self, profile: str) -> None:
+        time.sleep(0.3)  # until who started the lanes waits for them, of which nothing tells
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.3)
+        self.rows[profile] = "ended"
+
+
+def test_an_interruption_waits_for_sessions_and_begins_none() -> None:
+    lanes = Interrupted(["kvm", "xen"], [], 1)
+    with pytest.raises(KeyboardInterrupt):
+        lanes.run(processors()[:1])
+    assert lanes.rows == {"xen": "ended"}
 
 
 def test_a_profile_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
