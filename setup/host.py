@@ -180,6 +180,7 @@ NEEDS: tuple[Need, ...] = (
     Need("conmon", "containers of Podman", lambda: program("conmon")),
     Need("netavark", "the bridge of Podman's containers", netavark),
     Need("iptables", "the bridge of Podman's containers", lambda: program("iptables")),
+    Need("nftables", "the bridge of newer Podman's containers", lambda: program("nft")),
     Need("tini", "to reap what a private Docker engine leaves", lambda: program("tini")),
 )
 
