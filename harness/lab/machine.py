@@ -79,7 +79,8 @@ def qemu_arguments(
     return [
         "-name", f"{_PREFIX}{name}",
         "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-        "-machine", "q35",
+        # Gigabytes that the host's same-page merging would scan for what else runs there.
+        "-machine", "q35,mem-merge=off",
         "-accel", "tcg,thread=multi,tb-size=1024",
         "-cpu", CPU,
         "-smp", str(boot.cpus),
