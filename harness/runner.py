@@ -48,6 +48,9 @@ log = logging.getLogger(__name__)
 
 _REPORT_TIMEOUT_S = 600.0
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_heard: list[KeyboardInterrupt] = []
+"""The interruption of this process's run, once it has come: a signal is the process's own affair.
+One that comes while a box is torn down can be replaced by what fails there next."""
 
 
 @dataclass(frozen=True)
@@ -258,18 +261,15 @@ def run_trial(
     begin, started = now_ns(), datetime.now(UTC).isoformat(timespec="milliseconds")
     outcome, reason, found = Outcome.OK, "", Measurement()
     conditions: dict[str, Value] = {}
-    interruption: BaseException | None = None
+    interruption: KeyboardInterrupt | None = None
     try:
         found = _tried(trial, bench, scenario, weather, conditions)
-    except DeadlineExceeded as error:
-        outcome, reason = Outcome.TIMEOUT, error.message
-    except HarnessError as error:
-        outcome, reason = Outcome.FAILED, error.message
-    except KeyboardInterrupt as error:
-        outcome, reason, interruption = Outcome.INTERRUPTED, "interrupted by the user", error
-    except Exception as error:
-        log.exception("trial %s", trial.trial)
-        outcome, reason = Outcome.FAILED, f"{type(error).__name__}: {error}"
+    except (Exception, KeyboardInterrupt) as error:
+        # What fails while an interruption tears down comes here in its stead.
+        interruption = error if isinstance(error, KeyboardInterrupt) else next(iter(_heard), None)
+        if interruption not in (None, error):
+            log.error("trial %s, after the interruption: %s", trial.trial, error)
+        outcome, reason = _ended_by(interruption or error, trial)
     host = trial.runtime == plan.HOST
     record = TrialRecord(
         trial=trial.trial, experiment=trial.experiment, runtime=trial.runtime,
@@ -286,6 +286,18 @@ def run_trial(
     return record
 
 
+def _ended_by(error: BaseException, trial: Trial) -> tuple[Outcome, str]:
+    match error:
+        case KeyboardInterrupt():
+            return Outcome.INTERRUPTED, "interrupted by the user"
+        case DeadlineExceeded():
+            return Outcome.TIMEOUT, error.message
+        case HarnessError():
+            return Outcome.FAILED, error.message
+    log.error("trial %s", trial.trial, exc_info=error)
+    return Outcome.FAILED, f"{type(error).__name__}: {error}"
+
+
 def _tried(
     trial: Trial, bench: Bench, scenario: Scenario, weather: Weather, conditions: dict[str, Value]
 ) -> Measurement:
@@ -299,7 +311,7 @@ def _tried(
             with weather.trial(conditions), bench.sampling.trial(trial):
                 return _experiment(trial.experiment, scenario)(bench)
         except HarnessError as error:
-            if not error.at_launch or len(reasons) >= scenario.retries:
+            if _heard or not error.at_launch or len(reasons) >= scenario.retries:
                 raise
             log.exception("trial %s is tried again", trial.trial)
             reasons.append(error.message)
@@ -337,7 +349,8 @@ def _interruptible() -> Iterator[None]:
 
     def interrupt(number: int, frame: object) -> None:
         _ignore_stop_signals()
-        raise KeyboardInterrupt
+        _heard.append(KeyboardInterrupt())
+        raise _heard[0]
 
     under_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     heard = [each for each in _STOP_SIGNALS if each != signal.SIGHUP or not under_nohup]
@@ -345,6 +358,7 @@ def _interruptible() -> Iterator[None]:
     try:
         yield
     finally:
+        _heard.clear()
         for each, handler in before.items():
             signal.signal(each, handler)
 

@@ -12,7 +12,7 @@ import contextlib
 import ctypes
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,8 +61,17 @@ class PrivateMounts:
         _checked(_libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None), "private mounts")
 
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Run a function in the namespace and return what it returns."""
-        return self._thread.submit(function, *arguments).result()
+        """Run a function in the namespace and return what it returns.
+
+        An interruption ends the waiting and not the function, so it is passed on after the
+        function's end: nothing is torn down beside what still removes it.
+        """
+        begun = self._thread.submit(function, *arguments)
+        try:
+            return begun.result()
+        except BaseException:
+            wait([begun])
+            raise
 
     def mount(self, source: str, target: Path, kind: str, flags: int = 0, data: str = "") -> None:
         """One mount(2); raises OSError that names the target."""

@@ -234,9 +234,10 @@ class Group:
 def _members(groups: Sequence[Path]) -> Sequence[int]:
     found = dict[int, None]()
     for path in groups:
-        for file in path.rglob("cgroup.procs"):
-            with contextlib.suppress(OSError):  # removed, or ended, while we look
-                found |= dict.fromkeys(map(int, file.read_text().split()))
+        with contextlib.suppress(FileNotFoundError):  # removed while we look
+            for file in path.rglob("cgroup.procs"):
+                with contextlib.suppress(OSError):  # removed, or ended, while we look
+                    found |= dict.fromkeys(map(int, file.read_text().split()))
     return tuple(found)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -81,3 +83,27 @@ def test_what_fails_after_the_launch_is_not_tried_again(
     record = attempt(tmp_path, monkeypatch, iter([HarnessError("the job"), None]), retries=3)
     assert (record.outcome, record.reason) == ("failed", "the job")
     assert "retries" not in record.conditions
+
+
+def test_an_interruption_whose_teardown_fails_is_still_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An ExitStack lets the failure of one callback stand for that of the callback before it."""
+
+    def torn_down() -> Iterator[HarnessError | None]:
+        with ExitStack() as stack:
+            stack.callback(fail)
+            stack.callback(signal.raise_signal, signal.SIGINT)
+        yield None
+
+    def fail() -> None:
+        raise at_launch(LaunchFailed("the group is busy"))
+
+    with pytest.raises(KeyboardInterrupt), runner._interruptible():
+        attempt(tmp_path, monkeypatch, torn_down(), retries=3)
+    (record,) = records(tmp_path)
+    assert (record.outcome, record.reason) == ("interrupted", "interrupted by the user")
+    assert "retries" not in record.conditions
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    (tmp_path / "next").mkdir()
+    assert attempt(tmp_path / "next", monkeypatch, failures(0), 0).outcome == "ok"
