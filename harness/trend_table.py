@@ -113,7 +113,7 @@ def _trend(trend: Trend, width: int) -> Iterator[str]:
             span(point.median.interval, trend.unit), str(point.median.n), mark,
         )  # fmt: skip
         if point.blocked:
-            yield _fill(f"not judged: {point.blocked}", width, "      ")
+            yield _fill(f"not judged: {point.blocked}.", width, "      ")
         if point.changed:
             yield _fill("; ".join(point.changed), width, "      ")
     yield from (_fill(f"▸ {sentence(trend, c)}", width, "  ") for c in trend.changes)

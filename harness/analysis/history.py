@@ -22,7 +22,7 @@ from harness.analysis.frames import MANIFEST, RunData, load_run
 from harness.analysis.measured import Measured, measured, metric_of
 from harness.analysis.reference import machine
 from harness.analysis.statistics import Estimate
-from harness.analysis.summary import MACHINES, blocking, threshold
+from harness.analysis.summary import MACHINES, forbidden, threshold
 from harness.analysis.verdicts import family
 from harness.errors import HarnessError, UsageError
 from harness.metrics import DECIDING, HEADLINES
@@ -209,11 +209,10 @@ def _points(found: Sequence[tuple[RunData, Measured]]) -> Iterator[Point]:
         if estimate is None:
             continue
         now = conditions(run, each.runtime)
-        stopped = blocking(run, machines=each.runtime_class in MACHINES)
         yield Point(
             run.run, str(run.manifest["started_utc"]), estimate, now,
             _changed(before, now) if number else (),
-            str(stopped[0].get("text", "")) if stopped else "",
+            forbidden(run, machines=each.runtime_class in MACHINES),
         )  # fmt: skip
         before = now
 

@@ -23,10 +23,10 @@ from harness.analysis.summary import (
     MACHINES,
     RuntimeRow,
     Summary,
-    blocking,
     class_of,
     direction,
     floor_s,
+    forbidden,
     is_emulated,
     ran_something_else,
     threshold,
@@ -188,9 +188,8 @@ def unfair(run: RunData, runtime: str) -> str:
     if is_emulated(run, runtime):
         return say("emulated in software")
     machine = class_of(run, runtime)[0] in MACHINES
-    stopped: Sequence[Mapping[str, Any]] = blocking(run, machines=machine)
-    if stopped:
-        return str(stopped[0].get("text", ""))
+    if why := forbidden(run, machines=machine):
+        return why
     # Told by trials of `cpu` alone; a very long run without them need not be searched for it.
     differing = condition(run, runtime, "mitigations_differ") if _has(run, "cpu") else ""
     if differing:

@@ -20,7 +20,7 @@ import pandas as pd
 
 from harness.analysis import layers, statistics, verdicts
 from harness.analysis.frames import NOT_RUN, RunData
-from harness.analysis.language import say
+from harness.analysis.language import recorded, say
 from harness.analysis.layers import Layers
 from harness.analysis.statistics import Estimate, Interval
 from harness.analysis.verdicts import Family, Judgement, Pair, Verdict
@@ -317,6 +317,12 @@ def blocking(run: RunData, machines: bool = False) -> list[Mapping[str, Any]]:
     return [g for g in stopped if machines or g.get("name") not in MACHINE_GUARDS]
 
 
+def forbidden(run: RunData, machines: bool = False) -> str:
+    """The first of these guards as a reason, without its full stop; empty where there is none."""
+    first = next(iter(blocking(run, machines)), {})
+    return recorded(str(first.get("text") or first.get("name", ""))).rstrip(".。")
+
+
 def _row(run: RunData, runtime: str) -> RuntimeRow:
     kind, accel = class_of(run, runtime)
     trials = run.tally[run.tally["runtime"] == runtime]
@@ -367,9 +373,9 @@ def _controlled(
 ) -> tuple[Comparison, ...]:
     """The ranking as it stands among all comparisons of the report, and as the guards allow."""
     found = verdicts.control([each.judgement for each in ranking], whole)
-    stopped = blocking(run)
-    if stopped:
-        found = tuple(each.refused(str(stopped[0].get("text", ""))) for each in found)
+    why = forbidden(run)
+    if why:
+        found = tuple(each.refused(why) for each in found)
     return tuple(
         replace(each, judgement=judgement) for each, judgement in zip(ranking, found, strict=True)
     )

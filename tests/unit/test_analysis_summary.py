@@ -11,6 +11,7 @@ import pytest
 
 from harness.analysis import phases
 from harness.analysis.frames import RunData, load_run
+from harness.analysis.language import speaking
 from harness.analysis.summary import Summary, summarise
 from harness.analysis.verdicts import Verdict
 from harness.model import Outcome
@@ -106,7 +107,17 @@ def test_blocking_guard_takes_every_verdict_away(make: Make) -> None:
     summary = summarise(make(Plan(guards=(guard,))))
     assert {c.verdict for c in summary.ranking} == {Verdict.NO_CONCLUSION}
     assert "times as long" not in text(summary)
-    assert "The host was swapping." in text(summary)
+    assert "no conclusion (The host was swapping)." in text(summary)
+
+
+def test_a_guard_of_the_host_is_a_reason_in_the_language_of_the_report(make: Make) -> None:
+    told = "This is an emulated host: its processor is software, so no time taken here says "
+    told += "anything about hardware, and what a virtual machine costs is not decided."
+    guard = {"name": "nesting", "value": "emulated host", "severity": "block", "text": told}
+    run = make(Plan(guards=(guard,)))
+    assert f"no conclusion ({told[:-1]})." in text(summarise(run))
+    with speaking("zh"):
+        assert "emulated host" not in text(summarise(run))
 
 
 def test_differences_below_the_channel_are_no_conclusion(make: Make) -> None:
