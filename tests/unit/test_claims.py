@@ -113,7 +113,7 @@ def test_a_guard_that_blocks_leaves_nothing_decided(run: RunData) -> None:
     blocked = from_table({**run.manifest, "guards": [guard]}, run.stored())
     found = asked(blocked, READY, cost(at_least=2.0))
     assert found.verdict is Verdict.NOT_DECIDED
-    assert "The host swapped." in found.parts[0].why
+    assert "crun: The host swapped; " in found.parts[0].why
 
 
 def test_failed_starts_are_no_fast_starts(tmp_path: Path) -> None:
