@@ -261,15 +261,14 @@ def run_trial(
     begin, started = now_ns(), datetime.now(UTC).isoformat(timespec="milliseconds")
     outcome, reason, found = Outcome.OK, "", Measurement()
     conditions: dict[str, Value] = {}
-    interruption: KeyboardInterrupt | None = None
     try:
         found = _tried(trial, bench, scenario, weather, conditions)
     except (Exception, KeyboardInterrupt) as error:
         # What fails while an interruption tears down comes here in its stead.
-        interruption = error if isinstance(error, KeyboardInterrupt) else next(iter(_heard), None)
-        if interruption not in (None, error):
+        ended_by = next(iter(_heard), error)
+        if ended_by is not error:
             log.error("trial %s, after the interruption: %s", trial.trial, error)
-        outcome, reason = _ended_by(interruption or error, trial)
+        outcome, reason = _ended_by(ended_by, trial)
     host = trial.runtime == plan.HOST
     record = TrialRecord(
         trial=trial.trial, experiment=trial.experiment, runtime=trial.runtime,
@@ -281,8 +280,9 @@ def run_trial(
         conditions={**conditions, **found.conditions},
     )  # fmt: skip
     journal.append(record)
-    if interruption is not None:
-        raise interruption
+    # Also where what stood in an interruption's stead was passed over, in this trial or before.
+    if _heard or outcome is Outcome.INTERRUPTED:
+        raise KeyboardInterrupt
     return record
 
 
